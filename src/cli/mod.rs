@@ -1,0 +1,9 @@
+//! The command line: arguments, one file a subcommand, and the translation of errors to exit codes.
+//!
+//! The only place that knows clap, and the only one that constructs engines.
+
+use std::process::ExitCode;
+
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

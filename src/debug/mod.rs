@@ -1,0 +1,12 @@
+//! The debugger. Knows no front end: commands in, one ordered stream of events out.
+//!
+//! May import `engine`, `plan` and the pure types.
+//!
+//! Invariant: going back executes nothing, and nothing that was reached is overwritten.
+
+pub mod protocol;
+
+pub use protocol::{
+    Breakpoint, BreakpointId, BreakpointState, Command, Event, Failure, Location, Position, Side, StepStatus, Stop,
+    StopReason,
+};

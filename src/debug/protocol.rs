@@ -1,0 +1,237 @@
+//! What front ends say to the session, and what they hear.
+
+use crate::engine::{Capabilities, StepOutcome};
+use crate::plan::{Plan, StageId, StepId};
+use crate::snapshot::SnapshotId;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A place between two instructions of a stage: `done` of its steps lie before it. `done == 0` is before the
+/// stage's `FROM`; `done == steps.len()` is the stage's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Position {
+    pub stage: StageId,
+    pub done: u32,
+}
+
+impl Position {
+    pub fn before(step: StepId) -> Position {
+        Position { stage: step.stage, done: step.index }
+    }
+
+    pub fn after(step: StepId) -> Position {
+        Position { stage: step.stage, done: step.index + 1 }
+    }
+
+    /// The step that runs next from here, if the stage has one.
+    pub fn next(self, plan: &Plan) -> Option<StepId> {
+        let step = StepId { stage: self.stage, index: self.done };
+        ((self.done as usize) < plan.stage(self.stage).steps.len()).then_some(step)
+    }
+
+    /// The step that lies just before.
+    pub fn previous(self) -> Option<StepId> {
+        self.done.checked_sub(1).map(|index| StepId { stage: self.stage, index })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// One instruction, and past it; over the end of a stage into the next.
+    StepOver,
+    /// Into the source stage of a `COPY --from`, a `RUN --mount=from` or a `FROM stage`; else as `StepOver`.
+    StepIn,
+    /// To the end of the stage, and back to the instruction that uses it.
+    StepOut,
+    /// To the next breakpoint or failure, or to the end.
+    Continue,
+    BackOver,
+    BackIn,
+    BackOut,
+    BackContinue,
+    /// Runs until the position is reached (run to cursor).
+    RunTo(Position),
+    /// Moves the cursor to a place that has been reached already; runs nothing.
+    Goto(Position),
+    /// To the start; kept snapshots stay.
+    Restart,
+    /// Stop before the next instruction.
+    Pause,
+    /// Kill the step that runs and stop there.
+    Cancel,
+    SetBreakpoint(Location),
+    RemoveBreakpoint(BreakpointId),
+    EnableBreakpoint(BreakpointId, bool),
+    BreakOnFailure(bool),
+    /// `--build-arg` from here on: makes a new plan; `None` takes it back.
+    SetBuildArg(String, Option<String>),
+    /// Run a failed or finished step again, without the cache.
+    Retry,
+    /// The files changed: make the plan anew from them and keep every step that still holds.
+    Reload,
+    /// End the session; running steps are killed.
+    Quit,
+}
+
+/// Where a breakpoint is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Location {
+    Line(u32),
+    /// `stage:instruction`: a stage's name or index, and the instruction's position, `FROM` being 0.
+    Instruction {
+        stage: String,
+        index: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct BreakpointId(pub u32);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Breakpoint {
+    pub id: BreakpointId,
+    pub wanted: Location,
+    pub enabled: bool,
+    pub state: BreakpointState,
+    /// How often it stopped the build.
+    pub hits: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum BreakpointState {
+    /// Stops before this step. `note` says so when the line had nothing to run and the next one was taken.
+    Bound { step: StepId, note: Option<String> },
+    /// There is no plan yet.
+    Pending,
+    /// No instruction is there, and why.
+    Unbound { reason: String },
+}
+
+/// On which side of an instruction the build stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Side {
+    Before,
+    After,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    pub position: Position,
+    pub side: Side,
+    /// The instruction that `side` speaks of.
+    pub step: StepId,
+    /// The line it begins on.
+    pub line: u32,
+    pub reason: StopReason,
+    /// The file system here: after `position.previous()`. `None` before a stage's `FROM`.
+    pub snapshot: Option<SnapshotId>,
+    /// Steps reached later than this are kept: the cursor stands in the past.
+    pub in_the_past: bool,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum StopReason {
+    Start,
+    Step,
+    Breakpoint(BreakpointId),
+    Failure,
+    Pause,
+    Cancelled,
+    /// Run to cursor, or going to a place.
+    Reached,
+    /// The last step is done.
+    End,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub step: StepId,
+    pub message: String,
+    pub help: Vec<String>,
+    /// The command's exit code, if it was a command that failed.
+    pub exit_code: Option<i32>,
+    /// The file system the failed step left, for a shell after the failure.
+    pub after: Option<SnapshotId>,
+}
+
+/// What a view shows of one step. The session keeps one for every step and sends it whenever it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum StepStatus {
+    /// Not reached.
+    Waiting,
+    /// Not needed by the target.
+    Skipped,
+    Running,
+    Done(StepOutcome),
+    Failed(Failure),
+    Cancelled,
+}
+
+/// What happened, in order. Times are since the session began.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The engine that serves this session.
+    Started {
+        engine: Capabilities,
+    },
+    /// A base is looked up or fetched: bytes of `total` (0: not known).
+    BaseProgress {
+        image: String,
+        what: String,
+        done: u64,
+        total: u64,
+    },
+    /// The plan is made, or made anew after arguments or files changed. Statuses of its steps follow.
+    Planned {
+        plan: Arc<Plan>,
+    },
+    /// No plan can be made; the session waits for `Reload`, `SetBuildArg` or `Quit`. `rendered` is the
+    /// diagnostic drawn under its source line.
+    PlanFailed {
+        message: String,
+        rendered: String,
+    },
+    Step {
+        step: StepId,
+        status: StepStatus,
+        at: Duration,
+    },
+    /// Output of a running step, in order. Bytes as the process wrote them; not safe to print.
+    Output {
+        step: StepId,
+        stderr: bool,
+        bytes: Vec<u8>,
+    },
+    /// Output beyond the limit that is kept; only the last part of it will follow, at the step's end.
+    OutputClipped {
+        step: StepId,
+        dropped: u64,
+    },
+    Progress {
+        step: StepId,
+        what: String,
+        done: u64,
+        total: u64,
+    },
+    Resumed,
+    Stopped(Stop),
+    Breakpoints {
+        list: Vec<Breakpoint>,
+        break_on_failure: bool,
+    },
+    /// Something to know, in a sentence.
+    Notice {
+        message: String,
+    },
+    /// The target is built. `snapshot` is its file system.
+    Finished {
+        snapshot: SnapshotId,
+        at: Duration,
+    },
+    /// The session has ended; nothing follows.
+    Ended,
+}

@@ -1,0 +1,57 @@
+//! Instructions as the official parser sees them, each with its place in the text.
+
+use super::{Diagnostic, Span};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// First and last line of an instruction, counted from 1, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lines {
+    pub start: u32,
+    pub end: u32,
+}
+
+/// A parsed Dockerfile. The text is kept whole, so that a view can show it as it was written.
+#[derive(Debug, Clone)]
+pub struct Dockerfile {
+    pub text: Arc<str>,
+    /// `\` or `` ` ``, from the `# escape=` directive.
+    pub escape: char,
+    /// The value of `# syntax=`.
+    pub syntax: Option<String>,
+    /// The value of `# check=`.
+    pub check: Option<String>,
+    pub instructions: Vec<Instruction>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One instruction, lexed: continuation lines joined, comments between them dropped, flags split off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// Lower-case keyword, for instance `copy`.
+    pub keyword: String,
+    pub lines: Lines,
+    pub span: Span,
+    /// The joined text, as the official parser's `Original`.
+    pub original: String,
+    /// `--name=value` words before the arguments, as written.
+    pub flags: Vec<String>,
+    /// The arguments: words, one shell line, or the elements of a JSON array.
+    pub args: Vec<String>,
+    /// Whether the arguments were given as a JSON array (exec form).
+    pub json: bool,
+    pub heredocs: Vec<Heredoc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heredoc {
+    /// The delimiter word, unquoted.
+    pub name: String,
+    /// The file descriptor before `<<`, 0 if none is written.
+    pub fd: u32,
+    /// Whether variables are expanded (the delimiter is not quoted).
+    pub expand: bool,
+    /// Whether leading tabs are stripped (`<<-`).
+    pub chomp: bool,
+    pub content: String,
+}

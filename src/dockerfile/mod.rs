@@ -1,0 +1,12 @@
+//! The Dockerfile front end: text to instructions, stages and diagnostics.
+//!
+//! Pure: no I/O, imports nothing else of this crate.
+//!
+//! Invariant: broken input is data. [`parse`] always answers, with what it understood and a list of
+//! diagnostics, and every token it returns keeps its place in the text.
+
+pub mod diagnostic;
+pub mod instruction;
+
+pub use diagnostic::{Diagnostic, Severity, Span};
+pub use instruction::{Dockerfile, Heredoc, Instruction, Lines};

@@ -1,0 +1,232 @@
+//! An engine runs one step. The session (`debug`) decides which, and when.
+//!
+//! May import `plan`, `snapshot`, `image` and `layers`.
+//!
+//! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
+
+pub mod scripted;
+
+use crate::image::config::ImageConfig;
+use crate::image::digest::Digest;
+use crate::layers::{FileTree, Layer};
+use crate::plan::{Run, Step};
+use crate::snapshot::SnapshotId;
+use async_trait::async_trait;
+use bstr::BString;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Finds out what a base image is, without its layers: named contexts first, then the local store, then
+    /// the image's own transport. Answers from memory when asked again.
+    async fn resolve(&self, image: &str, output: &Output) -> Result<ResolvedImage, EngineError>;
+
+    /// Runs one step on its stage's file system and on what it reads besides, in the order of `step.inputs`.
+    /// For `Op::From` of a stage, `parent` is that stage's last snapshot; of an image or scratch it is `None`.
+    async fn run(&self, job: Job, output: &Output, cancel: &CancellationToken) -> Result<StepOutcome, StepError>;
+
+    /// The merged file system at a snapshot.
+    async fn tree(&self, at: &SnapshotId) -> Result<Arc<FileTree>, EngineError>;
+
+    /// The layers a snapshot is made of, bottom first.
+    async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError>;
+
+    /// At most `limit` bytes of a regular file, from `offset`. Symbolic links are followed inside the root.
+    async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError>;
+
+    /// Starts a process in a terminal on a scratch layer over a snapshot.
+    async fn shell(&self, request: ShellRequest) -> Result<Shell, EngineError>;
+
+    /// Writes an image or a file system out.
+    async fn export(&self, request: ExportRequest, output: &Output) -> Result<Exported, EngineError>;
+
+    /// Drops the snapshots and layers that this engine made since it was started (`--force-rm`); bases stay.
+    async fn discard(&self) -> Result<(), EngineError>;
+}
+
+/// What an engine can do here, and how it says what it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// For the header line: `embedded`, `docker`.
+    pub engine: String,
+    /// How it runs: `root`, `rootless`, `rootless, one uid`.
+    pub mode: String,
+    /// What is not as it would be in Docker, in words, one sentence each.
+    pub limits: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// As asked for.
+    pub name: String,
+    /// The manifest's digest where there is one.
+    pub digest: Option<Digest>,
+    pub config: ImageConfig,
+    /// Where it came from, in words: `registry`, `oci-layout DIR`, `local store`.
+    pub origin: String,
+}
+
+/// One step with the file systems it works on.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub step: Arc<Step>,
+    pub parent: Option<SnapshotId>,
+    /// One for each of `step.inputs`; `None` where the input is a context, or an image for the engine to get.
+    pub inputs: Vec<Option<SnapshotId>>,
+    /// Do not look for an earlier result.
+    pub no_cache: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    pub snapshot: SnapshotId,
+    pub cached: bool,
+    /// Wall time of the run; of the run that was reused, if cached.
+    pub duration: Duration,
+    /// What the step's own layer changed; zeros when it made none.
+    pub changes: ChangeSummary,
+    /// What the step's cache key was made of, in order: (name, value). Secrets are not in it.
+    pub key: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeSummary {
+    pub added: u64,
+    pub modified: u64,
+    pub removed: u64,
+    /// Content bytes of the layer's regular files.
+    pub bytes: u64,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    pub kind: StepErrorKind,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// What to do, one line each: nearest paths, how to give a base by file.
+    pub help: Vec<String>,
+    /// The file system as the failed step left it, if it got as far as having one.
+    pub after: Option<SnapshotId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepErrorKind {
+    /// The command ended with this code; 128 + signal when it was killed.
+    Exit(i32),
+    /// A source, base, user or file is not there, or a flag's value does not fit.
+    Input,
+    Cancelled,
+    /// The engine itself: a full disk, a lost connection, no right to do it.
+    Engine,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct EngineError {
+    pub message: String,
+    pub help: Vec<String>,
+}
+
+/// Where a step's output and progress go. Sending waits when the reader is slow, so nothing piles up.
+#[derive(Debug, Clone)]
+pub struct Output(pub mpsc::Sender<OutputEvent>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputEvent {
+    /// Bytes as the process wrote them; not safe to print.
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+    /// Some long work: bytes so far of all, `total` 0 when not known. `what` names it: a layer's short digest.
+    Progress {
+        what: String,
+        done: u64,
+        total: u64,
+    },
+    /// Something the user should know, in a sentence.
+    Notice(String),
+}
+
+/// A shell on a scratch layer.
+#[derive(Debug, Clone)]
+pub struct ShellRequest {
+    pub at: SnapshotId,
+    /// User, directory, environment and mounts as the instruction at the cursor has them; `argv` empty means
+    /// the best shell there is.
+    pub run: Run,
+    /// For the mounts in `run`, as in [`Job::inputs`].
+    pub inputs: Vec<Option<SnapshotId>>,
+    /// The same origins as the step's `inputs`.
+    pub origins: Vec<crate::plan::FileOrigin>,
+    /// Columns and rows; `None` runs without a terminal (`stagedive shell … -- CMD` in a pipe).
+    pub size: Option<(u16, u16)>,
+}
+
+/// A running shell. Dropping it ends the process and throws the scratch layer away.
+#[derive(Debug)]
+pub struct Shell {
+    pub input: mpsc::Sender<ShellInput>,
+    pub output: mpsc::Receiver<ShellOutput>,
+    /// What was started, for the banner: the program, and whether tools were mounted from the host.
+    pub program: String,
+    pub borrowed_tools: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum ShellInput {
+    Bytes(Vec<u8>),
+    Resize(u16, u16),
+    Signal(i32),
+    /// End of input (without a terminal).
+    Eof,
+}
+
+#[derive(Debug, Clone)]
+pub enum ShellOutput {
+    Bytes(Vec<u8>),
+    /// Standard error, without a terminal; with one, everything is `Bytes`.
+    Stderr(Vec<u8>),
+    /// The last message: exit code, and what the session changed, as a layer over the snapshot.
+    Exited {
+        code: i32,
+        changes: Arc<Layer>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    pub at: SnapshotId,
+    /// The final configuration with its history; `rootfs` is filled in by the engine.
+    pub config: ImageConfig,
+    pub tags: Vec<String>,
+    pub destinations: Vec<Destination>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Destination {
+    /// The local store, under the request's tags.
+    Store,
+    /// An OCI layout, as an archive, or as a directory if `directory`.
+    Oci { dest: PathBuf, directory: bool },
+    /// `docker load` reads it.
+    Docker { dest: PathBuf },
+    /// The merged file system as one archive; `-` is standard output.
+    Tar { dest: PathBuf },
+    /// The merged file system as a directory.
+    Local { dest: PathBuf },
+}
+
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// The configuration's digest: Docker's image id.
+    pub image: Digest,
+    pub manifest: Option<Digest>,
+}

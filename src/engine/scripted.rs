@@ -1,0 +1,1 @@
+//! An engine that plays a script instead of running anything: for tests of the session and of the screens.

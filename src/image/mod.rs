@@ -1,0 +1,8 @@
+//! The OCI image model, and where images come from and go to.
+//!
+//! May import `layers`.
+//!
+//! Invariant: content that arrived under a digest has been checked against it before anything reads it.
+
+pub mod config;
+pub mod digest;

@@ -1,0 +1,35 @@
+//! stagedive: an interactive terminal explorer and debugger for multi-stage Dockerfile builds.
+//!
+//! # The map
+//!
+//! Data flows one way: Dockerfile → plan → engine → snapshots → session → views.
+//!
+//! | module | what it is for | may import |
+//! |---|---|---|
+//! | [`dockerfile`] | text → instructions and stages; pure, never fails | nothing here |
+//! | [`layers`] | file-tree values and their analysis; pure | nothing here |
+//! | [`image`] | the OCI model, and where images come from and go to | `layers` |
+//! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config}` |
+//! | [`snapshot`] | file systems on disk | `image`, `layers` |
+//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers` |
+//! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |
+//! | [`tui`] | the terminal front end | `debug` and the pure types |
+//! | [`cli`] | arguments, one file a subcommand; the only place that constructs engines | everything |
+//!
+//! # Invariants
+//!
+//! - A snapshot never changes once it has an id. Going back moves a cursor and runs nothing.
+//! - The cursor stands between two instructions of a stage, and every stop says on which side.
+//! - Front ends fold one ordered stream of events; none asks another front end for anything.
+//! - What comes from a registry, an archive, a Dockerfile or a container is untrusted: no path escapes,
+//!   no escape sequence reaches the terminal raw, no memory grows without a bound.
+
+pub mod cli;
+pub mod debug;
+pub mod dockerfile;
+pub mod engine;
+pub mod image;
+pub mod layers;
+pub mod plan;
+pub mod snapshot;
+pub mod tui;

@@ -1,0 +1,13 @@
+//! Stages and arguments, lowered to an executable graph of steps.
+//!
+//! May import `dockerfile` and `image::{digest, reference, config}`. Pure: no I/O.
+//!
+//! Invariant: a plan is complete. Every variable in it is expanded, every flag is typed, every source is
+//! resolved to a stage, a context or an image; an engine needs nothing but the step.
+
+pub mod step;
+
+pub use step::{
+    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, InlineFile, Mount, MountKind, Network, Op, Origin, Plan, Run,
+    Sharing, Stage, StageId, State, Step, StepId, Variable,
+};

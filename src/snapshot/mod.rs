@@ -1,0 +1,18 @@
+//! File systems on disk.
+//!
+//! May import `image` and `layers`.
+//!
+//! Invariant: a snapshot is complete before it has an id, and never changes after.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Names one file system state, in one engine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SnapshotId(pub String);
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
