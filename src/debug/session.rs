@@ -1,0 +1,99 @@
+//! The handle that front ends hold: commands in, questions answered, one stream of events out.
+
+use super::{Command, Log, Position, Side};
+use crate::engine::{Engine, EngineError, Shell, ShellRequest};
+use crate::layers::{FileTree, Layer};
+use crate::plan::StepId;
+use crate::snapshot::SnapshotId;
+use bstr::BString;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// A session that runs. Clones speak to the same one; it ends when the last is dropped, or on
+/// [`Command::Quit`].
+#[derive(Clone)]
+pub struct Session {
+    mailbox: mpsc::UnboundedSender<Message>,
+    engine: Arc<dyn Engine>,
+}
+
+/// Where a shell is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShellPlace {
+    pub position: Position,
+    /// `Before`: as the next instruction would find things, a RUN with its mounts and variables. `After`: as
+    /// the previous instruction left them. `Failed`: on the file system that the next instruction left when
+    /// it failed.
+    pub side: Side,
+}
+
+/// What a handle puts into the actor's mailbox.
+#[allow(dead_code)]
+pub(super) enum Message {
+    Command(Command),
+    Shell { place: ShellPlace, reply: oneshot::Sender<Result<ShellRequest, EngineError>> },
+    Log { step: StepId, reply: oneshot::Sender<Log> },
+}
+
+impl Session {
+    #[allow(dead_code)]
+    pub(super) fn new(engine: Arc<dyn Engine>) -> (Session, mpsc::UnboundedReceiver<Message>) {
+        let (mailbox, messages) = mpsc::unbounded_channel();
+        (Session { mailbox, engine }, messages)
+    }
+
+    /// Never waits. After the session's end it does nothing.
+    pub fn send(&self, command: Command) {
+        let _ = self.mailbox.send(Message::Command(command));
+    }
+
+    pub async fn tree(&self, at: &SnapshotId) -> Result<Arc<FileTree>, EngineError> {
+        self.engine.tree(at).await
+    }
+
+    /// The layers a snapshot is made of, bottom first.
+    pub async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError> {
+        self.engine.layers(at).await
+    }
+
+    /// At most `limit` bytes of a regular file, from `offset`.
+    pub async fn read(
+        &self,
+        at: &SnapshotId,
+        path: &BString,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, EngineError> {
+        self.engine.read(at, path, offset, limit).await
+    }
+
+    /// A shell with exactly the user, directory, environment and mounts of its place. `size` is columns and
+    /// rows; `None` runs without a terminal.
+    pub async fn shell(&self, at: ShellPlace, size: Option<(u16, u16)>) -> Result<Shell, EngineError> {
+        self.command(at, Vec::new(), size).await
+    }
+
+    /// The same for one command instead of a shell.
+    pub async fn command(
+        &self,
+        at: ShellPlace,
+        argv: Vec<String>,
+        size: Option<(u16, u16)>,
+    ) -> Result<Shell, EngineError> {
+        let mut request = self.ask(|reply| Message::Shell { place: at, reply }).await??;
+        request.run.argv = argv;
+        request.size = size;
+        self.engine.shell(request).await
+    }
+
+    /// What a step has written so far, within the bounds that are kept. Empty for a step that has not run.
+    pub async fn log(&self, step: StepId) -> Log {
+        self.ask(|reply| Message::Log { step, reply }).await.unwrap_or_default()
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.mailbox.send(message(reply));
+        answer.await.map_err(|_| EngineError { message: "the session has ended".to_owned(), help: Vec::new() })
+    }
+}
