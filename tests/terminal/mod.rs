@@ -1,0 +1,115 @@
+//! A pseudo-terminal with a screen: starts a program in it, types keys, reads what a person would see.
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tui_term::vt100::Parser;
+
+pub struct Terminal {
+    child: Child,
+    master: File,
+    parser: Arc<Mutex<Parser>>,
+}
+
+/// How long a screen may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Terminal {
+    /// Starts `command` in a terminal of this many columns and rows.
+    pub fn start(mut command: Command, columns: u16, rows: u16) -> Terminal {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
+        grantpt(&master).expect("grantpt");
+        unlockpt(&master).expect("unlockpt");
+        let slave =
+            ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("slave");
+        tcsetwinsize(&master, window(columns, rows)).expect("the window's size");
+        command.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").env_remove("NO_COLOR");
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        // SAFETY: between fork and exec only two async-signal-safe system calls are made.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+                Ok(())
+            });
+        }
+        let child = command.spawn().expect("the program starts");
+        drop(command);
+        let master = File::from(master);
+        let parser = Arc::new(Mutex::new(Parser::new(rows, columns, 0)));
+        let (mut reader, screen) = (master.try_clone().unwrap(), parser.clone());
+        thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                screen.lock().unwrap().process(&buffer[..count]);
+            }
+        });
+        Terminal { child, master, parser }
+    }
+
+    pub fn keys(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).expect("keys are taken");
+    }
+
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.parser.lock().unwrap().screen_mut().set_size(rows, columns);
+        tcsetwinsize(&self.master, window(columns, rows)).expect("the window's size");
+    }
+
+    pub fn screen(&self) -> String {
+        self.parser.lock().unwrap().screen().contents()
+    }
+
+    /// Whether the program has the alternate screen.
+    pub fn alternate(&self) -> bool {
+        self.parser.lock().unwrap().screen().alternate_screen()
+    }
+
+    /// Waits until the text stands on the screen, and fails with the screen if it never does.
+    pub fn wait(&self, text: &str) {
+        self.wait_until(&format!("{text:?}"), |screen| screen.contains(text));
+    }
+
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let start = Instant::now();
+        while !holds(&self.screen()) {
+            assert!(start.elapsed() < PATIENCE, "never seen: {what}; the screen:\n{}", self.screen());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn exit(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                // What the program wrote last is still on its way to the screen.
+                thread::sleep(Duration::from_millis(100));
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the program does not end; the screen:\n{}", self.screen());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the program is there");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn window(columns: u16, rows: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
