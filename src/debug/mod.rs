@@ -4,9 +4,14 @@
 //!
 //! Invariant: going back executes nothing, and nothing that was reached is overwritten.
 
+pub mod breakpoint;
+pub mod carry;
 pub mod log;
 pub mod protocol;
+pub mod schedule;
 pub mod session;
+pub mod stepping;
+pub mod timeline;
 
 pub use log::{Chunk, Log};
 pub use protocol::{

@@ -28,7 +28,6 @@ pub struct ShellPlace {
 }
 
 /// What a handle puts into the actor's mailbox.
-#[allow(dead_code)]
 pub(super) enum Message {
     Command(Command),
     Shell { place: ShellPlace, reply: oneshot::Sender<Result<ShellRequest, EngineError>> },
@@ -36,7 +35,6 @@ pub(super) enum Message {
 }
 
 impl Session {
-    #[allow(dead_code)]
     pub(super) fn new(engine: Arc<dyn Engine>) -> (Session, mpsc::UnboundedReceiver<Message>) {
         let (mailbox, messages) = mpsc::unbounded_channel();
         (Session { mailbox, engine }, messages)

@@ -41,6 +41,8 @@ pub struct Instruction {
     /// Whether the arguments were given as a JSON array (exec form).
     pub json: bool,
     pub heredocs: Vec<Heredoc>,
+    /// The instruction after ONBUILD.
+    pub trigger: Option<Box<Instruction>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,13 @@
 //! Invariant: broken input is data. [`parse`] always answers, with what it understood and a list of
 //! diagnostics, and every token it returns keeps its place in the text.
 
+mod arguments;
 pub mod diagnostic;
+pub mod expand;
+mod heredoc;
 pub mod instruction;
+pub mod lex;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use instruction::{Dockerfile, Heredoc, Instruction, Lines};
+pub use lex::parse;

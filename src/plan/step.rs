@@ -128,6 +128,21 @@ pub struct Step {
     pub layer: bool,
 }
 
+impl Step {
+    /// The stages that must be finished before it can run: the base of a `FROM`, the sources of the others.
+    pub fn stages(&self) -> impl Iterator<Item = StageId> + '_ {
+        let base = match &self.op {
+            Op::From(Base::Stage(stage)) => Some(*stage),
+            _ => None,
+        };
+        let inputs = self.inputs.iter().filter_map(|origin| match origin {
+            FileOrigin::Stage(stage) => Some(*stage),
+            _ => None,
+        });
+        base.into_iter().chain(inputs)
+    }
+}
+
 /// Everything but the file system, at one point of a stage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {

@@ -1,0 +1,165 @@
+//! Breakpoints: from a wanted place to the step that they stop before.
+
+use super::{Breakpoint, BreakpointId, BreakpointState, Location};
+use crate::plan::{Plan, Stage, StageId, Step, StepId};
+
+/// All breakpoints of a session, in the order they were set.
+#[derive(Debug, Clone, Default)]
+pub struct Breakpoints {
+    list: Vec<Breakpoint>,
+    last_id: u32,
+}
+
+impl Breakpoints {
+    pub fn list(&self) -> &[Breakpoint] {
+        &self.list
+    }
+
+    /// The enabled breakpoint before a step.
+    pub fn at(&self, step: StepId) -> Option<BreakpointId> {
+        let here = |state: &BreakpointState| matches!(state, BreakpointState::Bound { step: at, .. } if *at == step);
+        self.list.iter().find(|it| it.enabled && here(&it.state)).map(|it| it.id)
+    }
+
+    /// Sets one, or enables again the one that is there.
+    pub fn set(&mut self, wanted: Location, plan: Option<&Plan>) -> &Breakpoint {
+        let at = match self.list.iter().position(|it| it.wanted == wanted) {
+            Some(at) => at,
+            None => {
+                self.last_id += 1;
+                let state = plan.map_or(BreakpointState::Pending, |plan| bind(plan, &wanted));
+                self.list.push(Breakpoint { id: BreakpointId(self.last_id), wanted, enabled: true, state, hits: 0 });
+                self.list.len() - 1
+            }
+        };
+        self.list[at].enabled = true;
+        &self.list[at]
+    }
+
+    /// Whether there was one.
+    pub fn remove(&mut self, id: BreakpointId) -> bool {
+        let before = self.list.len();
+        self.list.retain(|it| it.id != id);
+        self.list.len() < before
+    }
+
+    pub fn enable(&mut self, id: BreakpointId, enabled: bool) -> bool {
+        let found = self.list.iter_mut().find(|it| it.id == id);
+        found.map(|it| it.enabled = enabled).is_some()
+    }
+
+    pub fn hit(&mut self, id: BreakpointId) {
+        if let Some(it) = self.list.iter_mut().find(|it| it.id == id) {
+            it.hits += 1;
+        }
+    }
+
+    /// Binds all to a plan. With the plan they were bound to before, those set by line follow their
+    /// instruction to the line where it is now.
+    pub fn rebind(&mut self, old: Option<&Plan>, new: &Plan) {
+        for it in &mut self.list {
+            let followed = match (&it.wanted, &it.state, old) {
+                (Location::Line(_), BreakpointState::Bound { step, .. }, Some(old)) => follow(old, *step, new),
+                _ => None,
+            };
+            match followed {
+                Some(step) => {
+                    let line = new.step(step).lines.start;
+                    if it.wanted != Location::Line(line) {
+                        it.wanted = Location::Line(line);
+                        it.state = BreakpointState::Bound { step, note: Some(format!("followed to line {line}")) };
+                    } else {
+                        it.state = bind(new, &it.wanted);
+                    }
+                }
+                None => it.state = bind(new, &it.wanted),
+            }
+        }
+    }
+}
+
+/// The step that a place names in a plan, or why there is none.
+pub fn bind(plan: &Plan, wanted: &Location) -> BreakpointState {
+    match wanted {
+        Location::Line(line) => bind_line(plan, *line),
+        Location::Instruction { stage, index } => bind_instruction(plan, stage, *index),
+    }
+}
+
+fn bind_line(plan: &Plan, line: u32) -> BreakpointState {
+    let steps = plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| !step.onbuild);
+    let next = steps.filter(|step| step.lines.end >= line).min_by_key(|step| step.lines);
+    match next {
+        None => unbound(format!("line {line} has no instruction, nor has any line after it")),
+        Some(step) if step.lines.start <= line => bound(plan, step, None),
+        Some(step) => {
+            let at = step.lines.start;
+            bound(plan, step, Some(format!("line {line} has nothing to run; moved to line {at}")))
+        }
+    }
+}
+
+fn bind_instruction(plan: &Plan, stage: &str, index: u32) -> BreakpointState {
+    let Some(stage) = plan.find_stage(stage).map(|id| plan.stage(id)) else {
+        let known: Vec<String> = plan.stages.iter().map(Stage::label).collect();
+        return unbound(format!("there is no stage {stage:?}; there are: {}", known.join(", ")));
+    };
+    match stage.steps.get(index as usize) {
+        Some(step) => bound(plan, step, None),
+        None => {
+            let last = stage.steps.len().saturating_sub(1);
+            unbound(format!("stage {} has instructions 0 to {last}", stage.label()))
+        }
+    }
+}
+
+fn bound(plan: &Plan, step: &Step, note: Option<String>) -> BreakpointState {
+    match plan.order.contains(&step.id.stage) {
+        true => BreakpointState::Bound { step: step.id, note },
+        false => unbound(format!("stage {} is skipped: the target does not need it", label(plan, step.id.stage))),
+    }
+}
+
+fn unbound(reason: String) -> BreakpointState {
+    BreakpointState::Unbound { reason }
+}
+
+fn label(plan: &Plan, stage: StageId) -> String {
+    plan.stage(stage).label()
+}
+
+/// Where an instruction of the old plan is in the new one: in the stage of the same name, with the same text,
+/// the nearest if there are several.
+fn follow(old: &Plan, step: StepId, new: &Plan) -> Option<StepId> {
+    let text = &old.step(step).text;
+    let stage = matching_stage(old, step.stage, new)?;
+    let same = new.stage(stage).steps.iter().filter(|it| it.text == *text && !it.onbuild);
+    let nearest = same.min_by_key(|it| it.id.index.abs_diff(step.index))?;
+    new.order.contains(&stage).then_some(nearest.id)
+}
+
+/// The stage of a new plan that an old one has become: by name, or by index where it has none.
+pub fn matching_stage(old: &Plan, stage: StageId, new: &Plan) -> Option<StageId> {
+    match &old.stage(stage).name {
+        Some(name) => new.stages.iter().find(|it| it.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name))),
+        None => new.stages.get(stage.0 as usize).filter(|it| it.name.is_none()),
+    }
+    .map(|stage| stage.id)
+}
+
+impl std::str::FromStr for Location {
+    type Err = String;
+
+    /// `12` is a line; `builder:3` and `0:3` are an instruction of a stage.
+    fn from_str(text: &str) -> Result<Location, String> {
+        let wrong = || format!("{text:?} is not a place: give a line (`12`) or `stage:instruction` (`builder:3`)");
+        match text.rsplit_once(':') {
+            None => text.parse().ok().filter(|line| *line > 0).map(Location::Line).ok_or_else(wrong),
+            Some((stage, index)) if !stage.is_empty() => {
+                let index = index.parse().map_err(|_| wrong())?;
+                Ok(Location::Instruction { stage: stage.to_owned(), index })
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+}

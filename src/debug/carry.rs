@@ -1,0 +1,70 @@
+//! What of a finished plan still holds under a new one. Pure.
+
+use super::breakpoint::matching_stage;
+use crate::plan::{Base, FileOrigin, Op, Plan, StageId, State, Step, StepId, Variable};
+
+/// For each stage of the new plan, the stage it was in the old one, and how many steps from its beginning
+/// are the same in both: same operation, same sources, same configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    stages: Vec<(Option<StageId>, u32)>,
+}
+
+impl Held {
+    /// The old step whose result a step of the new plan may keep.
+    pub fn old(&self, step: StepId) -> Option<StepId> {
+        match self.stages.get(step.stage.0 as usize) {
+            Some((Some(stage), held)) if step.index < *held => Some(StepId { stage: *stage, index: step.index }),
+            _ => None,
+        }
+    }
+
+    pub fn depth(&self, stage: StageId) -> u32 {
+        self.stages.get(stage.0 as usize).map_or(0, |(_, held)| *held)
+    }
+}
+
+pub fn compare(old: &Plan, new: &Plan) -> Held {
+    let matched: Vec<Option<StageId>> = new
+        .stages
+        .iter()
+        .map(|stage| old.stages.iter().map(|it| it.id).find(|it| matching_stage(old, *it, new) == Some(stage.id)))
+        .collect();
+    let mut held = Held { stages: matched.iter().map(|stage| (*stage, 0)).collect() };
+    for stage in new.order.iter().map(|id| new.stage(*id)) {
+        let Some(was) = matched[stage.id.0 as usize].map(|id| old.stage(id)) else { continue };
+        let same = stage.steps.iter().zip(&was.steps).take_while(|(new_step, old_step)| {
+            let whole = |source: StageId| held.depth(source) as usize == new.stage(source).steps.len();
+            new_step.stages().all(whole) && same_step(old_step, new_step, &matched)
+        });
+        held.stages[stage.id.0 as usize].1 = same.count() as u32;
+    }
+    held
+}
+
+/// `matched` gives the old stage for each new one, so that sources can be compared where stages moved.
+fn same_step(old: &Step, new: &Step, matched: &[Option<StageId>]) -> bool {
+    let stage = |id: StageId| matched.get(id.0 as usize).copied().flatten();
+    let same_origin = |old: &FileOrigin, new: &FileOrigin| match (old, new) {
+        (FileOrigin::Stage(old), FileOrigin::Stage(new)) => stage(*new) == Some(*old),
+        _ => old == new,
+    };
+    let same_op = match (&old.op, &new.op) {
+        (Op::From(Base::Stage(old)), Op::From(Base::Stage(new))) => stage(*new) == Some(*old),
+        _ => old.op == new.op,
+    };
+    same_op
+        && old.inputs.len() == new.inputs.len()
+        && old.inputs.iter().zip(&new.inputs).all(|(old, new)| same_origin(old, new))
+        && same_state(&old.state, &new.state)
+        && old.history == new.history
+}
+
+/// Where a value was set is left out: lines move when a file is edited.
+fn same_state(old: &State, new: &State) -> bool {
+    let values = |list: &[Variable]| list.iter().map(|it| (it.name.clone(), it.value.clone())).collect::<Vec<_>>();
+    old.image == new.image
+        && old.shell == new.shell
+        && values(&old.env) == values(&new.env)
+        && values(&old.args) == values(&new.args)
+}

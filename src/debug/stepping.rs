@@ -1,0 +1,254 @@
+//! Where a stepping command leads. Pure: a plan, what has been reached, the cursor, the command.
+//!
+//! Plain order is the Dockerfile's, with a stage's needs first. A `COPY --from`, a `RUN --mount=from` or a
+//! `FROM stage` is a call of the stage it reads: *in* enters that stage at its start, and *out* comes back
+//! to the instruction that uses it.
+
+use super::timeline::Branch;
+use super::{BreakpointId, Position, StopReason};
+use crate::plan::{FileOrigin, Plan, StageId, StepId};
+
+/// What the user did, breakpoints and failures aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Over,
+    In,
+    Out,
+    Continue,
+    BackOver,
+    BackIn,
+    BackOut,
+    BackContinue,
+    RunTo(Position),
+    Goto(Position),
+    Restart,
+}
+
+/// A stage that was entered from an instruction, and the place before that instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    pub callee: StageId,
+    pub back: Position,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The cursor moves; nothing runs. `call` is a stage being entered.
+    Move { to: Position, call: Option<Call>, reason: StopReason },
+    /// These places must be reached; then the cursor stands at `cursor`.
+    Run { wanted: Vec<Position>, cursor: Position, reason: StopReason },
+    /// It stays where it is, for this reason.
+    Stay(&'static str),
+}
+
+/// What stepping looks at.
+pub struct View<'a> {
+    pub branch: &'a Branch,
+    pub cursor: Position,
+    pub calls: &'a [Call],
+    /// The enabled breakpoint before a step.
+    pub breakpoint: &'a dyn Fn(StepId) -> Option<BreakpointId>,
+}
+
+pub fn target(view: &View, action: Action) -> Target {
+    match action {
+        Action::Over => view.over(),
+        Action::In => view.enter(),
+        Action::Out => view.out(),
+        Action::Continue => view.go_on(),
+        Action::BackOver => view.back_over(),
+        Action::BackIn => view.back_in(),
+        Action::BackOut => view.back_out(),
+        Action::BackContinue => view.back_continue(),
+        Action::RunTo(to) => view.run_to(to, true),
+        Action::Goto(to) => view.run_to(to, false),
+        Action::Restart => moved(start(view.plan()), StopReason::Reached),
+    }
+}
+
+/// Before the first instruction in plain order.
+pub fn start(plan: &Plan) -> Position {
+    Position { stage: plan.order.first().copied().unwrap_or(plan.target), done: 0 }
+}
+
+/// A stage's place in plain order; the stages that do not run come last.
+pub fn rank(plan: &Plan, stage: StageId) -> usize {
+    plan.order.iter().position(|it| *it == stage).unwrap_or(plan.order.len())
+}
+
+/// Whether anything after the cursor has been reached already.
+pub fn in_the_past(branch: &Branch, cursor: Position) -> bool {
+    match cursor.next(&branch.plan) {
+        Some(step) => branch.is_done(step),
+        None => {
+            let own = rank(&branch.plan, cursor.stage);
+            branch.plan.order.iter().skip(own + 1).any(|stage| branch.frontier(*stage) > 0)
+        }
+    }
+}
+
+impl View<'_> {
+    fn plan(&self) -> &Plan {
+        &self.branch.plan
+    }
+
+    /// The call that entered the cursor's stage.
+    fn call(&self) -> Option<Call> {
+        self.calls.last().copied().filter(|call| call.callee == self.cursor.stage)
+    }
+
+    fn over(&self) -> Target {
+        if let Some(step) = self.cursor.next(self.plan()) {
+            return self.reach(vec![Position::after(step)], Position::after(step), StopReason::Step);
+        }
+        if let Some(call) = self.call() {
+            return self.reach(vec![call.back], call.back, StopReason::Step);
+        }
+        match self.plan().order.get(rank(self.plan(), self.cursor.stage) + 1) {
+            Some(stage) => moved(Position { stage: *stage, done: 0 }, StopReason::Step),
+            None => Target::Stay("this is the end of the build"),
+        }
+    }
+
+    fn enter(&self) -> Target {
+        match self.cursor.next(self.plan()).and_then(|step| self.source(step)) {
+            Some(stage) => Target::Move {
+                to: Position { stage, done: 0 },
+                call: Some(Call { callee: stage, back: self.cursor }),
+                reason: StopReason::Step,
+            },
+            None => self.over(),
+        }
+    }
+
+    fn out(&self) -> Target {
+        let end = self.end(self.cursor.stage);
+        let back = self.call().map(|call| call.back).or_else(|| self.consumer());
+        match back {
+            Some(back) => self.reach(vec![end, back], back, StopReason::Step),
+            None if self.cursor == end => Target::Stay("nothing uses this stage, and this is its end"),
+            None => self.reach(vec![end], end, StopReason::Step),
+        }
+    }
+
+    fn go_on(&self) -> Target {
+        let ahead =
+            self.plan().steps().map(|step| step.id).filter(|step| self.order(Position::before(*step)) > self.here());
+        let kept = ahead.filter(|step| self.branch.is_done(*step));
+        if let Some((step, id)) = self.first_breakpoint(kept) {
+            return moved(Position::before(step), StopReason::Breakpoint(id));
+        }
+        let ends = self.plan().order.iter().map(|stage| self.end(*stage)).collect();
+        let last = self.end(self.plan().target);
+        if self.cursor == last && self.plan().order.iter().all(|stage| self.branch.is_finished(*stage)) {
+            return Target::Stay("this is the end of the build");
+        }
+        self.reach(ends, last, StopReason::End)
+    }
+
+    fn back_over(&self) -> Target {
+        if let Some(step) = self.cursor.previous() {
+            return moved(Position::before(step), StopReason::Step);
+        }
+        if let Some(call) = self.call() {
+            return moved(call.back, StopReason::Step);
+        }
+        let own = rank(self.plan(), self.cursor.stage);
+        match own.checked_sub(1).and_then(|at| self.plan().order.get(at)) {
+            Some(stage) => moved(self.furthest(*stage), StopReason::Step),
+            None => Target::Stay("this is the start of the build"),
+        }
+    }
+
+    fn back_in(&self) -> Target {
+        let source = self.cursor.previous().and_then(|step| Some((step, self.source(step)?)));
+        match source {
+            Some((step, stage)) => Target::Move {
+                to: self.furthest(stage),
+                call: Some(Call { callee: stage, back: Position::before(step) }),
+                reason: StopReason::Step,
+            },
+            None => self.back_over(),
+        }
+    }
+
+    fn back_out(&self) -> Target {
+        match self.call() {
+            Some(call) => moved(call.back, StopReason::Step),
+            None if self.cursor.done > 0 => moved(Position { done: 0, ..self.cursor }, StopReason::Step),
+            None => self.back_over(),
+        }
+    }
+
+    fn back_continue(&self) -> Target {
+        let behind = self.plan().steps().map(|step| step.id).filter(|step| {
+            let before = Position::before(*step);
+            self.order(before) < self.here() && self.branch.is_reached(before)
+        });
+        let behind: Vec<StepId> = behind.collect();
+        match self.first_breakpoint(behind.into_iter().rev()) {
+            Some((step, id)) => moved(Position::before(step), StopReason::Breakpoint(id)),
+            None if self.cursor == start(self.plan()) => Target::Stay("this is the start of the build"),
+            None => moved(start(self.plan()), StopReason::Start),
+        }
+    }
+
+    fn run_to(&self, to: Position, may_run: bool) -> Target {
+        let plan = self.plan();
+        if !plan.order.contains(&to.stage) {
+            return Target::Stay("that stage is not part of this build");
+        }
+        if to.done as usize > plan.stage(to.stage).steps.len() {
+            return Target::Stay("there is no such instruction");
+        }
+        if !may_run && !self.branch.is_reached(to) {
+            return Target::Stay("that place has not been reached yet: run to it");
+        }
+        self.reach(vec![to], to, StopReason::Reached)
+    }
+
+    /// Runs what is missing, or only moves if nothing is.
+    fn reach(&self, wanted: Vec<Position>, cursor: Position, reason: StopReason) -> Target {
+        match wanted.iter().all(|position| self.branch.is_reached(*position)) {
+            true => moved(cursor, reason),
+            false => Target::Run { wanted, cursor, reason },
+        }
+    }
+
+    fn first_breakpoint(&self, steps: impl Iterator<Item = StepId>) -> Option<(StepId, BreakpointId)> {
+        let mut hits = steps.filter_map(|step| Some((step, (self.breakpoint)(step)?)));
+        hits.next()
+    }
+
+    fn source(&self, step: StepId) -> Option<StageId> {
+        self.plan().step(step).stages().next()
+    }
+
+    /// Before the first instruction, in plain order, that reads the cursor's stage.
+    fn consumer(&self) -> Option<Position> {
+        let reads = |origin: &FileOrigin| *origin == FileOrigin::Stage(self.cursor.stage);
+        let stages = self.plan().order.iter().map(|id| self.plan().stage(*id));
+        let edge = stages.flat_map(|stage| &stage.needs).find(|edge| reads(&edge.origin))?;
+        Some(Position::before(edge.step))
+    }
+
+    fn end(&self, stage: StageId) -> Position {
+        Position { stage, done: self.plan().stage(stage).steps.len() as u32 }
+    }
+
+    fn furthest(&self, stage: StageId) -> Position {
+        Position { stage, done: self.branch.frontier(stage) }
+    }
+
+    fn order(&self, position: Position) -> (usize, u32) {
+        (rank(self.plan(), position.stage), position.done)
+    }
+
+    fn here(&self) -> (usize, u32) {
+        self.order(self.cursor)
+    }
+}
+
+fn moved(to: Position, reason: StopReason) -> Target {
+    Target::Move { to, call: None, reason }
+}

@@ -1,0 +1,156 @@
+//! What was reached, under which plan. Branches are only ever added.
+
+use super::{Failure, Position};
+use crate::engine::StepOutcome;
+use crate::plan::{FileOrigin, Plan, StageId, Step, StepId};
+use crate::snapshot::SnapshotId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Every branch since the session began. The last one is where steps are recorded.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    branches: Vec<Branch>,
+}
+
+/// One line of history: a plan, and what its steps came to. It begins with what it shares with its parent.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    pub plan: Arc<Plan>,
+    /// Why it left its parent, in words: `the first run`, `GO=1.24`, `builder:3 again`.
+    pub cause: String,
+    done: BTreeMap<StepId, StepOutcome>,
+    failed: BTreeMap<StepId, Failure>,
+    /// Steps of each stage that are done, from its beginning.
+    frontier: Vec<u32>,
+}
+
+impl Timeline {
+    pub fn new(plan: Arc<Plan>) -> Timeline {
+        Timeline { branches: vec![Branch::empty(plan, "the first run".to_owned())] }
+    }
+
+    pub fn current(&self) -> &Branch {
+        &self.branches[self.branches.len() - 1]
+    }
+
+    /// All branches, the oldest first.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    pub fn record_done(&mut self, step: StepId, outcome: StepOutcome) {
+        let branch = self.writable(step);
+        branch.done.insert(step, outcome);
+        if let Some(frontier) = branch.frontier.get_mut(step.stage.0 as usize) {
+            *frontier = (*frontier).max(step.index + 1);
+        }
+    }
+
+    pub fn record_failure(&mut self, failure: Failure) {
+        self.writable(failure.step).failed.insert(failure.step, failure);
+    }
+
+    /// A new branch on which `step`, what follows it and what depends on it have not been reached.
+    pub fn fork_before(&mut self, step: StepId, cause: String) {
+        let old = self.current();
+        let mut keep: Vec<u32> = old.frontier.clone();
+        cut(&old.plan, &mut keep, Position::before(step));
+        let plan = old.plan.clone();
+        self.fork(plan, cause, |step| (step.index < keep[step.stage.0 as usize]).then_some(step));
+    }
+
+    /// A new branch under `plan`. `held` names, for a step of the new plan, the old step whose result it keeps.
+    pub fn fork(&mut self, plan: Arc<Plan>, cause: String, held: impl Fn(StepId) -> Option<StepId>) {
+        let old = self.current();
+        let mut branch = Branch::empty(plan.clone(), cause);
+        for stage in &plan.stages {
+            for step in &stage.steps {
+                let Some(outcome) = held(step.id).and_then(|id| old.done.get(&id)) else { break };
+                branch.done.insert(step.id, outcome.clone());
+                branch.frontier[stage.id.0 as usize] = step.id.index + 1;
+            }
+        }
+        self.branches.push(branch);
+    }
+
+    /// The branch to record `step` in: a new one if this one has a result for it.
+    fn writable(&mut self, step: StepId) -> &mut Branch {
+        let current = self.current();
+        if current.done.contains_key(&step) || current.failed.contains_key(&step) {
+            let cause = format!("{}:{} again", current.plan.stage(step.stage).label(), step.index);
+            self.fork_before(step, cause);
+        }
+        let last = self.branches.len() - 1;
+        &mut self.branches[last]
+    }
+}
+
+impl Branch {
+    fn empty(plan: Arc<Plan>, cause: String) -> Branch {
+        let frontier = vec![0; plan.stages.len()];
+        Branch { plan, cause, done: BTreeMap::new(), failed: BTreeMap::new(), frontier }
+    }
+
+    /// How many steps of a stage are done, from its beginning.
+    pub fn frontier(&self, stage: StageId) -> u32 {
+        self.frontier.get(stage.0 as usize).copied().unwrap_or(0)
+    }
+
+    pub fn is_done(&self, step: StepId) -> bool {
+        step.index < self.frontier(step.stage)
+    }
+
+    pub fn is_finished(&self, stage: StageId) -> bool {
+        self.frontier(stage) as usize == self.plan.stage(stage).steps.len()
+    }
+
+    /// Whether the cursor can stand there without running anything.
+    pub fn is_reached(&self, position: Position) -> bool {
+        position.done <= self.frontier(position.stage)
+    }
+
+    pub fn outcome(&self, step: StepId) -> Option<&StepOutcome> {
+        self.done.get(&step)
+    }
+
+    pub fn failure(&self, step: StepId) -> Option<&Failure> {
+        self.failed.get(&step)
+    }
+
+    /// The file system at a place; `None` before a stage's `FROM` and where nothing has been reached.
+    pub fn snapshot(&self, position: Position) -> Option<&SnapshotId> {
+        position.previous().and_then(|step| self.outcome(step)).map(|outcome| &outcome.snapshot)
+    }
+
+    /// The file system a finished stage ends with.
+    pub fn end_of(&self, stage: StageId) -> Option<&SnapshotId> {
+        let last = self.plan.stage(stage).steps.last()?;
+        self.outcome(last.id).map(|outcome| &outcome.snapshot)
+    }
+
+    /// One for each of the step's inputs: the snapshot of a stage, `None` for what the engine finds itself.
+    pub fn inputs(&self, step: &Step) -> Vec<Option<SnapshotId>> {
+        let snapshot = |origin: &FileOrigin| match origin {
+            FileOrigin::Stage(stage) => self.end_of(*stage).cloned(),
+            FileOrigin::Context { .. } | FileOrigin::Image(_) | FileOrigin::Scratch => None,
+        };
+        step.inputs.iter().map(snapshot).collect()
+    }
+}
+
+/// Lowers `keep`, the steps of each stage that hold, to what still holds if nothing from `at` on does.
+pub(super) fn cut(plan: &Plan, keep: &mut [u32], at: Position) {
+    let Some(kept) = keep.get_mut(at.stage.0 as usize) else { return };
+    *kept = (*kept).min(at.done);
+    // Dependents come later in the order, so one pass finds the cascade.
+    for stage in plan.order.iter().map(|id| plan.stage(*id)) {
+        let index = stage.id.0 as usize;
+        let broken = stage.steps.iter().find(|step| {
+            step.stages().any(|source| (keep[source.0 as usize] as usize) < plan.stage(source).steps.len())
+        });
+        if let Some(step) = broken {
+            keep[index] = keep[index].min(step.id.index);
+        }
+    }
+}
