@@ -11,7 +11,7 @@
 //! | [`image`] | the OCI model, and where images come from and go to | `layers` |
 //! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config}` |
 //! | [`snapshot`] | file systems on disk | `image`, `layers` |
-//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers` |
+//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile` |
 //! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |
 //! | [`tui`] | the terminal front end | `debug` and the pure types |
 //! | [`cli`] | arguments, one file a subcommand; the only place that constructs engines | everything |

@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("image", &["layers"]),
         ("plan", &["dockerfile", "image::digest", "image::reference", "image::config"]),
         ("snapshot", &["image", "layers"]),
-        ("engine", &["plan", "snapshot", "image", "layers"]),
+        ("engine", &["plan", "snapshot", "image", "layers", "dockerfile"]),
         ("debug", &["engine", "plan", "dockerfile", "layers", "snapshot", "image"]),
         ("tui", &["debug", "engine", "plan", "dockerfile", "layers", "snapshot", "image"]),
     ])

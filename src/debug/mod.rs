@@ -10,6 +10,7 @@ pub mod log;
 pub mod protocol;
 pub mod schedule;
 pub mod session;
+pub mod start;
 pub mod stepping;
 pub mod timeline;
 
@@ -19,3 +20,4 @@ pub use protocol::{
     StopReason,
 };
 pub use session::{Session, ShellPlace};
+pub use start::Setup;

@@ -1,9 +1,11 @@
 //! An engine runs one step. The session (`debug`) decides which, and when.
 //!
-//! May import `plan`, `snapshot`, `image` and `layers`.
+//! May import `plan`, `snapshot`, `image`, `layers` and the pure rules of `dockerfile`.
 //!
 //! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
 
+#[cfg(target_os = "linux")]
+pub mod embedded;
 pub mod scripted;
 
 use crate::image::config::ImageConfig;

@@ -5,8 +5,12 @@
 //! Invariant: a plan is complete. Every variable in it is expanded, every flag is typed, every source is
 //! resolved to a stage, a context or an image; an engine needs nothing but the step.
 
+pub mod lower;
+pub mod options;
 pub mod step;
 
+pub use lower::{bases, lower};
+pub use options::Options;
 pub use step::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, InlineFile, Mount, MountKind, Network, Op, Origin, Plan, Run,
     Sharing, Stage, StageId, State, Step, StepId, Variable,

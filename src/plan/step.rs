@@ -1,6 +1,6 @@
 //! The plan's values: stages, steps, and what each step does.
 
-use crate::dockerfile::{Dockerfile, Lines};
+use crate::dockerfile::{Diagnostic, Dockerfile, Lines};
 use crate::image::config::ImageConfig;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Plan {
     pub order: Vec<StageId>,
     /// `os/arch[/variant]`.
     pub platform: String,
+    /// Warnings and hints; a plan with errors is not made.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Plan {

@@ -1,0 +1,21 @@
+//! What a session needs to begin.
+
+use super::Location;
+use crate::engine::Engine;
+use crate::plan::Options;
+use std::io;
+use std::sync::Arc;
+
+pub struct Setup {
+    pub engine: Arc<dyn Engine>,
+    pub options: Options,
+    /// The Dockerfile's name for messages, as the user gave it.
+    pub name: String,
+    /// Reads the Dockerfile; again on `Reload`.
+    pub read: Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>,
+    /// Stop before the first instruction. Without it the build runs to its end at once.
+    pub paused: bool,
+    pub break_on_failure: bool,
+    pub no_cache: bool,
+    pub breakpoints: Vec<Location>,
+}
