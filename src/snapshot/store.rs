@@ -1,0 +1,625 @@
+//! The store: layers, snapshots, step results and images of one user, on disk.
+//!
+//! ```text
+//! ROOT/MODE/                 a mode (root, subuid, single) has files of its own, for their owners differ
+//!   layers/ID/fs             an unpacked layer, as overlayfs reads it
+//!   layers/ID/entries        the same as a list (postcard of `Layer`)
+//!   snapshots/ID             the layers it is made of, bottom first, one a line
+//!   steps/KEY.json           the result of a step, by its cache key
+//!   images/NAME.json         an image by the hash of its name
+//!   blobs/DIFF_ID            layer archives as they came, or as they were packed
+//!   caches/ID                directories of RUN --mount=type=cache
+//!   pending/LAYER            names the session that made a layer, until it is known to be on the disk
+//!   sessions/ID              locked while its session lives; its work is in `work/ID`
+//! ```
+//!
+//! Layers are written through a volatile overlay, so a step's result is recorded only after `syncfs`: what a
+//! crash could have damaged has no record, and what has no record is dropped by the next start.
+
+use super::SnapshotId;
+use crate::image::digest::Digest;
+use crate::layers::Layer;
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Names a layer in the store: `d-` and a diff_id's digits for one that came with an image, `s-` and random
+/// digits for one that a step made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerId(String);
+
+impl LayerId {
+    pub fn of_image(diff_id: &Digest) -> LayerId {
+        LayerId(format!("d-{}", diff_id.hex()))
+    }
+
+    /// The diff_id, of a layer that came with an image.
+    pub fn diff_id(&self) -> Option<Digest> {
+        self.0.strip_prefix("d-").and_then(|hex| format!("sha256:{hex}").parse().ok())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} does not name a layer")]
+pub struct ParseLayerIdError(String);
+
+impl TryFrom<String> for LayerId {
+    type Error = ParseLayerIdError;
+
+    fn try_from(text: String) -> Result<LayerId, ParseLayerIdError> {
+        let digits = text.strip_prefix("d-").or_else(|| text.strip_prefix("s-"));
+        match digits {
+            Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(LayerId(text)),
+            _ => Err(ParseLayerIdError(text.chars().take(100).collect())),
+        }
+    }
+}
+
+impl From<LayerId> for String {
+    fn from(id: LayerId) -> String {
+        id.0
+    }
+}
+
+/// What a step came to, kept under its cache key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub snapshot: SnapshotId,
+    pub duration: Duration,
+    pub added: u64,
+    pub modified: u64,
+    pub removed: u64,
+    pub bytes: u64,
+    pub key: Vec<(String, String)>,
+}
+
+/// An image that is here, layers included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// As it is asked for: a normalised reference, or the text of another transport.
+    pub name: String,
+    pub manifest: Option<Digest>,
+    /// The configuration byte for byte.
+    pub config: String,
+    pub layers: Vec<ImageLayer>,
+    pub origin: String,
+    /// Seconds since 1970.
+    pub stored: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLayer {
+    pub diff_id: Digest,
+    /// Digest and bytes of the blob as it came; the diff_id and the archive's size if it is not compressed.
+    pub digest: Digest,
+    pub size: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {source}")]
+pub struct StoreError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl StoreError {
+    /// Whether the disk is full, or the user's share of it.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError { action, path: path.to_owned(), source }
+}
+
+pub struct Store {
+    root: PathBuf,
+    session: String,
+    /// Holds the session's lock; released by the kernel however the process ends.
+    _lock: File,
+    next: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<LayerId, Arc<Layer>>,
+    snapshots: HashMap<SnapshotId, Arc<[LayerId]>>,
+    /// Results of this session; those in `unsaved` are not on the disk yet.
+    steps: HashMap<Digest, StepRecord>,
+    unsaved: Vec<Digest>,
+    made: BTreeSet<LayerId>,
+}
+
+/// A place for a layer that is being made: `fs` becomes the layer, `work` is overlayfs's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    pub dir: PathBuf,
+}
+
+impl Draft {
+    pub fn fs(&self) -> PathBuf {
+        self.dir.join("fs")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+}
+
+const DIRECTORIES: [&str; 9] =
+    ["layers", "snapshots", "steps", "images", "blobs", "caches", "pending", "sessions", "work"];
+
+impl Store {
+    /// Opens or makes the store below `root` for one mode. The second part of the answer is what dead sessions
+    /// left behind: directories for the caller to remove, since only the engine process may be able to.
+    pub fn open(root: &Path, mode: &str) -> Result<(Store, Vec<PathBuf>), StoreError> {
+        let root = root.join(mode);
+        for name in DIRECTORIES {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(failed("cannot make the store's directory", &path))?;
+        }
+        let session = random_hex();
+        let work = root.join("work").join(&session);
+        fs::create_dir_all(&work).map_err(failed("cannot make the store's directory", &work))?;
+        // Locked before it has its name, so that nobody takes this session for a dead one.
+        let path = work.join("lock");
+        let lock = File::create(&path).map_err(failed("cannot write", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| failed("cannot lock", &path)(error.into()))?;
+        let name = root.join("sessions").join(&session);
+        fs::rename(&path, &name).map_err(failed("cannot put a lock into place at", &name))?;
+        let store = Store { root, session, _lock: lock, next: AtomicU64::new(0), state: Mutex::default() };
+        let leftovers = store.collect_dead()?;
+        Ok((store, leftovers))
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn layer_dir(&self, id: &LayerId) -> PathBuf {
+        self.root.join("layers").join(&id.0).join("fs")
+    }
+
+    /// Where the archive of a layer is kept.
+    pub fn blob(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("blobs").join(diff_id.hex())
+    }
+
+    /// The directory of a cache mount; any text may be its id.
+    pub fn cache_dir(&self, id: &str) -> PathBuf {
+        self.root.join("caches").join(Digest::of(id.as_bytes()).hex())
+    }
+
+    /// Files that no layer is made of (a toolbox, prepared mounts): `ROOT/MODE/NAME`.
+    pub fn other(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub fn has_layer(&self, id: &LayerId) -> bool {
+        self.state().made.contains(id)
+            || (self.root.join("layers").join(&id.0).join("entries").exists()
+                && !self.root.join("pending").join(&id.0).exists())
+    }
+
+    /// A fresh directory of this session for work in progress.
+    pub fn scratch(&self) -> Result<PathBuf, StoreError> {
+        let dir =
+            self.root.join("work").join(&self.session).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&dir).map_err(failed("cannot make", &dir))?;
+        Ok(dir)
+    }
+
+    pub fn draft(&self) -> Result<Draft, StoreError> {
+        let draft = Draft { dir: self.scratch()? };
+        for dir in [draft.fs(), draft.work()] {
+            fs::create_dir(&dir).map_err(failed("cannot make", &dir))?;
+        }
+        Ok(draft)
+    }
+
+    /// Makes a draft a layer. `id` is `None` for a layer that a step made. What remains of the draft is for the
+    /// caller to remove.
+    pub fn commit(&self, draft: &Draft, id: Option<LayerId>, layer: Layer) -> Result<LayerId, StoreError> {
+        let id = id.unwrap_or_else(|| LayerId(format!("s-{}", random_hex())));
+        let pending = self.root.join("pending").join(&id.0);
+        fs::write(&pending, &self.session).map_err(failed("cannot write", &pending))?;
+        let dir = self.root.join("layers").join(&id.0);
+        fs::create_dir_all(&dir).map_err(failed("cannot make", &dir))?;
+        let entries = dir.join("entries");
+        let bytes = postcard::to_stdvec(&layer).unwrap_or_default();
+        fs::write(&entries, bytes).map_err(failed("cannot write", &entries))?;
+        let target = dir.join("fs");
+        fs::rename(draft.fs(), &target).map_err(failed("cannot put a layer into place at", &target))?;
+        let mut state = self.state();
+        state.made.insert(id.clone());
+        state.entries.insert(id.clone(), Arc::new(layer));
+        Ok(id)
+    }
+
+    pub fn entries(&self, id: &LayerId) -> Result<Arc<Layer>, StoreError> {
+        if let Some(layer) = self.state().entries.get(id) {
+            return Ok(layer.clone());
+        }
+        let path = self.root.join("layers").join(&id.0).join("entries");
+        let bytes = fs::read(&path).map_err(failed("cannot read", &path))?;
+        let layer = postcard::from_bytes(&bytes)
+            .map_err(|error| failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
+    }
+
+    /// Names the file system that these layers make.
+    pub fn snapshot(&self, layers: &[LayerId]) -> Result<SnapshotId, StoreError> {
+        let text: String = layers.iter().map(|id| format!("{}\n", id.0)).collect();
+        let id = SnapshotId(Digest::of(text.as_bytes()).hex()[..32].to_owned());
+        if self.state().snapshots.contains_key(&id) {
+            return Ok(id);
+        }
+        let path = self.root.join("snapshots").join(&id.0);
+        if !path.exists() {
+            write_whole(&path, text.as_bytes())?;
+        }
+        self.state().snapshots.insert(id.clone(), layers.into());
+        Ok(id)
+    }
+
+    /// The layers of a snapshot, bottom first.
+    pub fn layers(&self, id: &SnapshotId) -> Result<Arc<[LayerId]>, StoreError> {
+        if let Some(layers) = self.state().snapshots.get(id) {
+            return Ok(layers.clone());
+        }
+        let path = self.root.join("snapshots").join(&id.0);
+        let invalid =
+            |message: String| failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, message));
+        if id.0.is_empty() || !id.0.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(invalid("that does not name a snapshot".to_owned()));
+        }
+        let text = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        let layers = text.lines().map(|line| LayerId::try_from(line.to_owned()));
+        let layers: Arc<[LayerId]> =
+            layers.collect::<Result<Vec<_>, _>>().map_err(|error| invalid(error.to_string()))?.into();
+        self.state().snapshots.insert(id.clone(), layers.clone());
+        Ok(layers)
+    }
+
+    /// The kept result of a step, if all its layers are still here.
+    pub fn step(&self, key: &Digest) -> Option<StepRecord> {
+        if let Some(record) = self.state().steps.get(key) {
+            return Some(record.clone());
+        }
+        let record: StepRecord = read_json(&self.step_path(key))?;
+        let layers = self.layers(&record.snapshot).ok()?;
+        layers.iter().all(|id| self.has_layer(id)).then_some(record)
+    }
+
+    /// Keeps a step's result: at once for this session, for others after the next [`Store::save`].
+    pub fn record(&self, key: Digest, record: StepRecord) {
+        let mut state = self.state();
+        state.steps.insert(key.clone(), record);
+        state.unsaved.push(key);
+    }
+
+    /// Brings what this session made to the disk and records it there. Takes as long as the disk does.
+    pub fn save(&self) -> Result<(), StoreError> {
+        let (keys, made) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.unsaved), state.made.clone())
+        };
+        let pending: Vec<PathBuf> = made.iter().map(|id| self.root.join("pending").join(&id.0)).collect();
+        let pending: Vec<&PathBuf> = pending.iter().filter(|path| path.exists()).collect();
+        if keys.is_empty() && pending.is_empty() {
+            return Ok(());
+        }
+        let dir = File::open(&self.root).map_err(failed("cannot open", &self.root))?;
+        rustix::fs::syncfs(&dir).map_err(|error| failed("cannot sync", &self.root)(error.into()))?;
+        for path in pending {
+            fs::remove_file(path).map_err(failed("cannot remove", path))?;
+        }
+        for key in keys {
+            let record = self.state().steps.get(&key).cloned();
+            if let Some(record) = record {
+                write_json(&self.step_path(&key), &record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what this session made, for `--force-rm`: directories for the caller to remove.
+    pub fn forget_made(&self) -> Vec<PathBuf> {
+        let mut state = self.state();
+        let keys: Vec<Digest> = state.steps.keys().cloned().collect();
+        state.steps.clear();
+        state.unsaved.clear();
+        for key in keys {
+            let _ = fs::remove_file(self.step_path(&key));
+        }
+        let made: Vec<LayerId> = state.made.iter().filter(|id| id.diff_id().is_none()).cloned().collect();
+        let gone = |layers: &Arc<[LayerId]>| layers.iter().any(|id| made.contains(id));
+        let snapshots: Vec<SnapshotId> =
+            state.snapshots.iter().filter(|(_, layers)| gone(layers)).map(|(id, _)| id.clone()).collect();
+        for id in snapshots {
+            state.snapshots.remove(&id);
+            let _ = fs::remove_file(self.root.join("snapshots").join(&id.0));
+        }
+        for id in &made {
+            state.made.remove(id);
+            state.entries.remove(id);
+        }
+        drop(state);
+        made.iter().filter_map(|id| self.set_aside(&self.root.join("layers").join(&id.0))).collect()
+    }
+
+    /// Takes something out of its place at once; removing it may take a while, and may never happen.
+    fn set_aside(&self, path: &Path) -> Option<PathBuf> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let aside = self.root.join("work").join(&self.session).join(format!("gone-{number}"));
+        fs::rename(path, &aside).is_ok().then_some(aside)
+    }
+
+    pub fn image(&self, name: &str) -> Option<ImageRecord> {
+        let record: ImageRecord = read_json(&self.image_path(name))?;
+        let whole = record.layers.iter().all(|layer| self.has_layer(&LayerId::of_image(&layer.diff_id)));
+        (record.name == name && whole).then_some(record)
+    }
+
+    pub fn put_image(&self, record: &ImageRecord) -> Result<(), StoreError> {
+        write_json(&self.image_path(&record.name), record)
+    }
+
+    pub fn remove_image(&self, name: &str) -> bool {
+        fs::remove_file(self.image_path(name)).is_ok()
+    }
+
+    /// All images, by name.
+    pub fn images(&self) -> Vec<ImageRecord> {
+        let files = fs::read_dir(self.root.join("images")).into_iter().flatten().flatten();
+        let mut images: Vec<ImageRecord> = files.filter_map(|file| read_json(&file.path())).collect();
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        images
+    }
+
+    /// Drops every step result and, with `all`, every image and cache mount too; then everything that nothing
+    /// refers to. Directories for the caller to remove. Only where no other session lives.
+    pub fn prune(&self, all: bool) -> Result<Vec<PathBuf>, StoreError> {
+        let mut gone = Vec::new();
+        let list =
+            |name: &str| fs::read_dir(self.root.join(name)).into_iter().flatten().flatten().map(|file| file.path());
+        for path in list("steps") {
+            fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
+        }
+        if all {
+            for path in list("images") {
+                fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
+            }
+            gone.extend(list("caches").filter_map(|path| self.set_aside(&path)));
+        }
+        let images = self.images();
+        let used: BTreeSet<Digest> =
+            images.iter().flat_map(|image| &image.layers).map(|it| it.diff_id.clone()).collect();
+        for path in list("snapshots") {
+            fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
+        }
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let unused = |id: &str| !used.iter().any(|digest| digest.hex() == id);
+        let layers = list("layers").filter(|path| unused(name(path).trim_start_matches("d-")));
+        let blobs = list("blobs").filter(|path| unused(&name(path)));
+        gone.extend(layers.chain(blobs).filter_map(|path| self.set_aside(&path)));
+        *self.state() = State::default();
+        Ok(gone)
+    }
+
+    /// Whether another process uses the store now.
+    pub fn is_shared(&self) -> bool {
+        let sessions = fs::read_dir(self.root.join("sessions")).into_iter().flatten().flatten();
+        let mut others = sessions.filter(|file| file.file_name() != self.session.as_str());
+        others.any(|file| is_locked(&file.path()))
+    }
+
+    fn step_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("steps").join(format!("{}.json", key.hex()))
+    }
+
+    fn image_path(&self, name: &str) -> PathBuf {
+        self.root.join("images").join(format!("{}.json", Digest::of(name.as_bytes()).hex()))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds sessions whose lock nobody holds; forgets the layers that they did not save.
+    fn collect_dead(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut gone = Vec::new();
+        let mut dead = BTreeSet::new();
+        let sessions = self.root.join("sessions");
+        for file in fs::read_dir(&sessions).map_err(failed("cannot read", &sessions))?.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if name != self.session && !is_locked(&file.path()) {
+                dead.insert(name);
+            }
+        }
+        let pending = self.root.join("pending");
+        for file in fs::read_dir(&pending).map_err(failed("cannot read", &pending))?.flatten() {
+            let owner = fs::read_to_string(file.path()).unwrap_or_default();
+            let lives = owner == self.session
+                || (sessions.join(&owner).exists() && !dead.contains(&owner) && !owner.is_empty());
+            if !lives {
+                gone.extend(self.set_aside(&self.root.join("layers").join(file.file_name())));
+                let _ = fs::remove_file(file.path());
+            }
+        }
+        for name in &dead {
+            gone.push(self.root.join("work").join(name));
+            let _ = fs::remove_file(sessions.join(name));
+        }
+        Ok(gone)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(self.root.join("work").join(&self.session));
+        let _ = fs::remove_file(self.root.join("sessions").join(&self.session));
+    }
+}
+
+fn is_locked(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
+        Err(_) => false,
+    }
+}
+
+/// Unknown or damaged files are as good as none.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| failed("cannot write", path)(error.into()))?;
+    write_whole(path, &bytes)
+}
+
+/// The file is there with all its content, or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed("cannot write to", dir))?;
+    file.write_all(bytes).map_err(failed("cannot write", path))?;
+    file.persist(path).map_err(|error| failed("cannot write", path)(error.error))?;
+    Ok(())
+}
+
+fn random_hex() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // Each `RandomState` is seeded from the system's random numbers.
+    let part = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let id = std::process::id();
+    format!("{:016x}{:08x}{:08x}", part(), part() as u32, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn record(snapshot: SnapshotId) -> StepRecord {
+        StepRecord {
+            snapshot,
+            duration: Duration::from_millis(5),
+            added: 1,
+            modified: 0,
+            removed: 0,
+            bytes: 3,
+            key: vec![("argv".to_owned(), "true".to_owned())],
+        }
+    }
+
+    /// A step that makes one file, recorded under the key `text`.
+    fn make(store: &Store, text: &str) -> LayerId {
+        let draft = store.draft().unwrap();
+        fs::write(draft.fs().join("file"), text).unwrap();
+        let id = store.commit(&draft, None, Layer::default()).unwrap();
+        let snapshot = store.snapshot(std::slice::from_ref(&id)).unwrap();
+        store.record(digest(text), record(snapshot));
+        id
+    }
+
+    fn open(root: &Path) -> Store {
+        let (store, leftovers) = Store::open(root, "test").unwrap();
+        leftovers.iter().for_each(|path| drop(fs::remove_dir_all(path)));
+        store
+    }
+
+    /// Makes the steps `saved`, saves, makes `unsaved`, ends (or dies); the next session finds `found`.
+    fn check(saved: &[&str], unsaved: &[&str], dies: bool, found: &[&str]) {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let mut layers: Vec<LayerId> = saved.iter().map(|text| make(&store, text)).collect();
+        store.save().unwrap();
+        layers.extend(unsaved.iter().map(|text| make(&store, text)));
+        for text in saved.iter().chain(unsaved) {
+            assert!(store.step(&digest(text)).is_some(), "{text} within the session");
+        }
+        if dies {
+            // What a killed process leaves: its lock file, unlocked.
+            let name = store.root.join("sessions").join(&store.session);
+            drop(store);
+            fs::write(name, "").unwrap();
+        } else {
+            drop(store);
+        }
+        let next = open(root.path());
+        for text in saved.iter().chain(unsaved) {
+            assert_eq!(next.step(&digest(text)).is_some(), found.contains(text), "{text} in the next session");
+        }
+        for (id, text) in layers.iter().zip(saved.iter().chain(unsaved)) {
+            assert_eq!(next.layer_dir(id).exists(), found.contains(text), "the layer of {text}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_saved_outlives_a_session() {
+        check(&["a", "b"], &[], false, &["a", "b"]);
+        check(&["a"], &["b"], false, &["a"]);
+        check(&["a"], &["b", "c"], true, &["a"]);
+        check(&[], &["b"], true, &[]);
+    }
+
+    #[test]
+    fn a_living_session_keeps_its_unsaved_layers() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let id = make(&store, "a");
+        let other = open(root.path());
+        assert!(store.layer_dir(&id).exists());
+        assert!(other.is_shared() && store.is_shared());
+        assert!(!other.has_layer(&id));
+        drop(other);
+        assert!(!store.is_shared());
+    }
+
+    #[test]
+    fn forgetting_takes_what_this_session_made() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let id = make(&store, "a");
+        store.save().unwrap();
+        assert_eq!(store.forget_made().len(), 1);
+        assert!(!store.layer_dir(&id).exists());
+        assert!(store.step(&digest("a")).is_none());
+        drop(store);
+        assert!(open(root.path()).step(&digest("a")).is_none());
+    }
+
+    #[test]
+    fn damaged_files_are_as_good_as_none() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        make(&store, "a");
+        store.save().unwrap();
+        fs::write(store.step_path(&digest("a")), "{\"snapshot\":").unwrap();
+        drop(store);
+        assert!(open(root.path()).step(&digest("a")).is_none());
+        let store = open(root.path());
+        assert!(store.layers(&SnapshotId("../../etc".to_owned())).is_err());
+    }
+}
