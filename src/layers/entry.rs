@@ -34,7 +34,32 @@ pub struct Meta {
     /// Major and minor number of a device.
     pub device: (u32, u32),
     pub xattrs: BTreeMap<BString, BString>,
+    /// What is known of a regular file's content; `None` where nobody has read it.
+    pub content: Option<ContentHash>,
 }
+
+impl Meta {
+    /// Nothing but a kind: mode 0, owner 0:0, no content, the time 0.
+    pub fn new(kind: Kind) -> Meta {
+        Meta {
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: (0, 0),
+            target: BString::default(),
+            hard_link: 0,
+            device: (0, 0),
+            xattrs: BTreeMap::new(),
+            content: None,
+        }
+    }
+}
+
+/// XXH3-128 (seed 0) of a file's content: tells whether two contents are the same. It protects from nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ContentHash(pub u128);
 
 /// One line of a layer, in the terms of the OCI layer format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

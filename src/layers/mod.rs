@@ -10,5 +10,5 @@ pub mod entry;
 pub mod tree;
 
 pub use diff::{Change, Diff, DiffNode};
-pub use entry::{Entry, Kind, Layer, Meta};
+pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
 pub use tree::{FileTree, NodeId};

@@ -190,16 +190,5 @@ pub(crate) fn components(path: &BStr) -> impl Iterator<Item = &BStr> {
 
 /// What a directory is when an archive has entries below it and no header for it.
 fn directory_meta() -> Meta {
-    Meta {
-        kind: Kind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime: (0, 0),
-        target: BString::default(),
-        hard_link: 0,
-        device: (0, 0),
-        xattrs: BTreeMap::new(),
-    }
+    Meta { mode: 0o755, ..Meta::new(Kind::Directory) }
 }
