@@ -182,7 +182,7 @@ pub struct Shell {
     pub borrowed_tools: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShellInput {
     Bytes(Vec<u8>),
     Resize(u16, u16),

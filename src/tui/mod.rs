@@ -4,6 +4,12 @@
 //!
 //! Invariant: `update` never waits; whatever takes time is a job whose stale answers are dropped.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod text;
+pub mod theme;
+pub mod widgets;
+
 use crate::debug::{Event, Session};
 use std::io;
 use tokio::sync::mpsc;

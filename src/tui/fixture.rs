@@ -1,0 +1,313 @@
+//! A build made by hand, for tests of the screen: a plan, outcomes, and the events that lead to a state.
+
+use crate::debug::{Event, Failure, Position, Side, StepStatus, Stop, StopReason};
+use crate::dockerfile::{self, Instruction};
+use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
+use crate::image::config::ImageConfig;
+use crate::plan::{
+    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Origin, Plan, Run, Stage, StageId, State, Step,
+    StepId, Variable,
+};
+use crate::snapshot::SnapshotId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Three stages, of which one is not needed.
+pub(crate) const HELLO: &str = "\
+# syntax=docker/dockerfile:1
+ARG GO=1.23
+FROM golang:${GO} AS builder
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN go build -o /out/server ./cmd/server
+
+FROM alpine:3.20 AS docs
+COPY --from=builder /src/docs /docs
+
+FROM alpine:3.20 AS final
+RUN apk add --no-cache ca-certificates
+COPY --from=builder /out/server /usr/local/bin/
+USER nobody
+ENV PORT=8080
+CMD [\"server\"]
+";
+
+pub(crate) fn hello() -> Arc<Plan> {
+    plan(HELLO)
+}
+
+/// Lowers a simple Dockerfile: names without variables, one source a COPY. The last stage is the target.
+pub(crate) fn plan(text: &str) -> Arc<Plan> {
+    let dockerfile = Arc::new(dockerfile::parse(text.as_bytes()));
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut state = State::default();
+    for instruction in &dockerfile.instructions {
+        if instruction.keyword == "from" {
+            state = begin(&mut stages, instruction);
+        }
+        if let Some(at) = stages.len().checked_sub(1) {
+            let step = step(&stages, at, instruction, &mut state);
+            let kind = if instruction.keyword == "run" { EdgeKind::Mount } else { EdgeKind::Copy };
+            let reads: Vec<Edge> = step
+                .inputs
+                .iter()
+                .filter(|origin| !matches!(origin, FileOrigin::Context { .. }))
+                .map(|origin| Edge { origin: origin.clone(), step: step.id, kind })
+                .collect();
+            stages[at].needs.extend(reads);
+            stages[at].steps.push(step);
+        }
+    }
+    let target = StageId(stages.len().saturating_sub(1) as u32);
+    let mut needed = vec![target];
+    let mut at = 0;
+    while let Some(stage) = needed.get(at).copied() {
+        for edge in &stages[stage.0 as usize].needs {
+            if let FileOrigin::Stage(source) = edge.origin
+                && !needed.contains(&source)
+            {
+                needed.push(source);
+            }
+        }
+        at += 1;
+    }
+    needed.sort_unstable();
+    for stage in &mut stages {
+        stage.needed = needed.contains(&stage.id);
+    }
+    Arc::new(Plan {
+        dockerfile,
+        stages,
+        target,
+        order: needed,
+        platform: "linux/amd64".to_owned(),
+        diagnostics: Vec::new(),
+    })
+}
+
+fn begin(stages: &mut Vec<Stage>, from: &Instruction) -> State {
+    let id = StageId(stages.len() as u32);
+    let image = from.args[0].replace("${GO}", "1.23");
+    let base = match (image.as_str(), find(stages, &image)) {
+        ("scratch", _) => Base::Scratch,
+        (_, Some(stage)) => Base::Stage(stage),
+        _ => Base::Image(image.clone()),
+    };
+    let origin = match &base {
+        Base::Scratch => FileOrigin::Scratch,
+        Base::Stage(stage) => FileOrigin::Stage(*stage),
+        Base::Image(image) => FileOrigin::Image(image.clone()),
+    };
+    let step = StepId { stage: id, index: 0 };
+    let needs = vec![Edge { origin, step, kind: EdgeKind::From }];
+    stages.push(Stage { id, name: from.args.get(2).cloned(), base, steps: Vec::new(), needs, needed: false });
+    let mut state = State { shell: vec!["/bin/sh".to_owned(), "-c".to_owned()], ..State::default() };
+    state.image = ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..ImageConfig::default() };
+    state.image.config.cmd = Some(vec!["/bin/sh".to_owned()]);
+    let path = "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    state.env.push(Variable { name: "PATH".to_owned(), value: Some(path.to_owned()), origin: Origin::Base });
+    state
+}
+
+fn find(stages: &[Stage], name: &str) -> Option<StageId> {
+    stages.iter().find(|it| it.name.as_deref() == Some(name)).map(|it| it.id)
+}
+
+fn step(stages: &[Stage], at: usize, instruction: &Instruction, state: &mut State) -> Step {
+    let stage = &stages[at];
+    let flag = |name: &str| instruction.flags.iter().find_map(|it| it.strip_prefix(name)).map(str::to_owned);
+    let args = &instruction.args;
+    let origin = Origin::Line(instruction.lines.start);
+    let mut inputs = Vec::new();
+    let mut op = Op::Config;
+    match instruction.keyword.as_str() {
+        "from" => op = Op::From(stage.base.clone()),
+        "run" => {
+            inputs.extend(flag("--mount=from=").map(|it| source(stages, it)));
+            op = Op::Run(Run {
+                argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), args.join(" ")],
+                env: Vec::new(),
+                unkeyed_env: Vec::new(),
+                cwd: state.image.config.working_dir.clone(),
+                user: state.image.config.user.clone(),
+                mounts: Vec::new(),
+                network: Network::Default,
+                insecure: false,
+                files: Vec::new(),
+            });
+        }
+        "copy" | "add" => {
+            inputs.push(flag("--from=").map_or(FileOrigin::Context { name: None }, |it| source(stages, it)));
+            let (dest, sources) = args.split_last().expect("a destination");
+            op = Op::Copy(Copy {
+                add: instruction.keyword == "add",
+                sources: sources.iter().cloned().map(CopySource::Path).collect(),
+                dest: dest.clone(),
+                chown: None,
+                chmod: None,
+                link: false,
+                parents: false,
+                exclude: Vec::new(),
+                unpack: None,
+                checksum: None,
+                keep_git_dir: false,
+            });
+        }
+        "workdir" => {
+            state.image.config.working_dir = args[0].clone();
+            op = Op::Workdir { path: args[0].clone(), user: String::new() };
+        }
+        "env" | "arg" => {
+            let (name, value) = match args[0].split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (args[0].clone(), args.get(1).cloned()),
+            };
+            let list = if instruction.keyword == "env" { &mut state.env } else { &mut state.args };
+            list.retain(|it| it.name != name);
+            list.push(Variable { name, value, origin });
+        }
+        "user" => state.image.config.user = args[0].clone(),
+        "cmd" => state.image.config.cmd = Some(args.clone()),
+        "entrypoint" => state.image.config.entrypoint = Some(args.clone()),
+        _ => {}
+    }
+    let layer = matches!(op, Op::Run(_) | Op::Copy(_) | Op::Workdir { .. });
+    Step {
+        id: StepId { stage: stage.id, index: stage.steps.len() as u32 },
+        lines: instruction.lines,
+        keyword: instruction.keyword.clone(),
+        text: instruction.original.replace("${GO}", "1.23"),
+        onbuild: false,
+        op,
+        inputs,
+        state: Arc::new(state.clone()),
+        history: instruction.original.clone(),
+        layer,
+    }
+}
+
+fn source(stages: &[Stage], name: String) -> FileOrigin {
+    match find(stages, &name).or_else(|| name.parse().ok().map(StageId)) {
+        Some(stage) => FileOrigin::Stage(stage),
+        None => FileOrigin::Image(name),
+    }
+}
+
+pub(crate) fn id(stage: u32, index: u32) -> StepId {
+    StepId { stage: StageId(stage), index }
+}
+
+/// The file system after a step.
+pub(crate) fn snapshot(step: StepId) -> SnapshotId {
+    SnapshotId(format!("{}.{}", step.stage.0, step.index))
+}
+
+/// The outcome of a step that wrote `bytes` in `millis`.
+pub(crate) fn outcome(step: StepId, bytes: u64, millis: u64, cached: bool) -> StepOutcome {
+    let added = u64::from(bytes > 0);
+    StepOutcome {
+        snapshot: snapshot(step),
+        cached,
+        duration: Duration::from_millis(millis),
+        changes: ChangeSummary { added, modified: 0, removed: 0, bytes },
+        key: Vec::new(),
+    }
+}
+
+pub(crate) fn done(step: StepId, bytes: u64, millis: u64, cached: bool) -> Event {
+    Event::Step {
+        step,
+        status: StepStatus::Done(outcome(step, bytes, millis, cached)),
+        at: Duration::from_millis(millis),
+    }
+}
+
+pub(crate) fn running(step: StepId) -> Event {
+    Event::Step { step, status: StepStatus::Running, at: Duration::from_secs(7) }
+}
+
+/// The engine and the plan, before anything has run.
+pub(crate) fn planned(plan: &Arc<Plan>) -> Vec<Event> {
+    let engine = Capabilities { engine: "embedded".to_owned(), mode: "rootless".to_owned(), limits: Vec::new() };
+    let mut events = vec![Event::Started { engine }, Event::Planned { plan: plan.clone() }];
+    for stage in &plan.stages {
+        let status = if stage.needed { StepStatus::Waiting } else { StepStatus::Skipped };
+        let step = |step: &Step| Event::Step { step: step.id, status: status.clone(), at: Duration::ZERO };
+        events.extend(stage.steps.iter().map(step));
+    }
+    events
+}
+
+/// A stop before the step that follows `done` steps of a stage, or after the last.
+pub(crate) fn stopped(plan: &Plan, stage: u32, done: u32, reason: StopReason) -> Event {
+    let position = Position { stage: StageId(stage), done };
+    let (side, step) = match position.next(plan) {
+        Some(step) => (Side::Before, step),
+        None => (Side::After, id(stage, done - 1)),
+    };
+    Event::Stopped(Stop {
+        position,
+        side,
+        step,
+        line: plan.step(step).lines.start,
+        reason,
+        snapshot: position.previous().map(snapshot),
+        in_the_past: false,
+        failure: None,
+    })
+}
+
+/// A failure of a step with this exit code, as status and as stop.
+pub(crate) fn failed(plan: &Plan, step: StepId, code: i32) -> Vec<Event> {
+    let failure = Failure {
+        step,
+        message: format!("the command ended with exit code {code}"),
+        help: Vec::new(),
+        exit_code: Some(code),
+        after: Some(SnapshotId(format!("{}.{}.failed", step.stage.0, step.index))),
+    };
+    let position = Position::before(step);
+    vec![
+        Event::Step { step, status: StepStatus::Failed(failure.clone()), at: Duration::from_secs(9) },
+        Event::Stopped(Stop {
+            position,
+            side: Side::Failed,
+            step,
+            line: plan.step(step).lines.start,
+            reason: StopReason::Failure,
+            snapshot: position.previous().map(snapshot),
+            in_the_past: false,
+            failure: Some(failure),
+        }),
+    ]
+}
+
+/// [`HELLO`], stopped before the instruction of `builder` that copies the context.
+pub(crate) fn hello_stopped() -> (Arc<Plan>, Vec<Event>) {
+    let plan = hello();
+    let mut events = planned(&plan);
+    events.push(done(id(0, 0), 812_000_000, 0, true));
+    events.push(done(id(0, 1), 0, 1, false));
+    events.push(done(id(0, 2), 4_100, 3, false));
+    events.push(done(id(0, 3), 81_300_000, 6_200, false));
+    events.push(stopped(&plan, 0, 4, StopReason::Step));
+    (plan, events)
+}
+
+/// [`HELLO`] at its end.
+pub(crate) fn hello_finished() -> (Arc<Plan>, Vec<Event>) {
+    let (plan, mut events) = hello_stopped();
+    events.push(done(id(0, 4), 61_000, 4, false));
+    events.push(done(id(0, 5), 6_100_000, 3_400, false));
+    events.push(done(id(2, 0), 7_800_000, 0, true));
+    events.push(done(id(2, 1), 2_300_000, 900, false));
+    events.push(done(id(2, 2), 6_100_000, 5, false));
+    events.push(done(id(2, 3), 0, 0, false));
+    events.push(done(id(2, 4), 0, 0, false));
+    events.push(done(id(2, 5), 0, 0, false));
+    events.push(stopped(&plan, 2, 6, StopReason::End));
+    events.push(Event::Finished { snapshot: snapshot(id(2, 5)), at: Duration::from_secs(11) });
+    (plan, events)
+}

@@ -1,0 +1,427 @@
+//! Colours and signs by meaning, for what the terminal can show.
+//!
+//! Every meaning has a sign or a letter as well, so a screen without colours says the same.
+
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::border;
+use serde::Deserialize;
+use std::str::FromStr;
+
+const DARK: &str = include_str!("../../assets/dark.toml");
+const LIGHT: &str = include_str!("../../assets/light.toml");
+
+/// How things look here: styles by meaning, and the signs to draw with. What a view draws with.
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub text: Style,
+    /// What matters less: hints, units, what is not needed.
+    pub muted: Style,
+    pub border: Style,
+    /// Where the focus and the build are.
+    pub accent: Style,
+    pub added: Style,
+    pub changed: Style,
+    pub removed: Style,
+    pub warning: Style,
+    /// To be patched over the line where the build stands.
+    pub stop: Style,
+    /// To be patched over the selected line of the pane that has the focus.
+    pub selection: Style,
+    /// The same in a pane that does not have it.
+    pub selection_idle: Style,
+    pub keyword: Style,
+    pub flag: Style,
+    pub string: Style,
+    pub variable: Style,
+    pub comment: Style,
+    pub signs: &'static Signs,
+}
+
+impl Look {
+    pub fn new(theme: &Theme, depth: Depth, ascii: bool) -> Look {
+        let fg = |paint: &Paint| paint.at(depth).map_or(Style::new(), |color| Style::new().fg(color));
+        let bg = |paint: &Paint| paint.at(depth).filter(|it| *it != Color::Reset).map(|it| Style::new().bg(it));
+        let plain = depth == Depth::None;
+        // Without colours the brightness of the text carries what it can.
+        let or = |style: Style, modifier: Modifier| if plain { Style::new().add_modifier(modifier) } else { style };
+        let reversed = Style::new().add_modifier(Modifier::REVERSED);
+        Look {
+            text: fg(&theme.text),
+            muted: or(fg(&theme.muted), Modifier::DIM),
+            border: or(fg(&theme.border), Modifier::DIM),
+            accent: or(fg(&theme.accent), Modifier::BOLD),
+            added: fg(&theme.added),
+            changed: fg(&theme.changed),
+            removed: or(fg(&theme.removed), Modifier::BOLD),
+            warning: or(fg(&theme.warning), Modifier::BOLD),
+            stop: bg(&theme.stop).unwrap_or(Style::new().add_modifier(Modifier::BOLD)),
+            selection: bg(&theme.selection).unwrap_or(reversed),
+            selection_idle: bg(&theme.selection).unwrap_or(Style::new().add_modifier(Modifier::UNDERLINED)),
+            keyword: or(fg(&theme.keyword), Modifier::BOLD),
+            flag: fg(&theme.flag),
+            string: fg(&theme.string),
+            variable: fg(&theme.variable),
+            comment: or(fg(&theme.comment), Modifier::DIM),
+            signs: if ascii { &ASCII } else { &UNICODE },
+        }
+    }
+
+    /// The border of a pane.
+    pub fn border_of(&self, focused: bool) -> Style {
+        if focused { self.accent } else { self.border }
+    }
+
+    pub fn ascii(&self) -> bool {
+        std::ptr::eq(self.signs, &ASCII)
+    }
+}
+
+/// How many colours a terminal shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    None,
+    Ansi16,
+    Ansi256,
+    True,
+}
+
+impl Depth {
+    /// From the environment, as terminals announce themselves; `get` reads a variable.
+    pub fn detect(get: impl Fn(&str) -> Option<String>) -> Depth {
+        let set = |name: &str| get(name).filter(|value| !value.is_empty());
+        let term = set("TERM").unwrap_or_default();
+        if set("NO_COLOR").is_some() || term == "dumb" {
+            return Depth::None;
+        }
+        if set("COLORTERM").is_some_and(|it| it == "truecolor" || it == "24bit") || term.ends_with("-direct") {
+            return Depth::True;
+        }
+        match term.contains("256color") {
+            true => Depth::Ansi256,
+            false => Depth::Ansi16,
+        }
+    }
+}
+
+/// Whether the locale can show more than ASCII; `get` reads an environment variable.
+pub fn is_utf8(get: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name: &&str| get(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set).unwrap_or_default().to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// Colours by meaning, as a theme file gives them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Theme {
+    text: Paint,
+    muted: Paint,
+    border: Paint,
+    accent: Paint,
+    added: Paint,
+    changed: Paint,
+    removed: Paint,
+    warning: Paint,
+    stop: Paint,
+    selection: Paint,
+    keyword: Paint,
+    flag: Paint,
+    string: Paint,
+    variable: Paint,
+    comment: Paint,
+}
+
+/// Names of the themes that come with the program.
+pub const THEMES: [&str; 2] = ["dark", "light"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ThemeError {
+    #[error("the theme {0:?} is neither `dark` nor `light`, and there is no file of that name: {1}")]
+    Unknown(String, std::io::Error),
+    #[error("the theme file {0:?} is not understood: {1}")]
+    Syntax(String, toml::de::Error),
+}
+
+impl Theme {
+    pub fn parse(text: &str) -> Result<Theme, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    pub fn dark() -> Theme {
+        Theme::parse(DARK).expect("a theme of the program's own")
+    }
+
+    /// One of [`THEMES`], or the path of a file like those.
+    pub fn load(name: &str) -> Result<Theme, ThemeError> {
+        let text = match name {
+            "dark" => DARK.to_owned(),
+            "light" => LIGHT.to_owned(),
+            path => std::fs::read_to_string(path).map_err(|error| ThemeError::Unknown(name.to_owned(), error))?,
+        };
+        Theme::parse(&text).map_err(|error| ThemeError::Syntax(name.to_owned(), error))
+    }
+
+    /// The name that fits the terminal's background, as far as it says (`COLORFGBG`).
+    pub fn fitting(get: impl Fn(&str) -> Option<String>) -> &'static str {
+        let background = get("COLORFGBG").and_then(|value| value.rsplit(';').next()?.parse::<u8>().ok());
+        match background {
+            Some(7 | 9..=15) => "light",
+            _ => "dark",
+        }
+    }
+}
+
+/// One colour: for 24 bits, and for 16 colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "(String, String)")]
+struct Paint {
+    full: Color,
+    basic: Color,
+}
+
+impl TryFrom<(String, String)> for Paint {
+    type Error = String;
+
+    fn try_from((full, basic): (String, String)) -> Result<Paint, String> {
+        let full = match Color::from_str(&full) {
+            Ok(color @ Color::Rgb(..)) => color,
+            _ if full == "default" => Color::Reset,
+            _ => return Err(format!("{full:?} is not a colour: give `#rrggbb` or `default`")),
+        };
+        let basic = match Color::from_str(&basic) {
+            Ok(Color::Rgb(..) | Color::Indexed(_)) | Err(_) if basic != "default" => {
+                return Err(format!("{basic:?} is none of the 16 colours: give a name like `lightblue`, or `default`"));
+            }
+            Ok(color) => color,
+            Err(_) => Color::Reset,
+        };
+        Ok(Paint { full, basic })
+    }
+}
+
+impl Paint {
+    fn at(&self, depth: Depth) -> Option<Color> {
+        match (depth, self.full) {
+            (Depth::None, _) => None,
+            (Depth::Ansi16, _) => Some(self.basic),
+            (Depth::Ansi256, Color::Rgb(r, g, b)) => Some(Color::Indexed(nearest(r, g, b))),
+            (Depth::Ansi256 | Depth::True, color) => Some(color),
+        }
+    }
+}
+
+/// The nearest of the 256 colours that are the same everywhere: the 6×6×6 cube and the 24 greys.
+fn nearest(r: u8, g: u8, b: u8) -> u8 {
+    const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    let distance = |(x, y, z): (u8, u8, u8)| {
+        let square = |a: u8, b: u8| (i32::from(a) - i32::from(b)).pow(2);
+        square(r, x) + square(g, y) + square(b, z)
+    };
+    let cube = (0..216u8).map(|index| {
+        let step = |at: u8| STEPS[usize::from(at % 6)];
+        (16 + index, (step(index / 36), step(index / 6), step(index)))
+    });
+    let greys = (0..24u8).map(|index| (232 + index, (8 + 10 * index, 8 + 10 * index, 8 + 10 * index)));
+    cube.chain(greys).min_by_key(|(_, color)| distance(*color)).map_or(7, |(index, _)| index)
+}
+
+/// What is drawn with. Every sign is one column wide, `ellipsis` and `bullet` excepted.
+#[derive(Debug)]
+pub struct Signs {
+    pub border: border::Set<'static>,
+    /// The gutter: a breakpoint that is set, waits for a plan, is disabled, or cannot be bound.
+    pub set: &'static str,
+    pub pending: &'static str,
+    pub disabled: &'static str,
+    pub unbound: &'static str,
+    /// Where the build stands.
+    pub current: &'static str,
+    pub done: &'static str,
+    pub failed: &'static str,
+    pub cancelled: &'static str,
+    pub skipped: &'static str,
+    /// One after the other while something runs.
+    pub spinner: &'static [&'static str],
+    pub ellipsis: &'static str,
+    /// Between the parts of a line, spaces included.
+    pub bullet: &'static str,
+    pub arrow: &'static str,
+    pub dash: &'static str,
+    /// In front of a directory in a tree.
+    pub expanded: &'static str,
+    pub collapsed: &'static str,
+    /// A bar, full, and its last cell in eighths, the smallest first.
+    pub bar: &'static str,
+    pub bar_parts: &'static [&'static str],
+    pub bar_rest: &'static str,
+    /// A scroll bar's thumb.
+    pub thumb: &'static str,
+    pub lines: Lines,
+    /// The same for what is not needed.
+    pub dashed: Lines,
+    /// Mark of a value that the last instruction changed.
+    pub fresh: &'static str,
+}
+
+/// Line drawing, named by the directions that meet.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    pub horizontal: &'static str,
+    pub vertical: &'static str,
+    pub down_right: &'static str,
+    pub down_left: &'static str,
+    pub up_right: &'static str,
+    pub up_left: &'static str,
+    pub up_down_right: &'static str,
+    pub up_down_left: &'static str,
+    pub left_right_down: &'static str,
+    pub left_right_up: &'static str,
+    pub cross: &'static str,
+}
+
+const SOLID: Lines = Lines {
+    horizontal: "─",
+    vertical: "│",
+    down_right: "╭",
+    down_left: "╮",
+    up_right: "╰",
+    up_left: "╯",
+    up_down_right: "├",
+    up_down_left: "┤",
+    left_right_down: "┬",
+    left_right_up: "┴",
+    cross: "┼",
+};
+
+const PLAIN: Lines = Lines {
+    horizontal: "-",
+    vertical: "|",
+    down_right: ".",
+    down_left: ".",
+    up_right: "`",
+    up_left: "'",
+    up_down_right: "+",
+    up_down_left: "+",
+    left_right_down: "+",
+    left_right_up: "+",
+    cross: "+",
+};
+
+pub static UNICODE: Signs = Signs {
+    border: border::ROUNDED,
+    set: "●",
+    pending: "○",
+    disabled: "◌",
+    unbound: "⊘",
+    current: "▶",
+    done: "✓",
+    failed: "✗",
+    cancelled: "⊗",
+    skipped: "·",
+    spinner: &["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"],
+    ellipsis: "…",
+    bullet: " · ",
+    arrow: "→",
+    dash: "–",
+    expanded: "▾",
+    collapsed: "▸",
+    bar: "█",
+    bar_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
+    bar_rest: "░",
+    thumb: "┃",
+    lines: SOLID,
+    dashed: Lines { horizontal: "┄", vertical: "┆", ..SOLID },
+    fresh: "+",
+};
+
+pub static ASCII: Signs = Signs {
+    border: border::Set {
+        top_left: "+",
+        top_right: "+",
+        bottom_left: "+",
+        bottom_right: "+",
+        vertical_left: "|",
+        vertical_right: "|",
+        horizontal_top: "-",
+        horizontal_bottom: "-",
+    },
+    set: "*",
+    pending: "o",
+    disabled: "-",
+    unbound: "!",
+    current: ">",
+    done: "v",
+    failed: "x",
+    cancelled: "c",
+    skipped: ".",
+    spinner: &["|", "/", "-", "\\"],
+    ellipsis: "...",
+    bullet: " - ",
+    arrow: "->",
+    dash: "-",
+    expanded: "v",
+    collapsed: ">",
+    bar: "#",
+    bar_parts: &[],
+    bar_rest: ".",
+    thumb: "#",
+    lines: PLAIN,
+    dashed: Lines { horizontal: ".", vertical: ":", ..PLAIN },
+    fresh: "+",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env<'e>(pairs: &'e [(&'e str, &'e str)]) -> impl Fn(&str) -> Option<String> + 'e {
+        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn check(pairs: &[(&str, &str)], expected: Depth) {
+        assert_eq!(Depth::detect(env(pairs)), expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn depth_is_what_the_terminal_announces() {
+        check(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], Depth::True);
+        check(&[("TERM", "xterm-256color")], Depth::Ansi256);
+        check(&[("TERM", "linux")], Depth::Ansi16);
+        check(&[("TERM", "dumb")], Depth::None);
+        check(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")], Depth::None);
+        check(&[("TERM", "xterm"), ("NO_COLOR", "")], Depth::Ansi16);
+    }
+
+    #[test]
+    fn the_locale_decides_about_signs() {
+        assert!(is_utf8(env(&[("LANG", "de_DE.UTF-8")])));
+        assert!(!is_utf8(env(&[("LANG", "de_DE.UTF-8"), ("LC_ALL", "C")])));
+        assert!(!is_utf8(env(&[])));
+    }
+
+    #[test]
+    fn the_themes_of_the_program_are_read() {
+        for name in THEMES {
+            let theme = Theme::load(name).unwrap();
+            for depth in [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+                assert_eq!(Look::new(&theme, depth, true).signs.set, "*");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_theme_says_what_is_wrong() {
+        let wrong = DARK.replace("\"#6cb6ff\"", "\"bluish\"");
+        assert!(Theme::parse(&wrong).unwrap_err().to_string().contains("\"bluish\" is not a colour"));
+        let wrong = DARK.replace("\"cyan\"", "\"teal\"");
+        assert!(Theme::parse(&wrong).unwrap_err().to_string().contains("\"teal\" is none of the 16"));
+        assert!(matches!(Theme::load("no/such/file"), Err(ThemeError::Unknown(..))));
+    }
+
+    #[test]
+    fn the_nearest_of_256() {
+        assert_eq!(nearest(255, 0, 0), 196);
+        assert_eq!(nearest(8, 8, 8), 232);
+        assert_eq!(nearest(0, 0, 0), 16);
+    }
+}

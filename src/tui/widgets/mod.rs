@@ -1,0 +1,161 @@
+//! Parts of the screen that hold a state of their own: they take keys and draw themselves.
+//!
+//! May import what `tui` may. A widget never waits and never speaks to the session: it asks, and the frame
+//! hands it the answer.
+//!
+//! Invariant: an answer that no longer fits what the widget shows is dropped by the widget.
+
+use crate::debug::{Command, Log, ShellPlace};
+use crate::engine::{EngineError, ShellInput};
+use crate::layers::{Diff, FileTree, Layer};
+use crate::plan::StepId;
+use crate::snapshot::SnapshotId;
+use crate::tui::theme::Look;
+use bstr::BString;
+use crossterm::event::{KeyEvent, MouseEvent};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use std::sync::Arc;
+
+/// One pane of the lower part of the screen.
+pub trait Pane {
+    /// For the border, beside the tabs.
+    fn title(&self) -> String;
+
+    /// The cursor is somewhere else now, or the pane has come to be seen: the widget asks for what it lacks.
+    fn show(&mut self, place: &Place) -> Vec<Request>;
+
+    /// A key that the table in `keymap` gives to this pane.
+    fn key(&mut self, key: KeyEvent) -> Outcome;
+
+    /// `area` is where it was drawn last, without the border.
+    fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome;
+
+    /// The answer to a [`Request::Load`].
+    fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request>;
+
+    /// Marks what contains `text` and goes to the first hit from the selection on. How many hits there are.
+    fn find(&mut self, text: &str) -> usize;
+
+    /// To the next hit, or to the one before.
+    fn find_next(&mut self, forward: bool);
+
+    /// Draws the content; the border is the frame's.
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool);
+}
+
+/// Where the build stands, or what the user looks at, as the panes need it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The instruction that the panes speak of: the last one done, or the one that runs or failed.
+    pub step: Option<StepId>,
+    /// Its text on one line; not safe to print.
+    pub text: String,
+    /// The file system before it; `None` before a stage's `FROM`.
+    pub before: Option<SnapshotId>,
+    /// The file system after it, also after it failed; `None` while it has none.
+    pub after: Option<SnapshotId>,
+    pub running: bool,
+    pub failed: bool,
+}
+
+/// What a widget did with a key or a click.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Ignored,
+    Consumed,
+    Effect(Request),
+}
+
+/// What a widget wants of the frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A question for the background; the latest of a slot wins. The answer goes to the slot's widget.
+    Load(Slot, Query),
+    /// Shows a file beside the pane; with `before`, as a difference to that file system.
+    OpenFile {
+        at: SnapshotId,
+        path: BString,
+        before: Option<SnapshotId>,
+    },
+    CloseFile,
+    /// Writes a file or a directory out; the frame asks where to.
+    Extract {
+        at: SnapshotId,
+        path: BString,
+    },
+    /// To the terminal's clipboard.
+    Copy(String),
+    OpenShell(ShellPlace),
+    Shell(ShellInput),
+    Session(Command),
+    /// One line for the user, shown until the next key.
+    Say(String),
+}
+
+/// Who asks. One question is open for each at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    Layer,
+    Files,
+    Output,
+    Viewer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Query {
+    Tree(SnapshotId),
+    /// What turned one file system into the other; `None` is the empty one.
+    Diff {
+        before: Option<SnapshotId>,
+        after: SnapshotId,
+    },
+    /// At most `limit` bytes from `offset`.
+    File {
+        at: SnapshotId,
+        path: BString,
+        offset: u64,
+        limit: usize,
+    },
+    /// The file in two file systems, `limit` bytes of each from the start.
+    FilePair {
+        before: SnapshotId,
+        after: SnapshotId,
+        path: BString,
+        limit: usize,
+    },
+    Log(StepId),
+}
+
+#[derive(Debug, Clone)]
+pub enum Answer {
+    Tree(Arc<FileTree>),
+    Diff(Arc<Diff>),
+    File(Vec<u8>),
+    /// `None` where there is no such file.
+    FilePair(Option<Vec<u8>>, Option<Vec<u8>>),
+    Log(Log),
+}
+
+/// What the shell's widget hears.
+#[derive(Debug, Clone)]
+pub enum ShellNews {
+    /// `where_` is the place in words, for the banner: `builder, after instruction 3, line 14`.
+    Opening {
+        place: ShellPlace,
+        where_: String,
+    },
+    Started {
+        program: String,
+        borrowed_tools: bool,
+        user: String,
+        directory: String,
+    },
+    Output(Vec<u8>),
+    /// What the session changed, as a layer over the snapshot; it is thrown away.
+    Exited {
+        code: i32,
+        changes: Arc<Layer>,
+    },
+    Failed(EngineError),
+}
