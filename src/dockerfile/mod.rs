@@ -6,12 +6,19 @@
 //! diagnostics, and every token it returns keeps its place in the text.
 
 mod arguments;
+pub mod command;
 pub mod diagnostic;
 pub mod expand;
+mod flags;
+mod healthcheck;
 mod heredoc;
 pub mod instruction;
 pub mod lex;
+pub mod mount;
+pub mod nearest;
 
+pub use command::{Command, command, command_in};
 pub use diagnostic::{Diagnostic, Severity, Span};
+pub use healthcheck::Healthcheck;
 pub use instruction::{Dockerfile, Heredoc, Instruction, Lines};
 pub use lex::parse;
