@@ -12,6 +12,7 @@ pub mod widgets;
 
 use crate::debug::{Event, Session};
 use std::io;
+use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 /// What the command line says about the screen.
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 pub struct Options {
     /// For the header: the Dockerfile or project as the user named it.
     pub title: String,
+    /// The Dockerfile, for the editor; `None` if it is not a file.
+    pub dockerfile: Option<PathBuf>,
     /// `dark` or `light`, or a theme file.
     pub theme: Option<String>,
     pub ascii: bool,
@@ -31,6 +34,8 @@ pub struct Summary {
     pub lines: Vec<String>,
     /// Whether a step had failed when the user left.
     pub failed: bool,
+    /// The signal that ended it, for an exit code of 128 and that number.
+    pub signal: Option<i32>,
 }
 
 /// Runs the screen until the user leaves or the session ends.

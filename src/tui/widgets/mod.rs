@@ -1,5 +1,8 @@
 //! Parts of the screen that hold a state of their own: they take keys and draw themselves.
 //!
+//! While a shell has the focus and is typed into, it gets every key but the one that leaves it (`Ctrl-]`). The
+//! other panes get the keys that the table in `keymap` gives them.
+//!
 //! May import what `tui` may. A widget never waits and never speaks to the session: it asks, and the frame
 //! hands it the answer.
 //!
@@ -27,6 +30,16 @@ pub trait Pane {
 
     /// A key that the table in `keymap` gives to this pane.
     fn key(&mut self, key: KeyEvent) -> Outcome;
+
+    /// Text that was pasted while the pane has the focus.
+    fn paste(&mut self, _text: &str) -> Outcome {
+        Outcome::Ignored
+    }
+
+    /// The room for the content is this now. Said before the first drawing, and whenever it changes.
+    fn resized(&mut self, _columns: u16, _rows: u16) -> Vec<Request> {
+        Vec::new()
+    }
 
     /// `area` is where it was drawn last, without the border.
     fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome;
