@@ -12,10 +12,13 @@ pub mod expand;
 mod flags;
 mod healthcheck;
 mod heredoc;
+pub mod ignore;
 pub mod instruction;
 pub mod lex;
 pub mod mount;
 pub mod nearest;
+mod pattern;
+pub mod wildcard;
 
 pub use command::{Command, command, command_in};
 pub use diagnostic::{Diagnostic, Severity, Span};
