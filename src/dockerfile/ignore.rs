@@ -2,8 +2,11 @@
 //! leading `/`.
 //!
 //! The last pattern that matches a path decides, `!` takes it back in, and what holds for a directory holds below
-//! it. A walk hands each directory's [`Verdict`] to its entries, as the official builder does, so that nothing is
-//! matched twice.
+//! it. There are two official readings of the last part. The walk that sends the context hands each directory's
+//! [`Verdict`] to its entries and does not try a pattern where it could change nothing: that decides what a build
+//! contains, and [`Ignore::child`] does the same. A path asked for alone is held, it and its parents, against every
+//! pattern: [`Ignore::is_ignored`]. They differ where an exception names a directory that was not ignored, as with
+//! `**/b` followed by `!a`: the walk drops `a/b`, the whole path is kept.
 
 use super::pattern::Pattern;
 use super::wildcard::Wildcard;
@@ -101,8 +104,7 @@ impl Ignore {
         for (index, rule) in self.rules.iter().enumerate() {
             let (word, bit) = (index / 64, 1u64 << (index % 64));
             let inherited = parent.matched.get(word).is_some_and(|it| it & bit != 0);
-            // Where it could change nothing it is not even tried: the official matcher's children then do not
-            // inherit it, which shows with patterns that undo each other.
+            // Where it could change nothing it is not tried, and so not inherited either.
             if !inherited && (rule.exception != verdict.ignored || !rule.pattern.matches(path)) {
                 continue;
             }
@@ -115,18 +117,20 @@ impl Ignore {
         verdict
     }
 
-    /// The verdict on a path, by way of all its parents.
+    /// The verdict on a path as a walk comes to it, by way of all its parents.
     pub fn verdict(&self, path: &str) -> Verdict {
-        let path = path.trim_start_matches('/');
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        ends.fold(Verdict::default(), |parent, end| self.child(&parent, path.get(..end).unwrap_or(path)))
+        with_parents(path).fold(Verdict::default(), |parent, path| self.child(&parent, path))
     }
 
+    /// Whether a path is ignored, asked for alone.
     pub fn is_ignored(&self, path: &str) -> bool {
-        self.verdict(path).ignored
+        self.rules.iter().fold(false, |ignored, rule| {
+            let changes = rule.exception == ignored && with_parents(path).any(|it| rule.pattern.matches(it));
+            ignored != changes
+        })
     }
 
-    /// The line of the pattern that decided about this path, for or against it.
+    /// The line of the pattern that decided about this path in a walk, for or against it.
     pub fn matched_line(&self, path: &str) -> Option<u32> {
         self.verdict(path).line
     }
@@ -140,6 +144,13 @@ impl Ignore {
     pub fn descends(&self, verdict: &Verdict, directory: &str) -> bool {
         !verdict.ignored || self.rules.iter().any(|rule| rule.exception && reaches_below(&rule.text, directory))
     }
+}
+
+/// `a`, `a/b` and `a/b/c` of `a/b/c`.
+fn with_parents(path: &str) -> impl Iterator<Item = &str> {
+    let path = path.trim_start_matches('/');
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    ends.map(move |end| path.get(..end).unwrap_or(path))
 }
 
 /// Whether a pattern may match something below a directory that it does not match itself.
@@ -210,6 +221,7 @@ mod tests {
         for (paths, expected) in [(ignored, true), (kept, false)] {
             for path in paths {
                 assert_eq!(ignore.is_ignored(path), expected, "{text:?} {path}");
+                assert_eq!(ignore.verdict(path).ignored, expected, "{text:?} {path}, walked to");
             }
         }
     }
@@ -248,8 +260,17 @@ mod tests {
         check("a\n!a/b\na/b/c", &["a", "a/x", "a/b/c", "a/b/c/d"], &["a/b", "a/b/x"]);
         check("**\n!src/**\n**/*.tmp", &["x", "src", "src/a.tmp"], &["src/a", "src/a/b"]);
         check("*.md\n!README*.md\nREADME-secret.md", &["a.md", "README-secret.md"], &["README.md", "README-x.md"]);
-        // The second `a` can change nothing at the directory and so is not passed down to what is in it.
-        check("a\n!a/b\na", &["a", "a/c"], &["a/b"]);
+    }
+
+    #[test]
+    fn a_walk_does_not_inherit_what_it_did_not_try() {
+        fn check(text: &str, path: &str, walked: bool, alone: bool) {
+            let ignore = Ignore::parse(text).expect("good patterns");
+            assert_eq!((ignore.verdict(path).ignored, ignore.is_ignored(path)), (walked, alone), "{text:?} {path}");
+        }
+        check("**/b\n!a", "a/b", true, false);
+        check("a\n!a/b\na", "a/b", false, true);
+        check("a\n!a/b\na", "a/c", true, true);
     }
 
     #[test]
@@ -333,7 +354,7 @@ mod tests {
         #[test]
         fn nothing_kept_lies_where_no_walk_goes(text in "(!?[abc*?]{1,2}(/[abc*]{1,2}){0,2}\n){1,5}", path in "[abc](/[abc]){0,3}") {
             let ignore = Ignore::parse(&text).expect("good patterns");
-            if !ignore.is_ignored(&path) {
+            if !ignore.verdict(&path).ignored {
                 for (at, _) in path.match_indices('/') {
                     prop_assert!(ignore.may_descend(&path[..at]), "{:?} {} {}", text, path, &path[..at]);
                 }
