@@ -6,4 +6,7 @@
 
 pub mod config;
 pub mod digest;
+#[cfg(target_os = "linux")]
+pub mod host;
+pub mod platform;
 pub mod source;
