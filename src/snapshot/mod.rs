@@ -6,6 +6,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod store;
+#[cfg(target_os = "linux")]
+pub mod rooted;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

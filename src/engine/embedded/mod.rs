@@ -4,3 +4,4 @@
 //! which enters the namespaces once and forks a process for every task.
 
 pub mod task;
+pub mod users;
