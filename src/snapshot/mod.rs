@@ -5,9 +5,9 @@
 //! Invariant: a snapshot is complete before it has an id, and never changes after.
 
 #[cfg(target_os = "linux")]
-pub mod store;
-#[cfg(target_os = "linux")]
 pub mod rooted;
+#[cfg(target_os = "linux")]
+pub mod store;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
