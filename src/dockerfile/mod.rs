@@ -12,6 +12,7 @@ pub mod expand;
 mod flags;
 mod healthcheck;
 mod heredoc;
+pub mod highlight;
 pub mod ignore;
 pub mod instruction;
 pub mod lex;
