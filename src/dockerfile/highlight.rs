@@ -179,11 +179,8 @@ impl State<'_> {
                 (c.len_utf8() + next, Token::Text)
             }
             '"' | '\'' if self.keyword != "maintainer" => {
-                let (length, _) = {
-                    self.quote = Some(c);
-                    self.quoted(&rest[1..], c)
-                };
-                (1 + length, Token::String)
+                self.quote = Some(c);
+                (1, Token::String)
             }
             '$' => match dollar(rest) {
                 Some(Dollar::Name(length)) => (length, Token::Variable),
