@@ -1,6 +1,8 @@
 //! What of a finished plan still holds under a new one. Pure.
 
+use super::Position;
 use super::breakpoint::matching_stage;
+use super::timeline::cut;
 use crate::plan::{Base, FileOrigin, Op, Plan, StageId, State, Step, StepId, Variable};
 
 /// For each stage of the new plan, the stage it was in the old one, and how many steps from its beginning
@@ -16,6 +18,17 @@ impl Held {
         match self.stages.get(step.stage.0 as usize) {
             Some((Some(stage), held)) if step.index < *held => Some(StepId { stage: *stage, index: step.index }),
             _ => None,
+        }
+    }
+
+    /// Lets go of the steps of the new plan that must be looked at `afresh`, and of all that builds on them.
+    pub fn recheck(&mut self, new: &Plan, afresh: impl Fn(&Step) -> bool) {
+        let mut keep: Vec<u32> = self.stages.iter().map(|(_, held)| *held).collect();
+        for step in new.stages.iter().filter_map(|stage| stage.steps.iter().find(|step| afresh(step))) {
+            cut(new, &mut keep, Position::before(step.id));
+        }
+        for ((_, held), kept) in self.stages.iter_mut().zip(keep) {
+            *held = kept;
         }
     }
 

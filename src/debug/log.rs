@@ -1,11 +1,80 @@
 //! What a step wrote, within a bound: the beginning, and the last part.
 
-use std::collections::VecDeque;
+use crate::plan::StepId;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes kept from a step's beginning.
 pub const HEAD: usize = 1 << 20;
 /// Bytes kept from its end, once the beginning is full.
 pub const TAIL: usize = 256 << 10;
+
+/// What a chunk costs besides its bytes, so that a change of stream with every byte is bounded too.
+const CHUNK: usize = 64;
+/// Bytes kept of all steps together. Beyond it the steps that began first keep only their tails, then nothing.
+pub const TOTAL: usize = 32 << 20;
+
+/// The logs of a session, one for each step that has run.
+#[derive(Debug, Default)]
+pub struct Logs {
+    logs: BTreeMap<StepId, Log>,
+    /// Steps whose head is kept, the first to begin first.
+    whole: VecDeque<StepId>,
+    /// Steps that have only a tail.
+    tails: VecDeque<StepId>,
+    cost: usize,
+}
+
+impl Logs {
+    /// A step begins, maybe once more: what it wrote before goes.
+    pub fn begin(&mut self, step: StepId) {
+        if let Some(old) = self.logs.insert(step, Log::default()) {
+            self.cost -= old.cost();
+            self.whole.retain(|it| *it != step);
+            self.tails.retain(|it| *it != step);
+        }
+        self.whole.push_back(step);
+    }
+
+    /// As [`Log::push`]. Output of a step that has not begun is dropped.
+    pub fn push(&mut self, step: StepId, stderr: bool, bytes: Vec<u8>) -> Option<Chunk> {
+        let log = self.logs.get_mut(&step)?;
+        self.cost -= log.cost();
+        let passed = log.push(stderr, bytes);
+        self.cost += log.cost();
+        while self.cost > TOTAL {
+            let (oldest, whole) = match self.whole.pop_front() {
+                Some(oldest) => (oldest, true),
+                None => match self.tails.pop_front() {
+                    Some(oldest) => (oldest, false),
+                    None => break,
+                },
+            };
+            let Some(log) = self.logs.get_mut(&oldest) else { continue };
+            self.cost -= log.cost();
+            match whole {
+                true => log.behead(),
+                false => log.forget(),
+            }
+            self.cost += log.cost();
+            self.tails.push_back(oldest);
+        }
+        passed
+    }
+
+    pub fn get(&self, step: StepId) -> Option<&Log> {
+        self.logs.get(&step)
+    }
+
+    /// Another plan: its steps have other names, and of some there is no log. Maps old to new.
+    pub fn rename(&mut self, names: &BTreeMap<StepId, StepId>) {
+        let logs = std::mem::take(&mut self.logs);
+        self.logs = logs.into_iter().filter_map(|(old, log)| Some((*names.get(&old)?, log))).collect();
+        for order in [&mut self.whole, &mut self.tails] {
+            *order = order.iter().filter_map(|old| names.get(old).copied()).collect();
+        }
+        self.cost = self.logs.values().map(Log::cost).sum();
+    }
+}
 
 /// One step's output as it is kept. Bytes as the process wrote them; not safe to print.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +83,13 @@ pub struct Log {
     /// Bytes between head and tail that are gone.
     pub dropped: u64,
     pub tail: VecDeque<Chunk>,
-    head_bytes: usize,
-    tail_bytes: usize,
+    head_cost: usize,
+    tail_cost: usize,
+    /// Nothing is added to the head any more: it is full, or it was let go.
+    closed: bool,
+    /// Bytes written, and how many of them went on at once.
+    written: u64,
+    passed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,41 +101,93 @@ pub struct Chunk {
 impl Log {
     /// Takes output in. Answers with the part that belongs to the head, to be passed on at once.
     pub fn push(&mut self, stderr: bool, mut bytes: Vec<u8>) -> Option<Chunk> {
-        let rest = bytes.split_off(bytes.len().min(HEAD - self.head_bytes));
+        self.written += bytes.len() as u64;
+        let room = match self.head.last() {
+            _ if self.closed => 0,
+            Some(last) if last.stderr == stderr => HEAD - self.head_cost,
+            _ => (HEAD - self.head_cost).saturating_sub(CHUNK),
+        };
+        let rest = bytes.split_off(bytes.len().min(room));
         if !rest.is_empty() {
+            self.closed = true;
             self.push_tail(stderr, rest);
         }
         if bytes.is_empty() {
             return None;
         }
-        self.head_bytes += bytes.len();
+        self.passed += bytes.len() as u64;
+        self.head_cost += bytes.len();
         let chunk = Chunk { stderr, bytes };
         match self.head.last_mut() {
             Some(last) if last.stderr == stderr => last.bytes.extend_from_slice(&chunk.bytes),
-            _ => self.head.push(chunk.clone()),
+            _ => {
+                self.head_cost += CHUNK;
+                self.head.push(chunk.clone());
+            }
         }
         Some(chunk)
     }
 
     /// Whether output has gone beyond the head.
     pub fn clipped(&self) -> bool {
-        self.tail_bytes > 0
+        self.closed
+    }
+
+    /// What was not passed on when it came: bytes that are gone, then the last part.
+    pub fn rest(&self) -> (u64, Vec<Chunk>) {
+        let kept: u64 = self.tail.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        let begins = self.written - kept;
+        let mut skip = self.passed.saturating_sub(begins) as usize;
+        let mut rest = Vec::new();
+        for chunk in &self.tail {
+            let bytes = chunk.bytes.get(skip..).unwrap_or_default().to_vec();
+            skip = skip.saturating_sub(chunk.bytes.len());
+            if !bytes.is_empty() {
+                rest.push(Chunk { stderr: chunk.stderr, bytes });
+            }
+        }
+        (begins.saturating_sub(self.passed), rest)
+    }
+
+    /// What it takes of [`TOTAL`].
+    fn cost(&self) -> usize {
+        self.head_cost + self.tail_cost
+    }
+
+    /// Lets go of the head but for what fits into the tail's bound. What comes later goes to the tail.
+    fn behead(&mut self) {
+        let (head, tail) = (std::mem::take(&mut self.head), std::mem::take(&mut self.tail));
+        self.closed = true;
+        self.head_cost = 0;
+        self.tail_cost = 0;
+        for chunk in head.into_iter().chain(tail) {
+            self.push_tail(chunk.stderr, chunk.bytes);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.dropped += self.tail.drain(..).map(|chunk| chunk.bytes.len() as u64).sum::<u64>();
+        self.tail_cost = 0;
     }
 
     fn push_tail(&mut self, stderr: bool, bytes: Vec<u8>) {
-        self.tail_bytes += bytes.len();
+        self.tail_cost += bytes.len();
         match self.tail.back_mut() {
             // A bound on the chunk keeps what is dropped from the front of the tail cheap.
             Some(last) if last.stderr == stderr && last.bytes.len() < TAIL / 8 => last.bytes.extend(bytes),
-            _ => self.tail.push_back(Chunk { stderr, bytes }),
+            _ => {
+                self.tail_cost += CHUNK;
+                self.tail.push_back(Chunk { stderr, bytes });
+            }
         }
-        while self.tail_bytes > TAIL {
+        while self.tail_cost > TAIL {
             let Some(first) = self.tail.front_mut() else { break };
-            let over = (self.tail_bytes - TAIL).min(first.bytes.len());
+            let over = (self.tail_cost - TAIL).min(first.bytes.len());
             first.bytes.drain(..over);
-            self.tail_bytes -= over;
+            self.tail_cost -= over;
             self.dropped += over as u64;
             if first.bytes.is_empty() {
+                self.tail_cost -= CHUNK;
                 self.tail.pop_front();
             }
         }
@@ -72,28 +198,61 @@ impl Log {
 mod tests {
     use super::*;
 
+    fn bytes<'c>(chunks: impl IntoIterator<Item = &'c Chunk>) -> usize {
+        chunks.into_iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
     /// Writes `sizes` bytes each, and expects this much in head, in the tail and dropped.
     fn check(sizes: &[usize], head: usize, tail: usize, dropped: u64) {
         let mut log = Log::default();
-        let mut passed = 0;
-        for (index, size) in sizes.iter().enumerate() {
-            passed += log.push(index % 2 == 0, vec![b'x'; *size]).map_or(0, |chunk| chunk.bytes.len());
-        }
-        let kept = |chunks: &mut dyn Iterator<Item = &Chunk>| chunks.map(|chunk| chunk.bytes.len()).sum::<usize>();
-        assert_eq!(kept(&mut log.head.iter()), head);
-        assert_eq!(passed, head);
-        assert_eq!(kept(&mut log.tail.iter()), tail);
+        let passed: usize =
+            sizes.iter().filter_map(|size| log.push(false, vec![b'x'; *size])).map(|it| it.bytes.len()).sum();
+        assert_eq!((bytes(&log.head), passed), (head, head));
+        assert_eq!(bytes(&log.tail), tail);
         assert_eq!(log.dropped, dropped);
         assert_eq!(log.clipped(), tail > 0);
+        let (gone, rest) = log.rest();
+        assert_eq!((gone, bytes(&rest)), (dropped, tail));
     }
 
     #[test]
     fn keeps_the_head_and_the_tail() {
+        let (full, tail) = (HEAD - CHUNK, TAIL - CHUNK);
         check(&[], 0, 0, 0);
         check(&[10, 20], 30, 0, 0);
-        check(&[HEAD], HEAD, 0, 0);
-        check(&[HEAD - 1, 3], HEAD, 2, 0);
-        check(&[HEAD, TAIL, 5], HEAD, TAIL, 5);
-        check(&[3 * HEAD], HEAD, TAIL, (2 * HEAD - TAIL) as u64);
+        check(&[full], full, 0, 0);
+        check(&[full - 1, 3], full, 2, 0);
+        check(&[full, tail, 5], full, tail - CHUNK, (CHUNK + 5) as u64);
+        check(&[3 * HEAD], full, tail, (3 * HEAD - full - tail) as u64);
+    }
+
+    /// A stream that changes with every byte costs more than its bytes, and stays within the bound all the same.
+    #[test]
+    fn bounds_the_number_of_chunks() {
+        let mut log = Log::default();
+        for index in 0..3 * (HEAD / CHUNK) {
+            log.push(index % 2 == 0, vec![b'x']);
+        }
+        assert!(log.head.len() <= HEAD / CHUNK && log.tail.len() <= TAIL / CHUNK);
+        assert!(log.clipped() && log.dropped > 0);
+    }
+
+    #[test]
+    fn all_logs_together_are_bounded_and_nothing_is_passed_twice() {
+        let step = |index| StepId { stage: crate::plan::StageId(0), index };
+        let mut logs = Logs::default();
+        let mut passed = Vec::new();
+        for index in 0..300 {
+            logs.begin(step(index));
+            passed.push(logs.push(step(index), true, vec![b'x'; HEAD / 2]).map_or(0, |it| it.bytes.len()));
+        }
+        assert!(logs.cost <= TOTAL);
+        let first = logs.get(step(0)).unwrap();
+        assert!(first.head.is_empty() && first.tail.is_empty() && first.dropped > 0);
+        assert_eq!((passed[0], first.rest()), (HEAD / 2, (0, Vec::new())));
+        logs.push(step(0), true, vec![b'y'; 7]);
+        assert_eq!(logs.get(step(0)).unwrap().rest(), (0, vec![Chunk { stderr: true, bytes: vec![b'y'; 7] }]));
+        let last = logs.get(step(299)).unwrap();
+        assert_eq!((bytes(&last.head), last.dropped), (HEAD / 2, 0));
     }
 }

@@ -4,20 +4,29 @@
 //!
 //! Invariant: going back executes nothing, and nothing that was reached is overwritten.
 
+mod actor;
 pub mod breakpoint;
+mod build;
 pub mod carry;
+mod desk;
+pub mod finish;
 pub mod log;
+mod place;
+mod prepare;
 pub mod protocol;
+mod running;
 pub mod schedule;
 pub mod session;
 pub mod start;
 pub mod stepping;
 pub mod timeline;
+mod work;
 
+pub use actor::start;
 pub use log::{Chunk, Log};
 pub use protocol::{
     Breakpoint, BreakpointId, BreakpointState, Command, Event, Failure, Location, Position, Side, StepStatus, Stop,
     StopReason,
 };
-pub use session::{Session, ShellPlace};
+pub use session::{Export, Session, ShellPlace};
 pub use start::Setup;

@@ -1,7 +1,8 @@
 //! The handle that front ends hold: commands in, questions answered, one stream of events out.
 
 use super::{Command, Log, Position, Side};
-use crate::engine::{Engine, EngineError, Shell, ShellRequest};
+use crate::engine::{Destination, Engine, EngineError, ExportRequest, Exported, Output, Shell, ShellRequest};
+use crate::image::config::ImageConfig;
 use crate::layers::{FileTree, Layer};
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
@@ -30,8 +31,29 @@ pub struct ShellPlace {
 /// What a handle puts into the actor's mailbox.
 pub(super) enum Message {
     Command(Command),
-    Shell { place: ShellPlace, reply: oneshot::Sender<Result<ShellRequest, EngineError>> },
-    Log { step: StepId, reply: oneshot::Sender<Log> },
+    Shell {
+        place: ShellPlace,
+        reply: oneshot::Sender<Result<ShellRequest, EngineError>>,
+    },
+    Log {
+        step: StepId,
+        reply: oneshot::Sender<Log>,
+    },
+    /// The finished target: its file system and its configuration.
+    Image {
+        created: Option<String>,
+        reply: oneshot::Sender<Result<(SnapshotId, ImageConfig), EngineError>>,
+    },
+}
+
+/// What is wanted of a finished build.
+#[derive(Debug, Clone, Default)]
+pub struct Export {
+    /// References that the image gets in the local store and in archives.
+    pub tags: Vec<String>,
+    pub destinations: Vec<Destination>,
+    /// RFC 3339: when the image and its new history entries were made. `None` leaves the times out.
+    pub created: Option<String>,
 }
 
 impl Session {
@@ -87,6 +109,18 @@ impl Session {
     /// What a step has written so far, within the bounds that are kept. Empty for a step that has not run.
     pub async fn log(&self, step: StepId) -> Log {
         self.ask(|reply| Message::Log { step, reply }).await.unwrap_or_default()
+    }
+
+    /// Writes the finished target out. An error says so if the target is not built yet.
+    pub async fn export(&self, wanted: Export, output: &Output) -> Result<Exported, EngineError> {
+        let Export { tags, destinations, created } = wanted;
+        let (at, config) = self.ask(|reply| Message::Image { created, reply }).await??;
+        self.engine.export(ExportRequest { at, config, tags, destinations }, output).await
+    }
+
+    /// Drops what this session made, bases excepted (`--force-rm`). To be called when nothing runs.
+    pub async fn discard(&self) -> Result<(), EngineError> {
+        self.engine.discard().await
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, EngineError> {

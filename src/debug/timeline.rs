@@ -2,7 +2,7 @@
 
 use super::{Failure, Position};
 use crate::engine::StepOutcome;
-use crate::plan::{FileOrigin, Plan, StageId, Step, StepId};
+use crate::plan::{Base, FileOrigin, Op, Plan, StageId, Step, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,18 +57,36 @@ impl Timeline {
         let mut keep: Vec<u32> = old.frontier.clone();
         cut(&old.plan, &mut keep, Position::before(step));
         let plan = old.plan.clone();
-        self.fork(plan, cause, |step| (step.index < keep[step.stage.0 as usize]).then_some(step));
+        let failed = old.failed.clone();
+        self.fork(plan, cause, |it| keep.get(it.stage.0 as usize).filter(|kept| it.index < **kept).map(|_| it));
+        // What failed for other reasons has failed here too.
+        let last = self.branches.len() - 1;
+        let branch = &mut self.branches[last];
+        let same = |it: &StepId| {
+            let whole = branch.plan.step(*it).stages().all(|source| branch.is_finished(source));
+            *it != step && it.index == branch.frontier(it.stage) && whole
+        };
+        let failed: Vec<_> = failed.into_iter().filter(|(id, _)| same(id)).collect();
+        branch.failed.extend(failed);
     }
 
-    /// A new branch under `plan`. `held` names, for a step of the new plan, the old step whose result it keeps.
+    /// A new branch under `plan`. `held` names, for a step of the new plan, the old step whose result, a failure
+    /// too, it keeps.
     pub fn fork(&mut self, plan: Arc<Plan>, cause: String, held: impl Fn(StepId) -> Option<StepId>) {
         let old = self.current();
         let mut branch = Branch::empty(plan.clone(), cause);
         for stage in &plan.stages {
             for step in &stage.steps {
-                let Some(outcome) = held(step.id).and_then(|id| old.done.get(&id)) else { break };
+                let Some(was) = held(step.id) else { break };
+                let Some(outcome) = old.done.get(&was) else {
+                    let failure = old.failed.get(&was).cloned();
+                    branch.failed.extend(failure.map(|it| (step.id, Failure { step: step.id, ..it })));
+                    break;
+                };
                 branch.done.insert(step.id, outcome.clone());
-                branch.frontier[stage.id.0 as usize] = step.id.index + 1;
+                if let Some(frontier) = branch.frontier.get_mut(stage.id.0 as usize) {
+                    *frontier = step.id.index + 1;
+                }
             }
         }
         self.branches.push(branch);
@@ -129,6 +147,15 @@ impl Branch {
         self.outcome(last.id).map(|outcome| &outcome.snapshot)
     }
 
+    /// The file system a step works on: its stage's so far, or for `FROM stage` that stage's last.
+    pub fn parent(&self, step: &Step) -> Option<&SnapshotId> {
+        match &step.op {
+            Op::From(Base::Stage(stage)) => self.end_of(*stage),
+            Op::From(Base::Scratch | Base::Image(_)) => None,
+            Op::Run(_) | Op::Copy(_) | Op::Workdir { .. } | Op::Config => self.snapshot(Position::before(step.id)),
+        }
+    }
+
     /// One for each of the step's inputs: the snapshot of a stage, `None` for what the engine finds itself.
     pub fn inputs(&self, step: &Step) -> Vec<Option<SnapshotId>> {
         let snapshot = |origin: &FileOrigin| match origin {
@@ -147,10 +174,13 @@ pub(super) fn cut(plan: &Plan, keep: &mut [u32], at: Position) {
     for stage in plan.order.iter().map(|id| plan.stage(*id)) {
         let index = stage.id.0 as usize;
         let broken = stage.steps.iter().find(|step| {
-            step.stages().any(|source| (keep[source.0 as usize] as usize) < plan.stage(source).steps.len())
+            let whole = |source: &StageId| {
+                keep.get(source.0 as usize).is_some_and(|kept| *kept as usize >= plan.stage(*source).steps.len())
+            };
+            !step.stages().all(|source| whole(&source))
         });
-        if let Some(step) = broken {
-            keep[index] = keep[index].min(step.id.index);
+        if let (Some(step), Some(kept)) = (broken.map(|it| it.id.index), keep.get_mut(index)) {
+            *kept = (*kept).min(step);
         }
     }
 }

@@ -1,0 +1,408 @@
+//! The one actor of a session: takes commands and reports in, and gives events out in order.
+//!
+//! Nothing here waits for the front end. Events wait at the desk until the front end takes them; while many
+//! do, no output is taken from steps, so that a slow reader slows the build and a command is heard at once
+//! all the same.
+
+use super::build::{Build, Prepared};
+use super::desk::Desk;
+use super::log::Logs;
+use super::prepare::{self, PlanError, Text};
+use super::running::Launch;
+use super::session::Message;
+use super::stepping::Action;
+use super::work::{self, Report};
+use super::{BreakpointId, Command, Event, Log, Session, Setup, finish, place};
+use crate::engine::{Engine, OutputEvent};
+use crate::plan::{Options, StepId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Events on their way to the front end.
+const EVENTS: usize = 256;
+/// Events at the desk, beyond which no report is taken.
+const DESK: usize = 64;
+/// Reports on their way to the actor.
+const REPORTS: usize = 16;
+
+/// Begins a session. Must be called within a tokio runtime.
+pub fn start(setup: Setup) -> (Session, mpsc::Receiver<Event>) {
+    let (session, mailbox) = Session::new(setup.engine.clone());
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (sender, reports) = mpsc::channel(REPORTS);
+    let actor = Actor::new(setup, sender);
+    tokio::spawn(actor.run(mailbox, reports, events));
+    (session, receiver)
+}
+
+struct Actor {
+    engine: Arc<dyn Engine>,
+    text: Text,
+    /// What the plan that is in force was made from.
+    options: Options,
+    no_cache: bool,
+    /// Stop before the first instruction.
+    paused: bool,
+    desk: Desk,
+    logs: Logs,
+    build: Option<Build>,
+    preparing: Option<Preparing>,
+    attempts: u64,
+    /// Commands that wait until what runs has been killed.
+    deferred: Vec<Command>,
+    steps: BTreeMap<StepId, AbortOnDropHandle<()>>,
+    sender: mpsc::Sender<Report>,
+    quitting: bool,
+}
+
+/// A plan that is being made.
+struct Preparing {
+    attempt: u64,
+    options: Options,
+    /// What is different from the plan before, in words.
+    causes: Vec<String>,
+    files_changed: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Actor {
+    fn new(setup: Setup, sender: mpsc::Sender<Report>) -> Actor {
+        let Setup { engine, options, name, read, paused, break_on_failure, no_cache, breakpoints } = setup;
+        let mut desk = Desk::new(break_on_failure);
+        for location in breakpoints {
+            desk.breakpoints.set(location, None);
+        }
+        Actor {
+            engine,
+            text: Text::Read { name, read },
+            options,
+            no_cache,
+            paused,
+            desk,
+            logs: Logs::default(),
+            build: None,
+            preparing: None,
+            attempts: 0,
+            deferred: Vec::new(),
+            steps: BTreeMap::new(),
+            sender,
+            quitting: false,
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut mailbox: mpsc::UnboundedReceiver<Message>,
+        mut reports: mpsc::Receiver<Report>,
+        events: mpsc::Sender<Event>,
+    ) {
+        self.desk.say(Event::Started { engine: self.engine.capabilities().clone() });
+        self.prepare(self.options.clone(), "the first run".to_owned(), true);
+        let mut spoken_to = true;
+        while !(self.quitting && self.steps.is_empty()) {
+            // Once it quits it takes whatever comes, so that steps can end.
+            let may_report = self.quitting || self.desk.out.len() < DESK;
+            tokio::select! {
+                biased;
+                message = mailbox.recv(), if spoken_to => match message {
+                    Some(message) => self.hear(message),
+                    None => {
+                        spoken_to = false;
+                        self.quit();
+                    }
+                },
+                permit = events.reserve(), if !self.desk.out.is_empty() => match (permit, self.desk.out.pop_front()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => self.unheard(),
+                },
+                Some(report) = reports.recv(), if may_report => self.take(report),
+                () = events.closed(), if !self.quitting => self.unheard(),
+            }
+        }
+        drop(mailbox);
+        self.desk.say(Event::Ended);
+        for event in self.desk.out {
+            if events.send(event).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Command(command) if self.quitting => {
+                // Who asks twice does not want to wait for steps that take long to end.
+                if command == Command::Quit {
+                    self.steps.clear();
+                }
+            }
+            Message::Command(command) => self.command(command),
+            Message::Shell { place, reply } => {
+                let request = match &self.build {
+                    Some(build) => place::request(build, place),
+                    None => Err(place::no_plan()),
+                };
+                let _ = reply.send(request);
+            }
+            Message::Log { step, reply } => {
+                let _ = reply.send(self.logs.get(step).cloned().unwrap_or_default());
+            }
+            Message::Image { created, reply } => {
+                let image = match &self.build {
+                    Some(build) => finish::image(build, created.as_deref()),
+                    None => Err(place::no_plan()),
+                };
+                let _ = reply.send(image);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::StepOver => self.act(Action::Over),
+            Command::StepIn => self.act(Action::In),
+            Command::StepOut => self.act(Action::Out),
+            Command::Continue => self.act(Action::Continue),
+            Command::BackOver => self.act(Action::BackOver),
+            Command::BackIn => self.act(Action::BackIn),
+            Command::BackOut => self.act(Action::BackOut),
+            Command::BackContinue => self.act(Action::BackContinue),
+            Command::RunTo(to) => self.act(Action::RunTo(to)),
+            Command::Goto(to) => self.act(Action::Goto(to)),
+            Command::Retry => self.step(Build::retry),
+            Command::Pause => self.pause(),
+            Command::Cancel => self.cancel(),
+            Command::SetBreakpoint(location) => {
+                let plan = self.build.as_ref().map(Build::plan);
+                self.desk.breakpoints.set(location, plan.as_deref());
+                self.desk.list_breakpoints();
+            }
+            Command::RemoveBreakpoint(id) => {
+                let found = self.desk.breakpoints.remove(id);
+                self.answer_breakpoint(id, found);
+            }
+            Command::EnableBreakpoint(id, enabled) => {
+                let found = self.desk.breakpoints.enable(id, enabled);
+                self.answer_breakpoint(id, found);
+            }
+            Command::BreakOnFailure(on) => {
+                self.desk.break_on_failure = on;
+                self.desk.list_breakpoints();
+            }
+            Command::Restart | Command::SetBuildArg(..) | Command::Reload => self.change(command),
+            Command::Quit => self.quit(),
+        }
+    }
+
+    fn answer_breakpoint(&mut self, id: BreakpointId, found: bool) {
+        if !found {
+            self.desk.notice(format!("there is no breakpoint {}", id.0));
+        }
+        self.desk.list_breakpoints();
+    }
+
+    fn act(&mut self, action: Action) {
+        self.step(|build, desk| build.act(desk, action));
+    }
+
+    /// A command that a build must stand for.
+    fn step(&mut self, command: impl FnOnce(&mut Build, &mut Desk) -> Vec<Launch>) {
+        match (&mut self.build, &self.preparing) {
+            (_, Some(_)) => self.desk.notice("the plan is being made"),
+            (None, None) => self.desk.notice("there is no plan yet: change the file or an argument, and reload"),
+            (Some(build), None) => {
+                let launches = command(build, &mut self.desk);
+                self.launch(launches);
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        match &mut self.build {
+            Some(build) => build.pause(&mut self.desk),
+            None => self.paused = true,
+        }
+    }
+
+    fn cancel(&mut self) {
+        match (self.preparing.take(), &mut self.build) {
+            (Some(_), Some(_)) => self.desk.notice("the new plan is not made; the one before stays in force"),
+            (Some(preparing), None) => {
+                self.options = preparing.options;
+                let message = "cancelled before a plan was made".to_owned();
+                self.desk.say(Event::PlanFailed { rendered: format!("{message}\n"), message });
+            }
+            (None, Some(build)) => build.cancel(&mut self.desk),
+            (None, None) => self.desk.notice("nothing is running"),
+        }
+    }
+
+    /// A command that leaves what is being done: what runs is killed first.
+    fn change(&mut self, command: Command) {
+        if let Some(build) = self.build.as_mut().filter(|build| build.is_running()) {
+            build.cancel(&mut self.desk);
+            self.deferred.push(command);
+            return;
+        }
+        let pending = self.preparing.as_ref();
+        let mut options = pending.map_or(&self.options, |it| &it.options).clone();
+        match command {
+            Command::SetBuildArg(name, value) => {
+                let cause = match &value {
+                    Some(value) => format!("{name}={value}"),
+                    None => format!("{name} taken back"),
+                };
+                match value {
+                    Some(value) => options.build_args.insert(name, value),
+                    None => options.build_args.remove(&name),
+                };
+                self.prepare(options, cause, false);
+            }
+            Command::Reload => self.prepare(options, "files changed".to_owned(), true),
+            _ => self.act(Action::Restart),
+        }
+    }
+
+    /// Begins to make a plan. One that is being made is given up, and what it was for is part of this one.
+    fn prepare(&mut self, options: Options, cause: String, files_changed: bool) {
+        let before = self.preparing.take();
+        let files_changed = files_changed || before.as_ref().is_some_and(|it| it.files_changed);
+        let mut causes = before.map_or_else(Vec::new, |it| it.causes);
+        causes.retain(|it| *it != cause);
+        causes.push(cause);
+        let text = match (&self.build, &self.text) {
+            (Some(build), Text::Read { name, .. }) if !files_changed => {
+                Text::Kept { name: name.clone(), dockerfile: build.plan().dockerfile.clone() }
+            }
+            _ => self.text.clone(),
+        };
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let work = prepare::prepare(self.engine.clone(), text, options.clone(), attempt, self.sender.clone());
+        let _task = AbortOnDropHandle::new(tokio::spawn(work));
+        self.preparing = Some(Preparing { attempt, options, causes, files_changed, _task });
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Output { .. } | Report::Base { .. } | Report::Prepared { .. } if self.quitting => {}
+            Report::Output { step, event } => self.output(step, event),
+            Report::Ended { step, result } => {
+                self.steps.remove(&step);
+                self.end_output(step);
+                if let Some(build) = &mut self.build {
+                    let launches = build.ended(&mut self.desk, step, result);
+                    self.launch(launches);
+                }
+                self.change_deferred();
+            }
+            Report::Base { attempt, image, event } if self.is_wanted(attempt) => match event {
+                OutputEvent::Progress { what, done, total } => {
+                    self.desk.say(Event::BaseProgress { image, what, done, total });
+                }
+                OutputEvent::Notice(message) => self.desk.notice(message),
+                OutputEvent::Stdout(_) | OutputEvent::Stderr(_) => {}
+            },
+            Report::Prepared { attempt, result } if self.is_wanted(attempt) => {
+                if let Some(preparing) = self.preparing.take() {
+                    self.prepared(preparing, result);
+                }
+            }
+            Report::Base { .. } | Report::Prepared { .. } => {}
+        }
+    }
+
+    fn is_wanted(&self, attempt: u64) -> bool {
+        self.preparing.as_ref().is_some_and(|it| it.attempt == attempt)
+    }
+
+    fn prepared(&mut self, preparing: Preparing, result: Result<Prepared, PlanError>) {
+        match (result, &mut self.build) {
+            (Ok(prepared), Some(build)) => {
+                self.options = preparing.options;
+                let cause = preparing.causes.join(", ");
+                let carried = build.replan(&mut self.desk, prepared, cause, preparing.files_changed);
+                self.logs.rename(&carried);
+            }
+            (Ok(prepared), None) => {
+                self.options = preparing.options;
+                let build = self.build.insert(Build::new(&mut self.desk, prepared));
+                let launches = build.begin(&mut self.desk, self.paused);
+                self.launch(launches);
+            }
+            (Err(PlanError { message, rendered }), build) => {
+                // With a plan before, that one stays in force, and so does what it was made from.
+                if build.is_none() {
+                    self.options = preparing.options;
+                }
+                self.desk.say(Event::PlanFailed { message, rendered });
+            }
+        }
+    }
+
+    fn launch(&mut self, launches: Vec<Launch>) {
+        for mut launch in launches {
+            let step = launch.job.step.id;
+            launch.job.no_cache |= self.no_cache;
+            self.logs.begin(step);
+            let work = work::run(self.engine.clone(), launch, self.sender.clone());
+            self.steps.insert(step, AbortOnDropHandle::new(tokio::spawn(work)));
+        }
+    }
+
+    fn output(&mut self, step: StepId, event: OutputEvent) {
+        let (stderr, bytes) = match event {
+            OutputEvent::Stdout(bytes) => (false, bytes),
+            OutputEvent::Stderr(bytes) => (true, bytes),
+            OutputEvent::Progress { what, done, total } => {
+                return self.desk.say(Event::Progress { step, what, done, total });
+            }
+            OutputEvent::Notice(message) => return self.desk.notice(message),
+        };
+        let was_clipped = self.is_clipped(step);
+        if let Some(chunk) = self.logs.push(step, stderr, bytes) {
+            self.desk.say(Event::Output { step, stderr: chunk.stderr, bytes: chunk.bytes });
+        }
+        if !was_clipped && self.is_clipped(step) {
+            self.desk.say(Event::OutputClipped { step, dropped: 0 });
+        }
+    }
+
+    /// Says the last part of what the step wrote, if its output went beyond what is passed on at once.
+    fn end_output(&mut self, step: StepId) {
+        let Some(log) = self.logs.get(step).filter(|log| log.clipped()) else { return };
+        let (dropped, rest) = log.rest();
+        self.desk.say(Event::OutputClipped { step, dropped });
+        for chunk in rest {
+            self.desk.say(Event::Output { step, stderr: chunk.stderr, bytes: chunk.bytes });
+        }
+    }
+
+    fn is_clipped(&self, step: StepId) -> bool {
+        self.logs.get(step).is_some_and(Log::clipped)
+    }
+
+    fn change_deferred(&mut self) {
+        if self.steps.is_empty() && !self.quitting {
+            std::mem::take(&mut self.deferred).into_iter().for_each(|command| self.change(command));
+        }
+    }
+
+    /// Kills what runs; the loop ends when the steps have.
+    fn quit(&mut self) {
+        self.quitting = true;
+        self.preparing = None;
+        if let Some(build) = self.build.as_mut().filter(|build| build.is_running()) {
+            build.cancel(&mut self.desk);
+        }
+    }
+
+    /// The front end is gone.
+    fn unheard(&mut self) {
+        self.quit();
+        self.desk.out.clear();
+    }
+}

@@ -1,0 +1,278 @@
+//! One build being debugged: where the cursor stands, what is reached, what a command makes of it.
+//!
+//! Never waits: a command or a step's end goes in; events go to the desk, steps to be started come out.
+
+use super::desk::Desk;
+use super::running::{Goal, Launch, running_now};
+use super::stepping::{self, Action, Call, Target, View};
+use super::timeline::{Branch, Timeline};
+use super::{Event, Position, Side, StepStatus, Stop, StopReason, breakpoint, carry};
+use crate::image::config::ImageConfig;
+use crate::plan::{FileOrigin, Plan, StepId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A plan that was made, and the configurations of the images it begins with.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) bases: Arc<BTreeMap<String, ImageConfig>>,
+}
+
+pub(super) struct Build {
+    pub(super) timeline: Timeline,
+    pub(super) bases: Arc<BTreeMap<String, ImageConfig>>,
+    pub(super) cursor: Position,
+    /// Stages that were stepped into, the outermost first.
+    pub(super) calls: Vec<Call>,
+    /// The last stop. `None` before the first.
+    pub(super) stop: Option<Stop>,
+    /// What a running build is after; `None` while it stands.
+    pub(super) goal: Option<Goal>,
+    pub(super) running: BTreeMap<StepId, CancellationToken>,
+    /// Steps that were cancelled and have not been started again.
+    pub(super) cancelled: BTreeSet<StepId>,
+    /// Steps whose breakpoint has stopped the build already, and that have not run since.
+    pub(super) passed: BTreeSet<StepId>,
+    /// What the front end was told last of each step.
+    shown: BTreeMap<StepId, StepStatus>,
+    /// Whether `Finished` was said of this branch.
+    finished: bool,
+}
+
+impl Build {
+    /// A build that has not begun: says what is planned, and neither runs nor stops.
+    pub(super) fn new(desk: &mut Desk, prepared: Prepared) -> Build {
+        let mut build = Build {
+            cursor: stepping::start(&prepared.plan),
+            timeline: Timeline::new(prepared.plan.clone()),
+            bases: prepared.bases,
+            calls: Vec::new(),
+            stop: None,
+            goal: None,
+            running: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            passed: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            finished: false,
+        };
+        desk.breakpoints.rebind(None, &prepared.plan);
+        build.announce(desk);
+        build
+    }
+
+    /// Stops before the first instruction, or runs.
+    pub(super) fn begin(&mut self, desk: &mut Desk, paused: bool) -> Vec<Launch> {
+        match paused {
+            true => {
+                self.stand(desk, self.cursor, StopReason::Start);
+                Vec::new()
+            }
+            false => self.act(desk, Action::Continue),
+        }
+    }
+
+    /// Goes on under a new plan, on a branch that keeps what holds. `files_changed` leaves out what reads a
+    /// context: only the engine can tell whether it still holds, and does so from its cache.
+    ///
+    /// Answers with the new name of each old step whose result or failure is kept.
+    pub(super) fn replan(
+        &mut self,
+        desk: &mut Desk,
+        prepared: Prepared,
+        cause: String,
+        files_changed: bool,
+    ) -> BTreeMap<StepId, StepId> {
+        let old = self.plan();
+        let new = prepared.plan;
+        let mut held = carry::compare(&old, &new);
+        if files_changed {
+            held.recheck(&new, |step| step.inputs.iter().any(|it| matches!(it, FileOrigin::Context { .. })));
+        }
+        self.timeline.fork(new.clone(), cause, |step| held.old(step));
+        self.bases = prepared.bases;
+        self.calls.clear();
+        self.passed.clear();
+        self.cancelled.clear();
+        self.shown.clear();
+        self.finished = false;
+        desk.breakpoints.rebind(Some(&old), &new);
+        self.announce(desk);
+        let stage = breakpoint::matching_stage(&old, self.cursor.stage, &new).filter(|it| new.order.contains(it));
+        let cursor = match stage {
+            Some(stage) => Position { stage, done: self.cursor.done.min(self.branch().frontier(stage)) },
+            None => stepping::start(&new),
+        };
+        self.cursor = cursor;
+        self.stand(desk, cursor, StopReason::Reached);
+        let kept = |step: &StepId| self.branch().outcome(*step).is_some() || self.branch().failure(*step).is_some();
+        let steps = new.stages.iter().flat_map(|stage| &stage.steps).map(|step| step.id).filter(kept);
+        steps.filter_map(|step| Some((held.old(step)?, step))).collect()
+    }
+
+    pub(super) fn act(&mut self, desk: &mut Desk, action: Action) -> Vec<Launch> {
+        if self.is_running() {
+            desk.notice("the build is running: pause it first");
+            return Vec::new();
+        }
+        let at = |step| desk.breakpoints.at(step);
+        let branch = self.timeline.current();
+        let view = View { branch, cursor: self.cursor, calls: &self.calls, breakpoint: &at };
+        match stepping::target(&view, action) {
+            Target::Stay(why) => {
+                desk.notice(why);
+                if let Some(stop) = &self.stop {
+                    desk.say(Event::Stopped(stop.clone()));
+                }
+                Vec::new()
+            }
+            Target::Move { to, call, reason } => {
+                self.calls.extend(call);
+                self.passed.clear();
+                self.stand(desk, to, reason);
+                Vec::new()
+            }
+            Target::Run { wanted, cursor, reason } => {
+                let side_by_side = matches!(action, Action::Continue | Action::RunTo(_));
+                let goal = Goal::new(wanted, self.cursor, cursor, reason, side_by_side);
+                self.resume(desk, goal)
+            }
+        }
+    }
+
+    /// Runs the instruction at a failure, or else the one just before the cursor, without the cache.
+    pub(super) fn retry(&mut self, desk: &mut Desk) -> Vec<Launch> {
+        if self.is_running() {
+            desk.notice("the build is running: pause it first");
+            return Vec::new();
+        }
+        let plan = self.plan();
+        let broken = |step: &StepId| self.branch().failure(*step).is_some() || self.cancelled.contains(step);
+        let Some(step) = self.cursor.next(&plan).filter(broken).or_else(|| self.cursor.previous()) else {
+            desk.notice("nothing has been run here yet");
+            return Vec::new();
+        };
+        let after = Position::after(step);
+        let mut goal = Goal::new(vec![after], Position::before(step), after, StopReason::Step, false);
+        goal.again = Some(step);
+        self.resume(desk, goal)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.goal.is_some()
+    }
+
+    pub(super) fn branch(&self) -> &Branch {
+        self.timeline.current()
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        self.branch().plan.clone()
+    }
+
+    /// Whether every stage that runs is done.
+    pub(super) fn is_complete(&self) -> bool {
+        let branch = self.branch();
+        branch.plan.order.iter().all(|stage| branch.is_finished(*stage))
+    }
+
+    /// Puts the cursor there and says so.
+    pub(super) fn stand(&mut self, desk: &mut Desk, at: Position, reason: StopReason) {
+        let from = std::mem::replace(&mut self.cursor, at);
+        while self.calls.last().is_some_and(|call| call.callee != at.stage) {
+            self.calls.pop();
+        }
+        if let StopReason::Breakpoint(id) = reason {
+            desk.breakpoints.hit(id);
+            desk.list_breakpoints();
+        }
+        if self.is_complete() && !self.finished {
+            self.finished = true;
+            let branch = self.timeline.current();
+            if let Some(snapshot) = branch.end_of(branch.plan.target).cloned() {
+                desk.say(Event::Finished { snapshot, at: desk.elapsed() });
+            }
+        }
+        let Some(stop) = self.describe(from, at, reason) else { return };
+        self.stop = Some(stop.clone());
+        desk.say(Event::Stopped(stop));
+    }
+
+    /// The stop at a place that was come to from another one. `None` only where a plan has no steps at all.
+    fn describe(&self, from: Position, at: Position, reason: StopReason) -> Option<Stop> {
+        let branch = self.branch();
+        let plan = &branch.plan;
+        let stepped_past = reason == StopReason::Step && from.stage == at.stage && from.done + 1 == at.done;
+        let failure = at.next(plan).filter(|_| !stepped_past).and_then(|step| branch.failure(step)).cloned();
+        let failure = failure.filter(|_| reason != StopReason::Cancelled);
+        let (side, step) = match (at.next(plan), at.previous()) {
+            (Some(next), _) if failure.is_some() => (Side::Failed, next),
+            (_, Some(previous)) if stepped_past => (Side::After, previous),
+            (Some(next), _) => (Side::Before, next),
+            (None, Some(previous)) => (Side::After, previous),
+            (None, None) => return None,
+        };
+        Some(Stop {
+            position: at,
+            side,
+            step,
+            line: plan.step(step).lines.start,
+            reason,
+            snapshot: branch.snapshot(at).cloned(),
+            in_the_past: stepping::in_the_past(branch, at),
+            failure,
+        })
+    }
+
+    /// Says the plan, every step's status, and where the breakpoints are now.
+    fn announce(&mut self, desk: &mut Desk) {
+        desk.say(Event::Planned { plan: self.plan() });
+        self.show_all(desk);
+        desk.list_breakpoints();
+    }
+
+    pub(super) fn show_all(&mut self, desk: &mut Desk) {
+        let plan = self.plan();
+        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
+            self.show(desk, step.id);
+        }
+    }
+
+    /// Says a step's status if it is not what was said last.
+    pub(super) fn show(&mut self, desk: &mut Desk, step: StepId) {
+        let status = self.status(step);
+        if self.shown.get(&step) != Some(&status) {
+            self.shown.insert(step, status.clone());
+            desk.step(step, status);
+        }
+    }
+
+    fn status(&self, step: StepId) -> StepStatus {
+        let branch = self.branch();
+        if running_now(self, step) {
+            return StepStatus::Running;
+        }
+        if let Some(outcome) = branch.outcome(step) {
+            return StepStatus::Done(outcome.clone());
+        }
+        if self.cancelled.contains(&step) {
+            return StepStatus::Cancelled;
+        }
+        if let Some(failure) = branch.failure(step) {
+            return StepStatus::Failed(failure.clone());
+        }
+        match branch.plan.order.contains(&step.stage) {
+            true => StepStatus::Waiting,
+            false => StepStatus::Skipped,
+        }
+    }
+
+    /// To be called when a branch was added: its steps stand differently, and it is not finished yet.
+    pub(super) fn branched(&mut self, desk: &mut Desk) {
+        self.finished = false;
+        let cause = self.branch().cause.clone();
+        desk.notice(format!("a new branch: {cause}; what the old one reached is kept"));
+        self.show_all(desk);
+    }
+}

@@ -1,0 +1,222 @@
+//! A build while it runs: which steps are started, and where it comes to stand.
+
+use super::build::Build;
+use super::desk::Desk;
+use super::{BreakpointId, Event, Failure, Position, Side, StopReason, schedule};
+use crate::engine::{Job, StepError, StepErrorKind, StepOutcome};
+use crate::plan::StepId;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Steps that run at once at most, whatever a Dockerfile holds.
+const SIDE_BY_SIDE: usize = 16;
+
+/// What a running build is after.
+#[derive(Debug)]
+pub(super) struct Goal {
+    wanted: Vec<Position>,
+    /// Where the command was given.
+    from: Position,
+    /// Where the cursor stands once all that is wanted is reached, and why.
+    cursor: Position,
+    reason: StopReason,
+    side_by_side: bool,
+    /// This step is started although it has a result, without the cache.
+    pub(super) again: Option<StepId>,
+    /// No further step is started; when the last one that runs has ended, it stops for this.
+    ending: Option<Ending>,
+    /// Steps that failed since it runs, in time.
+    failed: Vec<StepId>,
+    cancelled: BTreeSet<StepId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Breakpoint(StepId, BreakpointId),
+    Failure,
+    Pause,
+    Cancel,
+}
+
+/// A step to be started.
+pub(super) struct Launch {
+    pub(super) job: Job,
+    pub(super) cancel: CancellationToken,
+}
+
+impl Goal {
+    pub(super) fn new(
+        wanted: Vec<Position>,
+        from: Position,
+        cursor: Position,
+        reason: StopReason,
+        side_by_side: bool,
+    ) -> Goal {
+        let (failed, cancelled) = (Vec::new(), BTreeSet::new());
+        Goal { wanted, from, cursor, reason, side_by_side, again: None, ending: None, failed, cancelled }
+    }
+}
+
+pub(super) fn running_now(build: &Build, step: StepId) -> bool {
+    build.running.contains_key(&step)
+}
+
+impl Build {
+    /// Begins to run. A failure that is kept and that the cursor does not stand at is gone to instead: what
+    /// has failed is run again only from there, or by a retry.
+    pub(super) fn resume(&mut self, desk: &mut Desk, goal: Goal) -> Vec<Launch> {
+        let at_failure = self.stop.as_ref().is_some_and(|stop| stop.side == Side::Failed);
+        if !at_failure && goal.again.is_none() {
+            let next = schedule::ready(self.branch(), &schedule::depths(&self.plan(), &goal.wanted));
+            let kept = |step: &&StepId| self.branch().failure(**step).is_some() && !self.cancelled.contains(step);
+            if let Some(step) = next.iter().find(kept) {
+                self.stand(desk, Position::before(*step), StopReason::Failure);
+                return Vec::new();
+            }
+        }
+        if self.stop.is_some() {
+            self.passed.extend(self.cursor.next(&self.plan()));
+        }
+        self.goal = Some(goal);
+        desk.say(Event::Resumed);
+        self.advance(desk)
+    }
+
+    /// Lets running steps end and starts no other.
+    pub(super) fn pause(&mut self, desk: &mut Desk) {
+        match &mut self.goal {
+            Some(goal) => goal.ending = goal.ending.or(Some(Ending::Pause)),
+            None => desk.notice("nothing is running"),
+        }
+    }
+
+    /// Kills what runs.
+    pub(super) fn cancel(&mut self, desk: &mut Desk) {
+        match &mut self.goal {
+            Some(goal) => goal.ending = Some(Ending::Cancel),
+            None => desk.notice("nothing is running"),
+        }
+        self.running.values().for_each(CancellationToken::cancel);
+    }
+
+    /// Records what a step came to, and starts what can follow.
+    pub(super) fn ended(
+        &mut self,
+        desk: &mut Desk,
+        step: StepId,
+        result: Result<StepOutcome, StepError>,
+    ) -> Vec<Launch> {
+        let Some(cancel) = self.running.remove(&step) else { return Vec::new() };
+        self.passed.remove(&step);
+        let branches = self.timeline.branches().len();
+        match result {
+            Ok(outcome) => self.timeline.record_done(step, outcome),
+            // A command that is being killed can end in many ways; all of them are the cancellation.
+            Err(error) if cancel.is_cancelled() || error.kind == StepErrorKind::Cancelled => {
+                self.cancelled.insert(step);
+                if let Some(goal) = &mut self.goal {
+                    goal.cancelled.insert(step);
+                    goal.ending = Some(Ending::Cancel);
+                }
+            }
+            Err(error) => {
+                self.timeline.record_failure(failure(step, error));
+                if let Some(goal) = &mut self.goal {
+                    goal.failed.push(step);
+                    if desk.break_on_failure && goal.ending != Some(Ending::Cancel) {
+                        goal.ending = Some(Ending::Failure);
+                    }
+                }
+            }
+        }
+        self.show(desk, step);
+        if self.timeline.branches().len() > branches {
+            self.branched(desk);
+        }
+        self.advance(desk)
+    }
+
+    /// Starts every step that may run now. When none runs and none may, the build stops.
+    fn advance(&mut self, desk: &mut Desk) -> Vec<Launch> {
+        let Some(goal) = &mut self.goal else { return Vec::new() };
+        let mut launches = Vec::new();
+        if goal.ending.is_none() {
+            if let Some(step) = goal.again.take() {
+                launches.push(self.launch(step, true));
+            } else {
+                let limit = if goal.side_by_side { SIDE_BY_SIDE } else { 1 };
+                launches = self.launch_ready(desk, limit);
+            }
+        }
+        for launch in &launches {
+            self.show(desk, launch.job.step.id);
+        }
+        if self.running.is_empty() {
+            self.settle(desk);
+        }
+        launches
+    }
+
+    fn launch_ready(&mut self, desk: &Desk, limit: usize) -> Vec<Launch> {
+        let mut launches = Vec::new();
+        let Some(goal) = &mut self.goal else { return launches };
+        let branch = self.timeline.current();
+        let ready = schedule::ready(branch, &schedule::depths(&branch.plan, &goal.wanted));
+        let fresh: Vec<StepId> =
+            ready.into_iter().filter(|step| !self.running.contains_key(step) && !goal.failed.contains(step)).collect();
+        for step in fresh {
+            if self.running.len() >= limit {
+                break;
+            }
+            let stops = Some(step).filter(|step| !self.passed.contains(step)).and_then(|it| desk.breakpoints.at(it));
+            if let Some(id) = stops {
+                if let Some(goal) = &mut self.goal {
+                    goal.ending = Some(Ending::Breakpoint(step, id));
+                }
+                break;
+            }
+            launches.push(self.launch(step, false));
+        }
+        launches
+    }
+
+    fn launch(&mut self, id: StepId, no_cache: bool) -> Launch {
+        let cancel = CancellationToken::new();
+        self.running.insert(id, cancel.clone());
+        self.cancelled.remove(&id);
+        let branch = self.timeline.current();
+        let step = Arc::new(branch.plan.step(id).clone());
+        let job = Job { parent: branch.parent(&step).cloned(), inputs: branch.inputs(&step), step, no_cache };
+        Launch { job, cancel }
+    }
+
+    /// Ends the run: nothing runs, and nothing may be started.
+    fn settle(&mut self, desk: &mut Desk) {
+        let Some(goal) = self.goal.take() else { return };
+        let branch = self.timeline.current();
+        let depths = schedule::depths(&branch.plan, &goal.wanted);
+        let first_cancelled =
+            branch.plan.order.iter().find_map(|stage| goal.cancelled.iter().find(|step| step.stage == *stage).copied());
+        let next = first_cancelled.or_else(|| schedule::ready(branch, &depths).first().copied());
+        let reached = goal.wanted.iter().all(|position| branch.is_reached(*position));
+        let before_next = next.map(Position::before);
+        let (at, reason) = match (goal.failed.first(), goal.ending) {
+            (Some(step), _) => (Position::before(*step), StopReason::Failure),
+            (None, Some(Ending::Cancel)) => (before_next.unwrap_or(goal.cursor), StopReason::Cancelled),
+            (None, _) if reached => (goal.cursor, goal.reason),
+            (None, Some(Ending::Breakpoint(step, id))) => (Position::before(step), StopReason::Breakpoint(id)),
+            (None, _) => (before_next.unwrap_or(goal.from), StopReason::Pause),
+        };
+        self.cursor = goal.from;
+        self.stand(desk, at, reason);
+    }
+}
+
+fn failure(step: StepId, error: StepError) -> Failure {
+    let exit_code = match error.kind {
+        StepErrorKind::Exit(code) => Some(code),
+        _ => None,
+    };
+    Failure { step, message: error.message, help: error.help, exit_code, after: error.after }
+}
