@@ -4,8 +4,12 @@
 //!
 //! Invariant: `update` never waits; whatever takes time is a job whose stale answers are dropped.
 
+pub mod build;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod graph;
+pub mod keymap;
+pub mod rail;
 pub mod text;
 pub mod theme;
 pub mod widgets;

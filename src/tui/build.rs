@@ -1,0 +1,331 @@
+//! What the session's events say, folded into what the views ask for.
+
+use crate::debug::{Breakpoint, Event, Position, Side, StepStatus, Stop};
+use crate::engine::Capabilities;
+use crate::plan::{EdgeKind, FileOrigin, Plan, Stage, StageId, StepId};
+use crate::snapshot::SnapshotId;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes kept of a running step's last output, for the lines under a failure.
+const TAIL: usize = 4096;
+/// Long works that are kept, of one step or before the plan.
+const BARS: usize = 64;
+
+/// The build as far as it has been told.
+#[derive(Debug, Default)]
+pub struct Build {
+    pub engine: Option<Capabilities>,
+    pub plan: Option<Arc<Plan>>,
+    /// Why there is no plan, if there cannot be one.
+    pub problem: Option<Problem>,
+    /// Bases being looked up or fetched before there is a plan.
+    pub bases: Vec<Bar>,
+    pub stop: Option<Stop>,
+    /// Whether it runs: nothing has stopped it since it was resumed.
+    pub running: bool,
+    /// When it was resumed last.
+    pub resumed: Duration,
+    pub breakpoints: Vec<Breakpoint>,
+    pub break_on_failure: bool,
+    /// The target's file system, and how long the session had run.
+    pub finished: Option<(SnapshotId, Duration)>,
+    pub ended: bool,
+    tracks: BTreeMap<StepId, Track>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub message: String,
+    /// The diagnostic drawn under its source line.
+    pub rendered: String,
+}
+
+/// What is known of one step.
+#[derive(Debug)]
+struct Track {
+    status: StepStatus,
+    /// When this status came.
+    since: Duration,
+    bars: Vec<Bar>,
+    tail: VecDeque<u8>,
+}
+
+/// A long work: bytes of all, `total` 0 when not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bar {
+    /// What it is part of: an image; empty for a step's own.
+    pub of: String,
+    pub what: String,
+    pub done: u64,
+    pub total: u64,
+}
+
+impl Build {
+    /// Takes one event in; `now` is the screen's clock.
+    pub fn apply(&mut self, event: &Event, now: Duration) {
+        match event {
+            Event::Started { engine } => self.engine = Some(engine.clone()),
+            Event::BaseProgress { image, what, done, total } => put_bar(&mut self.bases, image, what, *done, *total),
+            Event::Planned { plan } => {
+                self.plan = Some(plan.clone());
+                self.problem = None;
+                self.finished = None;
+                self.bases.clear();
+                self.tracks.clear();
+                // A stop speaks of the plan before; the next one follows at once.
+                self.stop = None;
+            }
+            Event::PlanFailed { message, rendered } => {
+                self.problem = Some(Problem { message: message.clone(), rendered: rendered.clone() });
+                self.running = false;
+            }
+            Event::Step { step, status, .. } => {
+                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
+                if matches!(status, StepStatus::Running) {
+                    track.tail.clear();
+                }
+                if matches!(status, StepStatus::Done(_)) {
+                    track.tail = VecDeque::new();
+                }
+                if !matches!(status, StepStatus::Running) {
+                    track.bars = Vec::new();
+                }
+                track.status = status.clone();
+                track.since = now;
+            }
+            Event::Output { step, bytes, .. } => {
+                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
+                track.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+                let over = track.tail.len().saturating_sub(TAIL);
+                track.tail.drain(..over);
+            }
+            Event::Progress { step, what, done, total } => {
+                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
+                put_bar(&mut track.bars, "", what, *done, *total);
+            }
+            Event::Resumed => {
+                self.running = true;
+                self.resumed = now;
+            }
+            Event::Stopped(stop) => {
+                self.stop = Some(stop.clone());
+                self.running = false;
+            }
+            Event::Breakpoints { list, break_on_failure } => {
+                self.breakpoints = list.clone();
+                self.break_on_failure = *break_on_failure;
+            }
+            Event::Finished { snapshot, at } => self.finished = Some((snapshot.clone(), *at)),
+            Event::Ended => {
+                self.ended = true;
+                self.running = false;
+            }
+            Event::OutputClipped { .. } | Event::Notice { .. } => {}
+        }
+    }
+
+    pub fn status(&self, step: StepId) -> &StepStatus {
+        self.tracks.get(&step).map_or(&StepStatus::Waiting, |track| &track.status)
+    }
+
+    /// How long a step has been what it is.
+    pub fn elapsed(&self, step: StepId, now: Duration) -> Duration {
+        self.tracks.get(&step).map_or(Duration::ZERO, |track| now.saturating_sub(track.since))
+    }
+
+    /// All of a step's long works as one: bytes so far of all, and how many works.
+    pub fn progress(&self, step: StepId) -> Option<(u64, u64, usize)> {
+        let bars = &self.tracks.get(&step)?.bars;
+        let sum = |pick: fn(&Bar) -> u64| bars.iter().map(pick).fold(0u64, u64::saturating_add);
+        (!bars.is_empty()).then(|| (sum(|bar| bar.done), sum(|bar| bar.total), bars.len()))
+    }
+
+    /// The last lines that a step has written, at most `count`; not safe to print.
+    pub fn last_lines(&self, step: StepId, count: usize) -> Vec<String> {
+        let Some(track) = self.tracks.get(&step) else { return Vec::new() };
+        let bytes: Vec<u8> = track.tail.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        // The first of a full tail is the rest of a line whose beginning is gone.
+        let cut = usize::from(bytes.len() == TAIL && lines.len() > 1);
+        let from = cut.max(lines.len().saturating_sub(count));
+        lines[from..].iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    pub fn running_steps(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.tracks.iter().filter(|(_, track)| matches!(track.status, StepStatus::Running)).map(|(id, _)| *id)
+    }
+
+    pub fn is_done(&self, step: StepId) -> bool {
+        matches!(self.status(step), StepStatus::Done(_))
+    }
+
+    /// The file system after a step, if it has one.
+    pub fn after(&self, step: StepId) -> Option<SnapshotId> {
+        match self.status(step) {
+            StepStatus::Done(outcome) => Some(outcome.snapshot.clone()),
+            StepStatus::Failed(failure) => failure.after.clone(),
+            _ => None,
+        }
+    }
+
+    /// The file system before a step.
+    pub fn before(&self, step: StepId) -> Option<SnapshotId> {
+        Position::before(step).previous().and_then(|previous| self.after(previous))
+    }
+
+    /// Steps of a stage that are done, from its beginning.
+    pub fn frontier(&self, stage: &Stage) -> u32 {
+        stage.steps.iter().take_while(|step| self.is_done(step.id)).count() as u32
+    }
+
+    /// Whether anything has failed and not been run again since.
+    pub fn has_failed(&self) -> bool {
+        self.tracks.values().any(|track| matches!(track.status, StepStatus::Failed(_)))
+    }
+
+    /// The number, in plain order and from 1, of the step that the build stands at, and of how many.
+    pub fn count(&self) -> Option<(usize, usize)> {
+        let plan = self.plan.as_ref()?;
+        let total = plan.order.iter().map(|stage| plan.stage(*stage).steps.len()).sum();
+        let at = match (self.running, &self.stop) {
+            (true, _) => self.running_steps().next(),
+            (false, Some(stop)) => Some(stop.step),
+            (false, None) => None,
+        };
+        let number = at.and_then(|at| plan.steps().position(|step| step.id == at)).map_or(0, |index| index + 1);
+        Some((number, total))
+    }
+
+    /// What the stop says of its side, in capitals.
+    pub fn side(stop: &Stop) -> &'static str {
+        match stop.side {
+            Side::Before => "BEFORE",
+            Side::After => "AFTER",
+            Side::Failed => "FAILED",
+        }
+    }
+
+    /// Bytes that a COPY has carried over, once it is done.
+    pub fn carried(&self, step: StepId) -> Option<u64> {
+        match self.status(step) {
+            StepStatus::Done(outcome) => Some(outcome.changes.bytes),
+            _ => None,
+        }
+    }
+
+    /// What each stage wrote and what of it is in the target, by stage; the target's own part last.
+    pub fn contributions(&self) -> Vec<Contribution> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let bytes = |step: StepId| self.carried(step).unwrap_or(0);
+        // The chain of stages that the target is built on: all of their layers are in the image.
+        let mut chain = vec![plan.target];
+        while let Some(crate::plan::Base::Stage(base)) = chain.last().map(|stage| &plan.stage(*stage).base) {
+            if chain.contains(base) {
+                break;
+            }
+            chain.push(*base);
+        }
+        let mut shipped: BTreeMap<StageId, u64> = BTreeMap::new();
+        for stage in chain.iter().map(|id| plan.stage(*id)) {
+            for step in &stage.steps {
+                let copied = stage.needs.iter().find(|edge| edge.step == step.id && edge.kind == EdgeKind::Copy);
+                let from = match copied.map(|edge| &edge.origin) {
+                    Some(FileOrigin::Stage(source)) => *source,
+                    _ => stage.id,
+                };
+                *shipped.entry(from).or_default() += bytes(step.id);
+            }
+        }
+        let stages = plan.order.iter().map(|id| plan.stage(*id));
+        stages
+            .map(|stage| Contribution {
+                stage: stage.id,
+                built: stage.steps.iter().map(|step| bytes(step.id)).sum(),
+                shipped: shipped.get(&stage.id).copied().unwrap_or(0),
+                in_image: chain.contains(&stage.id),
+            })
+            .collect()
+    }
+}
+
+/// Bytes that a stage's layers hold, its base's included, and bytes of the image that come from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contribution {
+    pub stage: StageId,
+    pub built: u64,
+    pub shipped: u64,
+    /// Its layers are the image's own; otherwise it is only copied from.
+    pub in_image: bool,
+}
+
+impl Track {
+    fn new(now: Duration) -> Track {
+        Track { status: StepStatus::Waiting, since: now, bars: Vec::new(), tail: VecDeque::new() }
+    }
+}
+
+fn put_bar(bars: &mut Vec<Bar>, of: &str, what: &str, done: u64, total: u64) {
+    match bars.iter().position(|bar| bar.of == of && bar.what == what) {
+        Some(at) => {
+            bars[at].done = done;
+            bars[at].total = total;
+        }
+        None if bars.len() < BARS => bars.push(Bar { of: of.to_owned(), what: what.to_owned(), done, total }),
+        None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::fixture;
+
+    fn folded(events: &[Event]) -> Build {
+        let mut build = Build::default();
+        for event in events {
+            build.apply(event, Duration::ZERO);
+        }
+        build
+    }
+
+    #[test]
+    fn a_stop_ends_the_run() {
+        let (_, events) = fixture::hello_stopped();
+        let mut build = folded(&events);
+        assert_eq!(build.count(), Some((5, 12)));
+        assert!(!build.running);
+        build.apply(&Event::Resumed, Duration::from_secs(3));
+        build.apply(&fixture::running(fixture::id(0, 4)), Duration::from_secs(3));
+        assert!(build.running);
+        assert_eq!(build.elapsed(fixture::id(0, 4), Duration::from_secs(5)), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_image_is_made_of_its_own_steps_and_what_was_copied() {
+        let (_, events) = fixture::hello_finished();
+        let found: Vec<_> =
+            folded(&events).contributions().iter().map(|it| (it.stage.0, it.built, it.shipped, it.in_image)).collect();
+        assert_eq!(found, [(0, 899_465_100, 6_100_000, false), (2, 16_200_000, 10_100_000, true)]);
+    }
+
+    #[test]
+    fn the_tail_keeps_whole_last_lines() {
+        let step = fixture::id(0, 5);
+        let write = |text: &str| Event::Output { step, stderr: true, bytes: text.as_bytes().to_vec() };
+        let build = folded(&[fixture::running(step), write("one\ntw"), write("o\n\nthree")]);
+        assert_eq!(build.last_lines(step, 2), ["two", "three"]);
+        let build = folded(&[write(&format!("{}\nlast", "x".repeat(2 * TAIL)))]);
+        assert_eq!(build.last_lines(step, 5), ["last"]);
+    }
+
+    #[test]
+    fn works_are_summed_up() {
+        let step = fixture::id(0, 0);
+        let bar = |what: &str, done| Event::Progress { step, what: what.to_owned(), done, total: 100 };
+        let build = folded(&[bar("a", 10), bar("b", 20), bar("a", 30)]);
+        assert_eq!(build.progress(step), Some((50, 200, 2)));
+    }
+}

@@ -1,0 +1,351 @@
+//! The keys: one table that drives dispatch, the help overlay and the README.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::fmt;
+
+/// Where a key is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Context {
+    /// Everywhere, unless the pane with the focus says otherwise.
+    Global,
+    Stages,
+    Source,
+    Layer,
+    Files,
+    Output,
+    /// A file beside the pane.
+    Viewer,
+    /// The shell's pane, while it is not typed into.
+    Shell,
+    /// The shell, while it gets the keys.
+    Typing,
+    Variables,
+    Breakpoints,
+    Help,
+}
+
+impl Context {
+    /// As the help and the README head it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Context::Global => "Everywhere",
+            Context::Stages => "Stages",
+            Context::Source => "Dockerfile",
+            Context::Layer => "Layer",
+            Context::Files => "Files",
+            Context::Output => "Output",
+            Context::Viewer => "An open file",
+            Context::Shell | Context::Typing => "Shell",
+            Context::Variables => "Variables",
+            Context::Breakpoints => "Breakpoints",
+            Context::Help => "Help",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    StepOver,
+    StepIn,
+    StepOut,
+    Continue,
+    BackOver,
+    BackIn,
+    BackOut,
+    BackContinue,
+    RunToCursor,
+    Goto,
+    Pause,
+    Restart,
+    Retry,
+    Edit,
+    ToggleBreakpoint,
+    ShellAfter,
+    ShellBefore,
+    LeaveShell,
+    EnterShell,
+    FocusNext,
+    FocusPrevious,
+    Focus(u8),
+    Zoom,
+    Find,
+    FindNext,
+    FindPrevious,
+    CommandLine,
+    Help,
+    Close,
+    Quit,
+    Interrupt,
+    Suspend,
+    Redraw,
+    /// Moves in the pane with the focus.
+    Move(Motion),
+    /// What Enter does in the pane with the focus.
+    Open,
+    EnableBreakpoint,
+    RemoveBreakpoint,
+    /// The key goes to the pane's widget.
+    Pane,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Motion {
+    Up,
+    Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+}
+
+/// One key with its modifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    code: KeyCode,
+    modifiers: KeyModifiers,
+}
+
+const fn plain(code: KeyCode) -> Key {
+    Key { code, modifiers: KeyModifiers::NONE }
+}
+
+const fn ch(c: char) -> Key {
+    plain(KeyCode::Char(c))
+}
+
+const fn f(number: u8) -> Key {
+    plain(KeyCode::F(number))
+}
+
+const fn ctrl(c: char) -> Key {
+    Key { code: KeyCode::Char(c), modifiers: KeyModifiers::CONTROL }
+}
+
+const fn shift(code: KeyCode) -> Key {
+    Key { code, modifiers: KeyModifiers::SHIFT }
+}
+
+impl From<KeyEvent> for Key {
+    /// Terminals tell the same key in several ways: a capital letter with or without Shift, `Ctrl-]` as the
+    /// digit that shares its code.
+    fn from(event: KeyEvent) -> Key {
+        let mut modifiers = event.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SHIFT);
+        let mut code = event.code;
+        match code {
+            KeyCode::Char('5') if modifiers.contains(KeyModifiers::CONTROL) => code = KeyCode::Char(']'),
+            KeyCode::Char(c) if modifiers.contains(KeyModifiers::CONTROL) => {
+                code = KeyCode::Char(c.to_ascii_lowercase());
+                modifiers -= KeyModifiers::SHIFT;
+            }
+            KeyCode::Char(_) => modifiers -= KeyModifiers::SHIFT,
+            KeyCode::BackTab => modifiers -= KeyModifiers::SHIFT,
+            // xterm and its kin tell Shift-F1 to F12 as F13 to F24.
+            KeyCode::F(number @ 13..=24) => {
+                code = KeyCode::F(number - 12);
+                modifiers |= KeyModifiers::SHIFT;
+            }
+            _ => {}
+        }
+        Key { code, modifiers }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.modifiers.contains(KeyModifiers::CONTROL) {
+            f.write_str("Ctrl-")?;
+        }
+        if self.modifiers.contains(KeyModifiers::ALT) {
+            f.write_str("Alt-")?;
+        }
+        if self.modifiers.contains(KeyModifiers::SHIFT) {
+            f.write_str("Shift-")?;
+        }
+        match self.code {
+            KeyCode::Char(' ') => f.write_str("Space"),
+            KeyCode::Char(c) if self.modifiers.contains(KeyModifiers::CONTROL) => write!(f, "{}", c.to_uppercase()),
+            KeyCode::Char(c) => write!(f, "{c}"),
+            KeyCode::F(number) => write!(f, "F{number}"),
+            KeyCode::Up => f.write_str("Up"),
+            KeyCode::Down => f.write_str("Down"),
+            KeyCode::Left => f.write_str("Left"),
+            KeyCode::Right => f.write_str("Right"),
+            KeyCode::PageUp => f.write_str("PgUp"),
+            KeyCode::PageDown => f.write_str("PgDn"),
+            KeyCode::BackTab => f.write_str("Shift-Tab"),
+            KeyCode::Delete => f.write_str("Del"),
+            code => write!(f, "{code:?}"),
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    pub context: Context,
+    pub keys: &'static [Key],
+    pub action: Action,
+    /// For the help and the README.
+    pub help: &'static str,
+}
+
+const fn bind(context: Context, keys: &'static [Key], action: Action, help: &'static str) -> Binding {
+    Binding { context, keys, action, help }
+}
+
+use Action as A;
+use Context as C;
+
+/// All keys. Where two lines share context, help and action, only the first is shown.
+pub const TABLE: &[Binding] = &[
+    bind(C::Global, &[ch('n'), f(10)], A::StepOver, "step over: run one instruction, and past it"),
+    bind(C::Global, &[ch('s'), f(11)], A::StepIn, "step into the stage that a `COPY --from` or `FROM` reads"),
+    bind(C::Global, &[ch('f'), shift(KeyCode::F(11))], A::StepOut, "finish the stage, back to what uses it"),
+    bind(C::Global, &[ch('c'), f(5)], A::Continue, "continue to the next breakpoint, failure or the end"),
+    bind(C::Global, &[ch('N')], A::BackOver, "step over, backwards; going back runs nothing"),
+    bind(C::Global, &[ch('S')], A::BackIn, "step into, backwards"),
+    bind(C::Global, &[ch('F')], A::BackOut, "back to where the stage was entered"),
+    bind(C::Global, &[ch('C')], A::BackContinue, "back to the breakpoint before, or to the start"),
+    bind(C::Global, &[ch('g')], A::RunToCursor, "run to the selected line"),
+    bind(C::Global, &[ch('.')], A::Goto, "go to the selected line, if it has been reached; runs nothing"),
+    bind(C::Global, &[ch('b'), f(9)], A::ToggleBreakpoint, "set or remove a breakpoint on the selected line"),
+    bind(C::Global, &[ch('p'), f(6)], A::Pause, "pause before the next instruction"),
+    bind(C::Global, &[ctrl('c')], A::Interrupt, "cancel the instruction that runs; otherwise leave"),
+    bind(C::Global, &[ch('r')], A::Restart, "restart; what was run is kept"),
+    bind(C::Global, &[ch('R')], A::Retry, "run the last instruction again, without the cache"),
+    bind(C::Global, &[ch('e')], A::Edit, "edit the Dockerfile in $EDITOR, then reload it"),
+    bind(C::Global, &[ch('t'), ch('!')], A::ShellAfter, "shell here; after a failure, in what it left"),
+    bind(C::Global, &[ch('T')], A::ShellBefore, "shell before the instruction that failed or ran last"),
+    bind(C::Global, &[ch('z')], A::Zoom, "give the pane the whole screen, and back"),
+    bind(C::Global, &[plain(KeyCode::Tab)], A::FocusNext, "next pane"),
+    bind(C::Global, &[plain(KeyCode::BackTab)], A::FocusPrevious, "previous pane"),
+    bind(C::Global, &[ch('1')], A::Focus(1), "Stages"),
+    bind(C::Global, &[ch('2')], A::Focus(2), "Dockerfile"),
+    bind(C::Global, &[ch('3')], A::Focus(3), "Layer: what the instruction changed"),
+    bind(C::Global, &[ch('4')], A::Focus(4), "Files: the whole file system"),
+    bind(C::Global, &[ch('5'), ch('L')], A::Focus(5), "Output"),
+    bind(C::Global, &[ch('6')], A::Focus(6), "Shell"),
+    bind(C::Global, &[ch('7')], A::Focus(7), "Variables"),
+    bind(C::Global, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
+    bind(C::Global, &[ch('9')], A::Focus(9), "Image: what ships, and what is left behind"),
+    bind(C::Global, &[ch('/')], A::Find, "find in the pane"),
+    bind(C::Global, &[ch(']')], A::FindNext, "next hit"),
+    bind(C::Global, &[ch('[')], A::FindPrevious, "previous hit"),
+    bind(C::Global, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
+    bind(C::Global, &[ch('?'), f(1)], A::Help, "all keys"),
+    bind(C::Global, &[plain(KeyCode::Esc)], A::Close, "close what is open; back to where the build stands"),
+    bind(C::Global, &[ctrl('l')], A::Redraw, "draw the screen anew"),
+    bind(C::Global, &[ctrl('z')], A::Suspend, "suspend"),
+    bind(C::Global, &[ch('q')], A::Quit, "leave"),
+    bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
+    bind(C::Global, &[plain(KeyCode::Down), ch('j')], A::Move(Motion::Down), "down"),
+    bind(C::Global, &[plain(KeyCode::Left), ch('h')], A::Move(Motion::Left), "left"),
+    bind(C::Global, &[plain(KeyCode::Right), ch('l')], A::Move(Motion::Right), "right"),
+    bind(C::Global, &[plain(KeyCode::PageUp), ctrl('b')], A::Move(Motion::PageUp), "a page up"),
+    bind(C::Global, &[plain(KeyCode::PageDown), ctrl('f')], A::Move(Motion::PageDown), "a page down"),
+    bind(C::Global, &[plain(KeyCode::Home)], A::Move(Motion::First), "to the top"),
+    bind(C::Global, &[plain(KeyCode::End)], A::Move(Motion::Last), "to the end"),
+    bind(C::Stages, &[plain(KeyCode::Enter)], A::Open, "select the stage's first line in the Dockerfile"),
+    bind(C::Source, &[plain(KeyCode::Enter)], A::Open, "look into the layer of the selected instruction"),
+    bind(C::Breakpoints, &[plain(KeyCode::Enter)], A::Open, "select its line"),
+    bind(C::Breakpoints, &[ch(' ')], A::EnableBreakpoint, "enable or disable it"),
+    bind(C::Breakpoints, &[plain(KeyCode::Delete), ch('x')], A::RemoveBreakpoint, "remove it"),
+    bind(C::Shell, &[plain(KeyCode::Enter)], A::EnterShell, "type into the shell"),
+    bind(C::Typing, &[ctrl(']')], A::LeaveShell, "stop typing into the shell; it stays open"),
+];
+
+/// What a key means in a context.
+pub fn lookup(context: Context, key: Key) -> Option<Action> {
+    let find = |context: Context| TABLE.iter().find(|it| it.context == context && it.keys.contains(&key));
+    let global = if context == Context::Typing || context == Context::Help { None } else { Some(Context::Global) };
+    find(context).or_else(|| global.and_then(find)).map(|binding| binding.action)
+}
+
+/// The key to show for an action: the first of its line.
+pub fn key_of(action: Action) -> String {
+    let binding = TABLE.iter().find(|it| it.action == action);
+    binding.and_then(|it| it.keys.first()).map(Key::to_string).unwrap_or_default()
+}
+
+/// The table in the parts that the help shows, one for each heading.
+pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
+    let mut sections: Vec<(&'static str, Vec<&'static Binding>)> = Vec::new();
+    for binding in TABLE {
+        let title = binding.context.title();
+        match sections.iter_mut().find(|(it, _)| *it == title) {
+            Some((_, bindings)) => bindings.push(binding),
+            None => sections.push((title, vec![binding])),
+        }
+    }
+    sections
+}
+
+/// All keys of a line, as shown: `n, F10`.
+pub fn keys_text(binding: &Binding) -> String {
+    binding.keys.iter().map(Key::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The table as the README holds it.
+pub fn markdown() -> String {
+    let mut out = String::new();
+    for (title, bindings) in sections() {
+        out.push_str(&format!("| {title} | |\n|---|---|\n"));
+        for binding in bindings {
+            let keys: Vec<String> = binding.keys.iter().map(|key| format!("`{key}`")).collect();
+            out.push_str(&format!("| {} | {} |\n", keys.join(" "), binding.help));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn press(code: KeyCode, modifiers: KeyModifiers) -> Key {
+        Key::from(KeyEvent::new(code, modifiers))
+    }
+
+    fn check(code: KeyCode, modifiers: KeyModifiers, context: Context, expected: Option<Action>) {
+        assert_eq!(lookup(context, press(code, modifiers)), expected, "{code:?} {modifiers:?}");
+    }
+
+    #[test]
+    fn keys_are_found_however_the_terminal_tells_them() {
+        let none = KeyModifiers::NONE;
+        check(KeyCode::Char('n'), none, Context::Source, Some(Action::StepOver));
+        check(KeyCode::Char('N'), KeyModifiers::SHIFT, Context::Source, Some(Action::BackOver));
+        check(KeyCode::Char('N'), none, Context::Source, Some(Action::BackOver));
+        check(KeyCode::F(23), none, Context::Source, Some(Action::StepOut));
+        check(KeyCode::F(11), KeyModifiers::SHIFT, Context::Source, Some(Action::StepOut));
+        check(KeyCode::BackTab, KeyModifiers::SHIFT, Context::Source, Some(Action::FocusPrevious));
+        check(KeyCode::Char('5'), KeyModifiers::CONTROL, Context::Typing, Some(Action::LeaveShell));
+        check(KeyCode::Char(']'), KeyModifiers::CONTROL, Context::Typing, Some(Action::LeaveShell));
+        check(KeyCode::Char('n'), none, Context::Typing, None);
+        check(KeyCode::Char('c'), KeyModifiers::CONTROL, Context::Typing, None);
+        check(KeyCode::Char(' '), none, Context::Breakpoints, Some(Action::EnableBreakpoint));
+        check(KeyCode::Char('n'), KeyModifiers::ALT, Context::Source, None);
+    }
+
+    #[test]
+    fn no_key_means_two_things_in_one_context() {
+        let mut seen = HashSet::new();
+        for binding in TABLE {
+            for key in binding.keys {
+                assert!(seen.insert((binding.context, *key)), "{key} twice in {:?}", binding.context);
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_holds_the_table() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let (_, rest) = readme.split_once("<!-- keys -->\n").expect("README.md marks where the keys begin");
+        let (table, _) = rest.split_once("<!-- end of keys -->").expect("README.md marks where the keys end");
+        assert!(table == markdown(), "README.md must hold this between its marks:\n<!-- keys -->\n{}", markdown());
+    }
+}
