@@ -1,7 +1,10 @@
 //! What differs between two trees.
 
-use super::{FileTree, Kind, Meta, NodeId};
-use bstr::BString;
+use super::tree::{FileTree, MetaRef, NodeId};
+use super::{Differences, Kind, differences};
+use bstr::{BStr, BString};
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Change {
@@ -24,123 +27,605 @@ impl Change {
     }
 }
 
-/// One path of a [`Diff`], with the changed paths below it. Unchanged leaves are not kept.
-#[derive(Debug, Clone)]
-pub struct DiffNode {
-    pub name: BString,
-    pub change: Change,
-    pub before: Option<Meta>,
-    pub after: Option<Meta>,
-    /// Bytes of new or rewritten content at and below this path.
-    pub added_bytes: u64,
-    /// Bytes of removed or overwritten content at and below this path.
-    pub removed_bytes: u64,
-    pub children: Vec<DiffNode>,
-}
+/// A path of one [`Diff`]; meaningless in another. The root is [`Diff::ROOT`], and a path's descendants follow
+/// it without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DiffId(pub u32);
 
-/// The whole difference, as a tree below the root.
+/// The difference of two trees as a tree: parents first, names in byte order.
 #[derive(Debug, Clone)]
 pub struct Diff {
-    pub root: DiffNode,
+    before: FileTree,
+    after: FileTree,
+    nodes: Vec<DiffNode>,
+    /// Paths that were added, changed and removed; the root does not count.
     pub added: usize,
     pub modified: usize,
     pub removed: usize,
+    scope: Scope,
+    by_size: OnceLock<Vec<u32>>,
+    by_change: OnceLock<Vec<u32>>,
+}
+
+#[derive(Debug, Clone)]
+struct DiffNode {
+    before: Option<NodeId>,
+    after: Option<NodeId>,
+    parent: u32,
+    /// The number after the last descendant's.
+    end: u32,
+    depth: u16,
+    change: Change,
+    /// Something below is not as it was.
+    touched: bool,
+    added_bytes: u64,
+    removed_bytes: u64,
+}
+
+/// Which paths a difference keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those that changed, and the directories above them.
+    Changed,
+    /// All of both trees.
+    Everything,
+}
+
+/// In what order siblings stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Order {
+    #[default]
+    Name,
+    /// The largest first.
+    Size,
+    /// Added, modified, removed, changed below, the rest.
+    Change,
 }
 
 impl Diff {
-    /// Compares two trees. Times alone make no difference for directories; files are compared by their
-    /// properties, so a rewritten file with the same size and time counts as the same.
-    pub fn between(before: &FileTree, after: &FileTree) -> Diff {
-        let mut diff = Diff {
-            root: DiffNode {
-                name: BString::default(),
-                change: Change::Unchanged,
-                before: Some(before.meta(FileTree::ROOT).clone()),
-                after: Some(after.meta(FileTree::ROOT).clone()),
-                added_bytes: 0,
-                removed_bytes: 0,
-                children: Vec::new(),
-            },
-            added: 0,
-            modified: 0,
-            removed: 0,
-        };
-        let children = diff.children(before, Some(FileTree::ROOT), after, Some(FileTree::ROOT));
-        diff.root.added_bytes = children.iter().map(|node| node.added_bytes).sum();
-        diff.root.removed_bytes = children.iter().map(|node| node.removed_bytes).sum();
-        diff.root.children = children;
-        diff
+    pub const ROOT: DiffId = DiffId(0);
+
+    /// Compares two trees by what they hold. Times alone make no difference for anything but files whose
+    /// content nobody has read: there, another time or size counts as another content.
+    pub fn between(before: &FileTree, after: &FileTree, scope: Scope) -> Diff {
+        Comparison { before, after, scope, rewritten: false }.run()
+    }
+
+    /// What the layers from number `below` on did to the tree under them. A file that they write again counts
+    /// as modified even if nothing about it is new, for its bytes are there twice.
+    pub fn above(tree: &FileTree, below: u32, scope: Scope) -> Diff {
+        Comparison { before: &tree.at(below), after: tree, scope, rewritten: true }.run()
+    }
+
+    /// What one layer did, by its number.
+    pub fn of_layer(tree: &FileTree, layer: u32) -> Diff {
+        Diff::above(&tree.at(layer.saturating_add(1)), layer, Scope::Changed)
     }
 
     pub fn is_empty(&self) -> bool {
         self.added + self.modified + self.removed == 0
     }
 
-    fn children(&mut self, a: &FileTree, at_a: Option<NodeId>, b: &FileTree, at_b: Option<NodeId>) -> Vec<DiffNode> {
-        let mut names: Vec<BString> = Vec::new();
-        names.extend(at_a.iter().flat_map(|id| a.children(*id)).map(|id| a.name(id).to_owned()));
-        names.extend(at_b.iter().flat_map(|id| b.children(*id)).map(|id| b.name(id).to_owned()));
-        names.sort_unstable();
-        names.dedup();
-        names
-            .into_iter()
-            .filter_map(|name| {
-                let in_a = at_a.and_then(|id| a.child(id, name.as_ref()));
-                let in_b = at_b.and_then(|id| b.child(id, name.as_ref()));
-                self.node(name, a, in_a, b, in_b)
-            })
-            .collect()
+    /// How many paths it keeps, the root among them.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
     }
 
-    fn node(
-        &mut self,
-        name: BString,
-        a: &FileTree,
-        in_a: Option<NodeId>,
-        b: &FileTree,
-        in_b: Option<NodeId>,
-    ) -> Option<DiffNode> {
-        let before = in_a.map(|id| a.meta(id));
-        let after = in_b.map(|id| b.meta(id));
-        let change = match (before, after) {
-            (None, _) => Change::Added,
-            (_, None) => Change::Removed,
-            (Some(before), Some(after)) if same(before, after) => Change::Unchanged,
-            _ => Change::Modified,
-        };
-        match change {
-            Change::Added => self.added += 1,
-            Change::Modified => self.modified += 1,
-            Change::Removed => self.removed += 1,
-            Change::Unchanged => {}
-        }
-        let children = self.children(a, in_a, b, in_b);
-        if change == Change::Unchanged && children.is_empty() {
-            return None;
-        }
-        let own = |meta: Option<&Meta>| match change {
-            Change::Unchanged => 0,
-            _ => meta.map_or(0, |meta| meta.size),
-        };
-        Some(DiffNode {
-            added_bytes: own(after) + children.iter().map(|node| node.added_bytes).sum::<u64>(),
-            removed_bytes: own(before) + children.iter().map(|node| node.removed_bytes).sum::<u64>(),
-            name,
-            change,
-            before: before.cloned(),
-            after: after.cloned(),
-            children,
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    pub fn before_tree(&self) -> &FileTree {
+        &self.before
+    }
+
+    pub fn after_tree(&self) -> &FileTree {
+        &self.after
+    }
+
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = DiffId> + use<> {
+        (0..self.nodes.len() as u32).map(DiffId)
+    }
+
+    pub fn parent(&self, id: DiffId) -> Option<DiffId> {
+        (id != Self::ROOT).then(|| DiffId(self.node(id).parent))
+    }
+
+    /// 0 for the root.
+    pub fn depth(&self, id: DiffId) -> u16 {
+        self.node(id).depth
+    }
+
+    /// How many paths lie below.
+    pub fn below(&self, id: DiffId) -> u32 {
+        self.node(id).end - id.0 - 1
+    }
+
+    /// Children in byte order of their names.
+    pub fn children(&self, id: DiffId) -> impl Iterator<Item = DiffId> + '_ {
+        let end = self.node(id).end;
+        let mut at = id.0 + 1;
+        std::iter::from_fn(move || {
+            let child = (at < end).then_some(DiffId(at))?;
+            at = self.node(child).end;
+            Some(child)
         })
+    }
+
+    pub fn lookup(&self, path: &BStr) -> Option<DiffId> {
+        super::arena::components(path)
+            .try_fold(Self::ROOT, |id, name| self.children(id).find(|child| self.name(*child) == name))
+    }
+
+    pub fn name(&self, id: DiffId) -> &BStr {
+        let node = self.node(id);
+        match (node.after, node.before) {
+            (Some(after), _) => self.after.name(after),
+            (None, Some(before)) => self.before.name(before),
+            (None, None) => BStr::new(""),
+        }
+    }
+
+    /// The path from the root, without a leading slash.
+    pub fn path(&self, id: DiffId) -> BString {
+        let node = self.node(id);
+        match (node.after, node.before) {
+            (Some(after), _) => self.after.path(after),
+            (None, Some(before)) => self.before.path(before),
+            (None, None) => BString::default(),
+        }
+    }
+
+    pub fn change(&self, id: DiffId) -> Change {
+        self.node(id).change
+    }
+
+    /// Whether something below is not as it was.
+    pub fn touched(&self, id: DiffId) -> bool {
+        self.node(id).touched
+    }
+
+    pub fn before(&self, id: DiffId) -> Option<MetaRef<'_>> {
+        self.node(id).before.map(|id| self.before.meta(id))
+    }
+
+    pub fn after(&self, id: DiffId) -> Option<MetaRef<'_>> {
+        self.node(id).after.map(|id| self.after.meta(id))
+    }
+
+    /// What is there, or was there before it was removed.
+    pub fn meta(&self, id: DiffId) -> MetaRef<'_> {
+        self.after(id).or_else(|| self.before(id)).unwrap_or_else(|| self.after.meta(FileTree::ROOT))
+    }
+
+    /// In what a modified path differs.
+    pub fn differences(&self, id: DiffId) -> Differences {
+        match (self.before(id), self.after(id)) {
+            (Some(before), Some(after)) => differences(before, after),
+            _ => Differences::default(),
+        }
+    }
+
+    /// Bytes of new or rewritten content at and below this path, an inode of several names once.
+    pub fn added_bytes(&self, id: DiffId) -> u64 {
+        self.node(id).added_bytes
+    }
+
+    /// Bytes of removed or overwritten content at and below this path, an inode of several names once.
+    pub fn removed_bytes(&self, id: DiffId) -> u64 {
+        self.node(id).removed_bytes
+    }
+
+    /// Content bytes at and below this path, as they are afterwards.
+    pub fn bytes(&self, id: DiffId) -> u64 {
+        self.node(id).after.map_or(0, |id| self.after.bytes(id))
+    }
+
+    /// Whether the bytes of this file count at another of its names.
+    pub fn counts_elsewhere(&self, id: DiffId) -> bool {
+        self.node(id).after.is_some_and(|id| self.after.counts_elsewhere(id))
+    }
+
+    /// Every path, parents first and without a gap between a path and its descendants, siblings in this order.
+    /// It is worked out once.
+    pub fn order(&self, order: Order) -> Option<&[u32]> {
+        match order {
+            Order::Name => None,
+            Order::Size => Some(self.by_size.get_or_init(|| {
+                let size = |id: DiffId| match self.scope {
+                    Scope::Everything => self.bytes(id),
+                    Scope::Changed => self.added_bytes(id).saturating_add(self.removed_bytes(id)),
+                };
+                self.permutation(|id| std::cmp::Reverse(size(id)))
+            })),
+            Order::Change => Some(self.by_change.get_or_init(|| {
+                self.permutation(|id| match self.change(id) {
+                    Change::Unchanged => (Change::Unchanged, !self.touched(id)),
+                    change => (change, false),
+                })
+            })),
+        }
+    }
+
+    fn permutation<K: Ord>(&self, key: impl Fn(DiffId) -> K) -> Vec<u32> {
+        let mut out = Vec::with_capacity(self.nodes.len());
+        let mut open = vec![Self::ROOT.0];
+        while let Some(id) = open.pop() {
+            out.push(id);
+            let first = open.len();
+            open.extend(self.children(DiffId(id)).map(|child| child.0));
+            // Siblings come in the order of their names; a stable sort keeps that among equals.
+            open[first..].sort_by_cached_key(|id| key(DiffId(*id)));
+            open[first..].reverse();
+        }
+        out
+    }
+
+    fn node(&self, id: DiffId) -> &DiffNode {
+        &self.nodes[id.0 as usize]
     }
 }
 
-fn same(before: &Meta, after: &Meta) -> bool {
-    before.kind == after.kind
-        && before.mode == after.mode
-        && (before.uid, before.gid) == (after.uid, after.gid)
-        && before.size == after.size
-        && before.target == after.target
-        && before.device == after.device
-        && before.xattrs == after.xattrs
-        && (before.kind == Kind::Directory || before.mtime == after.mtime)
+/// How two trees are compared.
+struct Comparison<'t> {
+    before: &'t FileTree,
+    after: &'t FileTree,
+    scope: Scope,
+    /// Both trees are of one stack, and a file that was written again counts as modified.
+    rewritten: bool,
+}
+
+impl Comparison<'_> {
+    fn run(self) -> Diff {
+        let (mut nodes, staying) = self.nodes();
+        self.measure(&mut nodes, &staying);
+        let count = |change: Change| nodes.iter().skip(1).filter(|node| node.change == change).count();
+        Diff {
+            added: count(Change::Added),
+            modified: count(Change::Modified),
+            removed: count(Change::Removed),
+            before: self.before.clone(),
+            after: self.after.clone(),
+            nodes,
+            scope: self.scope,
+            by_size: OnceLock::new(),
+            by_change: OnceLock::new(),
+        }
+    }
+
+    /// Walks both trees side by side.
+    fn nodes(&self) -> (Vec<DiffNode>, Staying) {
+        let mut nodes: Vec<DiffNode> = Vec::new();
+        let mut staying = Staying::default();
+        // Directories that are open, as their numbers, and siblings that wait, the next one last.
+        let mut open: Vec<u32> = Vec::new();
+        let mut waiting = vec![Pair { depth: 0, before: Some(FileTree::ROOT), after: Some(FileTree::ROOT) }];
+        while let Some(pair) = waiting.pop() {
+            self.close(&mut nodes, &mut open, pair.depth);
+            let number = nodes.len() as u32;
+            let change = self.change(pair.before, pair.after);
+            if let (Some(before), Some(after)) = (pair.before, pair.after)
+                && !self.new_content(Some(before), Some(after))
+            {
+                staying.before.insert(self.before.meta(before).hard_link);
+                staying.after.insert(self.after.meta(after).hard_link);
+            }
+            nodes.push(DiffNode {
+                before: pair.before,
+                after: pair.after,
+                parent: open.last().copied().unwrap_or(0),
+                end: number + 1,
+                depth: pair.depth.min(usize::from(u16::MAX)) as u16,
+                change,
+                touched: false,
+                added_bytes: 0,
+                removed_bytes: 0,
+            });
+            open.push(number);
+            self.pairs(&pair, &mut waiting);
+        }
+        self.close(&mut nodes, &mut open, 0);
+        (nodes, staying)
+    }
+
+    /// Ends the directories that are deeper than what comes next.
+    fn close(&self, nodes: &mut Vec<DiffNode>, open: &mut Vec<u32>, depth: usize) {
+        while open.len() > depth {
+            let Some(number) = open.pop() else { return };
+            let end = nodes.len() as u32;
+            let node = &mut nodes[number as usize];
+            node.end = end;
+            let changed = node.touched || node.change != Change::Unchanged;
+            let parent = node.parent;
+            if changed {
+                if number != 0 {
+                    nodes[parent as usize].touched = true;
+                }
+            } else if self.scope == Scope::Changed && number != 0 {
+                // Nothing that changed is below, so nothing below was kept.
+                nodes.truncate(number as usize);
+            }
+        }
+    }
+
+    /// The children of a pair, by name, in reverse.
+    fn pairs(&self, pair: &Pair, waiting: &mut Vec<Pair>) {
+        let first = waiting.len();
+        let depth = pair.depth + 1;
+        let mut left = pair.before.into_iter().flat_map(|id| self.before.children(id)).peekable();
+        let mut right = pair.after.into_iter().flat_map(|id| self.after.children(id)).peekable();
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (None, None) => break,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(a), Some(b)) => self.before.name(*a).cmp(self.after.name(*b)),
+            };
+            let before = if order.is_le() { left.next() } else { None };
+            let after = if order.is_ge() { right.next() } else { None };
+            waiting.push(Pair { depth, before, after });
+        }
+        waiting[first..].reverse();
+    }
+
+    fn change(&self, before: Option<NodeId>, after: Option<NodeId>) -> Change {
+        match (before, after) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            (Some(a), Some(b)) => {
+                let (before, after) = (self.before.meta(a), self.after.meta(b));
+                let again = self.rewritten && after.kind == Kind::File && self.before.layer(a) != self.after.layer(b);
+                match again || differences(before, after).matter() {
+                    true => Change::Modified,
+                    false => Change::Unchanged,
+                }
+            }
+        }
+    }
+
+    /// Fills in the bytes. Content that is still there under another name of its inode was neither added nor
+    /// removed.
+    fn measure(&self, nodes: &mut [DiffNode], staying: &Staying) {
+        let own = |tree: &FileTree, id: Option<NodeId>, staying: &HashSet<u64>| {
+            let counts = |id: &NodeId| {
+                let meta = tree.meta(*id);
+                meta.kind == Kind::File
+                    && !tree.counts_elsewhere(*id)
+                    && (meta.hard_link == 0 || !staying.contains(&meta.hard_link))
+            };
+            id.filter(counts).map_or(0, |id| tree.meta(id).size)
+        };
+        for number in (0..nodes.len()).rev() {
+            let DiffNode { before, after, change, .. } = nodes[number];
+            if change != Change::Unchanged && self.new_content(before, after) {
+                let node = &mut nodes[number];
+                node.added_bytes = node.added_bytes.saturating_add(own(self.after, after, &staying.after));
+                node.removed_bytes = node.removed_bytes.saturating_add(own(self.before, before, &staying.before));
+            }
+            if number != 0 {
+                let parent = nodes[number].parent as usize;
+                let (added, removed) = (nodes[number].added_bytes, nodes[number].removed_bytes);
+                nodes[parent].added_bytes = nodes[parent].added_bytes.saturating_add(added);
+                nodes[parent].removed_bytes = nodes[parent].removed_bytes.saturating_add(removed);
+            }
+        }
+    }
+
+    /// Whether the bytes of a path are others than before. A layer that writes a file again writes all of it.
+    fn new_content(&self, before: Option<NodeId>, after: Option<NodeId>) -> bool {
+        let (Some(a), Some(b)) = (before, after) else { return true };
+        if self.rewritten {
+            return self.before.layer(a) != self.after.layer(b);
+        }
+        let differences = differences(self.before.meta(a), self.after.meta(b));
+        differences.kind || differences.content
+    }
+}
+
+/// Inodes whose content is there before and after.
+#[derive(Default)]
+struct Staying {
+    before: HashSet<u64>,
+    after: HashSet<u64>,
+}
+
+struct Pair {
+    depth: usize,
+    before: Option<NodeId>,
+    after: Option<NodeId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ContentHash, Entry, Layer, Meta, model};
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    fn put(path: &str, meta: Meta) -> Entry {
+        Entry::Put { path: path.into(), meta, opaque: false }
+    }
+
+    fn file(size: u64) -> Meta {
+        Meta { size, mode: 0o644, ..Meta::new(Kind::File) }
+    }
+
+    fn tree(layers: &[&[Entry]]) -> FileTree {
+        let layers: Vec<_> = layers.iter().map(|entries| Arc::new(Layer { entries: entries.to_vec() })).collect();
+        FileTree::merge(&layers)
+    }
+
+    fn lines(diff: &Diff) -> Vec<String> {
+        let line = |id: DiffId| {
+            let (added, removed) = (diff.added_bytes(id), diff.removed_bytes(id));
+            format!("{} {} +{added} -{removed}", diff.change(id).letter(), diff.path(id))
+        };
+        diff.ids().skip(1).map(line).collect()
+    }
+
+    /// Compares two single layers and expects these lines.
+    fn check(before: &[Entry], after: &[Entry], expected: &[&str]) {
+        assert_eq!(lines(&Diff::between(&tree(&[before]), &tree(&[after]), Scope::Changed)), expected);
+    }
+
+    /// Puts a layer on another and expects these lines of it.
+    fn check_layer(below: &[Entry], layer: &[Entry], expected: &[&str]) {
+        assert_eq!(lines(&Diff::of_layer(&tree(&[below, layer]), 1)), expected);
+    }
+
+    #[test]
+    fn says_what_was_added_modified_and_removed() {
+        let before = [put("etc/a", file(1)), put("etc/b", file(2)), put("opt/x/y", file(3)), put("same", file(9))];
+        let after = [put("etc/a", file(4)), put("etc/c", file(5)), put("same", file(9))];
+        let expected = [
+            "  etc +9 -3",
+            "M etc/a +4 -1",
+            "D etc/b +0 -2",
+            "A etc/c +5 -0",
+            "D opt +0 -3",
+            "D opt/x +0 -3",
+            "D opt/x/y +0 -3",
+        ];
+        check(&before, &after, &expected);
+        let diff = Diff::between(&tree(&[&before]), &tree(&[&after]), Scope::Everything);
+        assert_eq!((diff.added, diff.modified, diff.removed), (1, 1, 4));
+        assert_eq!(diff.len(), expected.len() + 2);
+        assert_eq!(diff.below(diff.lookup("opt".into()).unwrap()), 2);
+        assert_eq!(diff.bytes(Diff::ROOT), 18);
+        assert!(Diff::between(&tree(&[&after]), &tree(&[&after]), Scope::Everything).is_empty());
+    }
+
+    #[test]
+    fn content_is_judged_by_its_hash_where_that_is_known() {
+        let known = |hash: u128, time: i64| Meta { content: Some(ContentHash(hash)), mtime: (time, 0), ..file(7) };
+        check(&[put("f", known(1, 1))], &[put("f", known(1, 2))], &[]);
+        check(&[put("f", known(1, 1))], &[put("f", known(2, 1))], &["M f +7 -7"]);
+        let unknown = |time: i64| Meta { mtime: (time, 0), ..file(7) };
+        check(&[put("f", unknown(1))], &[put("f", unknown(2))], &["M f +7 -7"]);
+        check(&[put("f", unknown(1))], &[put("f", known(1, 1))], &[]);
+        let directory = |time: i64| Meta { mtime: (time, 0), ..Meta::new(Kind::Directory) };
+        check(&[put("d", directory(1))], &[put("d", directory(2))], &[]);
+    }
+
+    #[test]
+    fn other_properties_count_but_bring_no_bytes() {
+        let xattrs = BTreeMap::from([("user.a".into(), "1".into())]);
+        for other in [Meta { mode: 0o755, ..file(7) }, Meta { uid: 1, ..file(7) }, Meta { xattrs, ..file(7) }] {
+            check(&[put("f", file(7))], &[put("f", other)], &["M f +0 -0"]);
+        }
+        let link = |target: &str| Meta { target: target.into(), ..Meta::new(Kind::Symlink) };
+        check(&[put("l", link("a"))], &[put("l", link("b"))], &["M l +0 -0"]);
+        check(&[put("l", link("a"))], &[put("l", file(3))], &["M l +3 -0"]);
+        let device = |device| Meta { device, ..Meta::new(Kind::CharDevice) };
+        check(&[put("d", device((1, 3)))], &[put("d", device((1, 5)))], &["M d +0 -0"]);
+    }
+
+    #[test]
+    fn a_layer_pays_for_what_it_writes_again() {
+        let below = [put("f", file(7)), put("d", Meta::new(Kind::Directory))];
+        check_layer(&below, &[put("f", file(7)), put("d", Meta::new(Kind::Directory))], &["M f +7 -7"]);
+        check_layer(&below, &[put("f", Meta { uid: 5, ..file(7) })], &["M f +7 -7"]);
+        check_layer(&below, &[Entry::Whiteout { path: "f".into() }, put("f", file(2))], &["M f +2 -7"]);
+        check_layer(&below, &[Entry::Whiteout { path: "nothing".into() }], &[]);
+        check_layer(&[put("d/x", file(1))], &[put("d", file(2))], &["M d +2 -1", "D d/x +0 -1"]);
+    }
+
+    #[test]
+    fn an_inode_is_neither_added_nor_removed_while_a_name_stays() {
+        let name = |size| Meta { hard_link: 1, ..file(size) };
+        let both = [put("a", name(7)), put("b", name(7))];
+        check(&both, &[put("b", name(7))], &["D a +0 -0"]);
+        check(&both, &[], &["D a +0 -7", "D b +0 -0"]);
+        check(&[put("b", name(7))], &both, &["A a +0 -0"]);
+        check(&[], &both, &["A a +7 -0", "A b +0 -0"]);
+        check_layer(&[put("a", file(7))], &[Entry::Link { path: "b".into(), target: "a".into() }], &["A b +0 -0"]);
+    }
+
+    /// Siblings in an order, as names.
+    fn ordered(diff: &Diff, order: Order) -> Vec<String> {
+        diff.order(order).unwrap().iter().skip(1).map(|id| diff.path(DiffId(*id)).to_string()).collect()
+    }
+
+    #[test]
+    fn siblings_can_be_in_other_orders() {
+        let before = [put("a/x", file(1)), put("b", file(5)), put("e", file(2))];
+        let after = [put("a/x", file(1)), put("a/y", file(9)), put("c", file(3)), put("e", file(4)), put("f", file(0))];
+        let diff = Diff::between(&tree(&[&before]), &tree(&[&after]), Scope::Changed);
+        assert_eq!(ordered(&diff, Order::Size), ["a", "a/y", "e", "b", "c", "f"]);
+        assert_eq!(ordered(&diff, Order::Change), ["c", "f", "e", "b", "a", "a/y"]);
+    }
+
+    proptest! {
+        /// What is kept, and how it is judged, is what a comparison of the two listings says.
+        #[test]
+        fn agrees_with_a_comparison_of_listings(before in model::stacks(), after in model::stacks()) {
+            let (before, after) = (FileTree::merge(&before), FileTree::merge(&after));
+            let (a, b) = (model::listing(&before), model::listing(&after));
+            let mut expected = BTreeMap::new();
+            for path in a.keys().chain(b.keys()) {
+                let change = match (a.get(path), b.get(path)) {
+                    (None, _) => Change::Added,
+                    (_, None) => Change::Removed,
+                    (Some(x), Some(y)) => {
+                        let mut x = x.meta.clone();
+                        if x.kind != Kind::File {
+                            x.mtime = y.meta.mtime;
+                        }
+                        if x == y.meta { Change::Unchanged } else { Change::Modified }
+                    }
+                };
+                expected.insert(path.clone(), change);
+            }
+            let all = Diff::between(&before, &after, Scope::Everything);
+            let found: BTreeMap<_, _> = all.ids().skip(1).map(|id| (all.path(id), all.change(id))).collect();
+            prop_assert_eq!(&found, &expected);
+            let changed = Diff::between(&before, &after, Scope::Changed);
+            let found: BTreeSet<_> = changed.ids().skip(1).map(|id| changed.path(id)).collect();
+            let is_above = |path: &BString| expected.iter().any(|(at, change)| {
+                *change != Change::Unchanged && model::is_below(at, path)
+            });
+            let keep = |(path, change): &(&BString, &Change)| **change != Change::Unchanged || is_above(path);
+            let kept: BTreeSet<_> = expected.iter().filter(keep).map(|(path, _)| path.clone()).collect();
+            prop_assert_eq!(found, kept);
+            prop_assert_eq!(changed.added_bytes(Diff::ROOT), all.added_bytes(Diff::ROOT));
+            prop_assert_eq!(changed.removed_bytes(Diff::ROOT), all.removed_bytes(Diff::ROOT));
+        }
+
+        /// Paths come before what is below them, and in every order that is one stretch.
+        #[test]
+        fn orders_keep_descendants_together(before in model::stacks(), after in model::stacks()) {
+            let (before, after) = (FileTree::merge(&before), FileTree::merge(&after));
+            let diff = Diff::between(&before, &after, Scope::Everything);
+            for order in [Order::Size, Order::Change] {
+                let sorted = diff.order(order).unwrap();
+                prop_assert_eq!(sorted.len(), diff.len());
+                for (at, id) in sorted.iter().enumerate() {
+                    let id = DiffId(*id);
+                    let inside = &sorted[at + 1..][..diff.below(id) as usize];
+                    let expected: BTreeSet<u32> = (id.0 + 1..=id.0 + diff.below(id)).collect();
+                    prop_assert_eq!(inside.iter().copied().collect::<BTreeSet<_>>(), expected);
+                }
+            }
+        }
+
+        /// Without links, what a layer adds and removes is what the tree's size grows by.
+        #[test]
+        fn bytes_add_up(layers in model::stacks()) {
+            let single = |entry: &Entry| match entry {
+                Entry::Put { meta, .. } => meta.hard_link == 0,
+                Entry::Link { .. } => false,
+                _ => true,
+            };
+            let layers: Vec<Arc<Layer>> = layers.iter().map(|layer| {
+                Arc::new(Layer { entries: layer.entries.iter().filter(|entry| single(entry)).cloned().collect() })
+            }).collect();
+            let tree = FileTree::merge(&layers);
+            for layer in 0..tree.height() {
+                let diff = Diff::of_layer(&tree, layer);
+                let grown = tree.at(layer + 1).bytes(FileTree::ROOT) as i64 - tree.at(layer).bytes(FileTree::ROOT) as i64;
+                prop_assert_eq!(diff.added_bytes(Diff::ROOT) as i64 - diff.removed_bytes(Diff::ROOT) as i64, grown);
+            }
+        }
+    }
 }

@@ -68,12 +68,19 @@ pub enum Entry {
     Put { path: BString, meta: Meta, opaque: bool },
     /// The path of a lower layer is gone (`.wh.NAME`).
     Whiteout { path: BString },
+    /// What lower layers have in this directory is gone, and the layer says nothing of the directory itself
+    /// (`.wh..wh..opq` with no header for its directory).
+    Opaque { path: BString },
+    /// A further name for a file that only lower layers have: a hard link that leads out of its layer.
+    Link { path: BString, target: BString },
 }
 
 impl Entry {
     pub fn path(&self) -> &BString {
         match self {
-            Entry::Put { path, .. } | Entry::Whiteout { path } => path,
+            Entry::Put { path, .. } | Entry::Whiteout { path } | Entry::Opaque { path } | Entry::Link { path, .. } => {
+                path
+            }
         }
     }
 }

@@ -3,12 +3,17 @@
 //! Pure: no I/O, imports nothing else of this crate.
 //!
 //! Invariant: paths are bytes, relative to the root, without `.`, `..` or empty components; the root itself
-//! is the empty path. Nothing here trusts that a name is UTF-8.
+//! is the empty path. Nothing here trusts that a name is UTF-8, that a path is short, or that a sum fits.
 
+mod arena;
 pub mod diff;
+pub mod differences;
 pub mod entry;
+#[cfg(test)]
+mod model;
 pub mod tree;
 
-pub use diff::{Change, Diff, DiffNode};
+pub use diff::{Change, Diff, DiffId, Order, Scope};
+pub use differences::{Differences, differences};
 pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
-pub use tree::{FileTree, NodeId};
+pub use tree::{Builder, FileTree, MetaRef, NodeId, Version};

@@ -1,0 +1,468 @@
+//! The store behind a tree: every path once, each with a chain of versions, one for each time a layer wrote it
+//! or took it away.
+//!
+//! A path is there, as the lowest layers make it, if the newest of its versions that belongs to them is not
+//! [`Version::gone`]. That holds without a look at its parents, because whatever takes a directory away writes
+//! a version for each path in it. So one store answers for every height of the stack.
+
+use super::entry::{ContentHash, Kind, Meta};
+use bstr::{BStr, BString, ByteSlice};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// Stands for "none" in the links between nodes, versions and side tables.
+pub(super) const NONE: u32 = u32::MAX;
+
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    name_start: u32,
+    name_len: u32,
+    pub(super) parent: u32,
+    pub(super) first_child: u32,
+    pub(super) next_sibling: u32,
+    pub(super) newest: u32,
+}
+
+/// What one layer says of one path. 48 bytes: there are as many as entries in all layers.
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    pub(super) size: u64,
+    pub(super) seconds: i64,
+    pub(super) nanos: u32,
+    pub(super) previous: u32,
+    pub(super) layer: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    extra: u32,
+    content: u32,
+    pub(super) mode: u16,
+    pub(super) kind: Kind,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The layer has an entry for it.
+    Put,
+    /// The layer has something below it, and no entry for it.
+    Implied,
+    /// The layer takes it away.
+    Gone,
+}
+
+impl Version {
+    pub(super) fn gone(&self) -> bool {
+        self.state == State::Gone
+    }
+}
+
+/// What few versions have.
+#[derive(Debug, Clone, Default)]
+struct Extra {
+    target: BString,
+    inode: Option<u32>,
+    device: (u32, u32),
+    xattrs: BTreeMap<BString, BString>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Arena {
+    names: Vec<u8>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) versions: Vec<Version>,
+    extras: Vec<Extra>,
+    contents: Vec<ContentHash>,
+    /// Nodes by parent and name.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Directories with children that are not in order yet.
+    unsorted: Vec<u32>,
+    /// Inodes of several names: how many there are in all layers, and those of the layer at work by number.
+    pub(super) inodes: u32,
+    open_inodes: HashMap<u64, u32>,
+    open_layer: u32,
+    /// Paths of links whose target is nowhere, and of entries that do not fit.
+    pub(super) unresolved: Vec<BString>,
+}
+
+const EMPTY: &BTreeMap<BString, BString> = &BTreeMap::new();
+
+impl Arena {
+    pub(super) fn new() -> Arena {
+        let mut arena = Arena {
+            names: Vec::new(),
+            nodes: Vec::new(),
+            versions: Vec::new(),
+            extras: Vec::new(),
+            contents: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            unsorted: Vec::new(),
+            inodes: 0,
+            open_inodes: HashMap::new(),
+            open_layer: 0,
+            unresolved: Vec::new(),
+        };
+        arena.nodes.push(Node {
+            name_start: 0,
+            name_len: 0,
+            parent: 0,
+            first_child: NONE,
+            next_sibling: NONE,
+            newest: NONE,
+        });
+        arena.push_implied(0, 0);
+        arena
+    }
+
+    pub(super) fn name(&self, node: u32) -> &BStr {
+        let node = &self.nodes[node as usize];
+        BStr::new(&self.names[node.name_start as usize..][..node.name_len as usize])
+    }
+
+    /// The version that holds when only layers with a number below `height` are there.
+    pub(super) fn version_at(&self, node: u32, height: u32) -> Option<u32> {
+        let mut at = self.nodes[node as usize].newest;
+        while at != NONE {
+            let version = &self.versions[at as usize];
+            if version.layer < height {
+                return (!version.gone()).then_some(at);
+            }
+            at = version.previous;
+        }
+        // The root is there before any layer is.
+        (node == 0).then_some(0)
+    }
+
+    pub(super) fn find(&self, parent: u32, name: &BStr) -> Option<u32> {
+        let same = |node: &u32| self.nodes[*node as usize].parent == parent && self.name(*node) == name;
+        self.index.find(self.hash(parent, name), same).copied()
+    }
+
+    pub(super) fn target(&self, version: u32) -> &BStr {
+        self.extra(version).map_or(BStr::new(""), |extra| extra.target.as_bstr())
+    }
+
+    pub(super) fn device(&self, version: u32) -> (u32, u32) {
+        self.extra(version).map_or((0, 0), |extra| extra.device)
+    }
+
+    pub(super) fn xattrs(&self, version: u32) -> &BTreeMap<BString, BString> {
+        self.extra(version).map_or(EMPTY, |extra| &extra.xattrs)
+    }
+
+    pub(super) fn inode(&self, version: u32) -> Option<u32> {
+        self.extra(version).and_then(|extra| extra.inode)
+    }
+
+    pub(super) fn content(&self, version: u32) -> Option<ContentHash> {
+        self.contents.get(self.versions[version as usize].content as usize).copied()
+    }
+
+    /// Writes a path. Whatever a file lies over is gone with all below it.
+    pub(super) fn put(&mut self, path: &BStr, meta: &Meta, opaque: bool, layer: u32) {
+        let Some(node) = self.reach(path, layer) else { return self.refuse(path) };
+        if meta.kind != Kind::Directory {
+            if node == 0 {
+                return self.refuse(path);
+            }
+            self.clear(node, layer, Sweep::All);
+        }
+        let inode = (meta.hard_link != 0).then(|| self.open_inode(meta.hard_link, layer));
+        let extra = Extra { target: meta.target.clone(), inode, device: meta.device, xattrs: meta.xattrs.clone() };
+        let version = Version {
+            size: meta.size,
+            seconds: meta.mtime.0,
+            nanos: meta.mtime.1,
+            previous: NONE,
+            layer,
+            uid: meta.uid,
+            gid: meta.gid,
+            extra: self.push_extra(extra),
+            content: self.push_content(meta.content),
+            mode: (meta.mode & 0o7777) as u16,
+            kind: meta.kind,
+            state: State::Put,
+        };
+        self.push_version(node, version);
+        if opaque && meta.kind == Kind::Directory {
+            self.clear(node, layer, Sweep::Lower);
+        }
+    }
+
+    /// Takes away what lower layers have at a path. What this layer itself has there stays, in any order.
+    pub(super) fn whiteout(&mut self, path: &BStr, layer: u32) {
+        let found = components(path).try_fold(0, |node, name| self.find(node, name));
+        let Some(node) = found.filter(|node| *node != 0) else { return };
+        let Some(version) = self.version_at(node, NONE) else { return };
+        let kept = self.clear(node, layer, Sweep::Lower);
+        if self.versions[version as usize].layer < layer {
+            match kept {
+                true => self.push_implied(node, layer),
+                false => self.push_gone(node, layer),
+            }
+        }
+    }
+
+    /// Empties a directory of what lower layers have in it.
+    pub(super) fn opaque(&mut self, path: &BStr, layer: u32) {
+        let Some(node) = self.reach(path, layer) else { return self.refuse(path) };
+        let is_directory = |version: &u32| self.versions[*version as usize].kind == Kind::Directory;
+        let here = self.version_at(node, NONE).filter(is_directory);
+        let mine = |version: u32| {
+            let version = &self.versions[version as usize];
+            version.layer == layer && version.state == State::Put
+        };
+        if !here.is_some_and(mine) {
+            // Whatever else the layer takes away, the directory keeps the properties it had.
+            let lower = self.version_at(node, layer).filter(is_directory);
+            let properties = lower.map_or(directory(layer), |version| self.versions[version as usize].clone());
+            self.push_version(node, Version { layer, state: State::Implied, ..properties });
+        }
+        self.clear(node, layer, Sweep::Lower);
+    }
+
+    /// Gives a file one more name. The target is looked for in this layer first, then in all below, whatever
+    /// this layer takes away from them.
+    pub(super) fn link(&mut self, path: &BStr, target: &BStr, layer: u32) {
+        let found = components(target).try_fold(0, |node, name| self.find(node, name));
+        let version = found.and_then(|node| {
+            let here = self.version_at(node, NONE);
+            here.filter(|version| self.versions[*version as usize].layer == layer)
+                .or_else(|| self.version_at(node, layer))
+        });
+        let is_file = |version: &u32| self.versions[*version as usize].kind != Kind::Directory;
+        let Some(version) = version.filter(is_file) else { return self.refuse(path) };
+        if self.inode(version).is_none() {
+            let extra = Extra { inode: Some(self.inodes), ..self.extra(version).cloned().unwrap_or_default() };
+            self.inodes += 1;
+            self.versions[version as usize].extra = self.push_extra(extra);
+        }
+        let node = self.reach(path, layer).filter(|node| *node != 0);
+        let Some(node) = node else { return self.refuse(path) };
+        self.clear(node, layer, Sweep::All);
+        let copy = Version { layer, state: State::Put, ..self.versions[version as usize].clone() };
+        self.push_version(node, copy);
+    }
+
+    /// Puts children in order of their names. To be called when a layer is complete.
+    pub(super) fn sort(&mut self) {
+        let mut parents = std::mem::take(&mut self.unsorted);
+        parents.sort_unstable();
+        parents.dedup();
+        let mut children = Vec::new();
+        for parent in parents {
+            children.clear();
+            let mut at = self.nodes[parent as usize].first_child;
+            while at != NONE {
+                children.push(at);
+                at = self.nodes[at as usize].next_sibling;
+            }
+            children.sort_unstable_by(|a, b| self.name(*a).cmp(self.name(*b)));
+            let mut next = NONE;
+            for child in children.iter().rev() {
+                self.nodes[*child as usize].next_sibling = next;
+                next = *child;
+            }
+            self.nodes[parent as usize].first_child = next;
+        }
+    }
+
+    /// Forgets every layer from number `height` on.
+    pub(super) fn cut(&mut self, height: u32) {
+        // Versions and nodes are made in the order of layers, so what goes is the end of each list.
+        let kept = self.versions.partition_point(|version| version.layer < height).max(1);
+        if kept == self.versions.len() {
+            return;
+        }
+        for node in &mut self.nodes {
+            while node.newest != NONE && node.newest as usize >= kept {
+                node.newest = self.versions[node.newest as usize].previous;
+            }
+            node.first_child = NONE;
+            node.next_sibling = NONE;
+        }
+        self.versions.truncate(kept);
+        let nodes = self.nodes.iter().rposition(|node| node.newest != NONE).map_or(1, |last| last + 1);
+        self.nodes.truncate(nodes);
+        self.index.retain(|node| (*node as usize) < nodes);
+        for node in 1..nodes as u32 {
+            self.adopt(node);
+        }
+        self.open_inodes.clear();
+        self.sort();
+    }
+
+    /// Finds or makes the node of a path, and makes directories of everything above it.
+    fn reach(&mut self, path: &BStr, layer: u32) -> Option<u32> {
+        let mut at = 0;
+        for name in components(path) {
+            let state = self.version_at(at, NONE).map(|version| &self.versions[version as usize]);
+            let is_directory = state.is_some_and(|version| version.kind == Kind::Directory);
+            if !is_directory {
+                self.push_implied(at, layer);
+            }
+            at = match self.find(at, name) {
+                Some(node) => node,
+                None => self.add(at, name)?,
+            };
+        }
+        Some(at)
+    }
+
+    fn add(&mut self, parent: u32, name: &BStr) -> Option<u32> {
+        // The largest number stands for "none".
+        let node = u32::try_from(self.nodes.len()).ok().filter(|node| *node < NONE)?;
+        let name_start = u32::try_from(self.names.len()).ok()?;
+        let name_len = u32::try_from(name.len()).ok()?;
+        self.names.extend_from_slice(name);
+        self.nodes.push(Node { name_start, name_len, parent, first_child: NONE, next_sibling: NONE, newest: NONE });
+        let hash = self.hash(parent, name);
+        let Arena { index, nodes, names, hasher, .. } = self;
+        index.insert_unique(hash, node, |node| {
+            let node = &nodes[*node as usize];
+            let name = &names[node.name_start as usize..][..node.name_len as usize];
+            hash_of(hasher, node.parent, BStr::new(name))
+        });
+        self.adopt(node);
+        Some(node)
+    }
+
+    fn adopt(&mut self, node: u32) {
+        let parent = self.nodes[node as usize].parent;
+        self.nodes[node as usize].next_sibling = self.nodes[parent as usize].first_child;
+        self.nodes[parent as usize].first_child = node;
+        if self.unsorted.last() != Some(&parent) {
+            self.unsorted.push(parent);
+        }
+    }
+
+    /// Takes away what is below a node. Answers whether anything of the layer itself is left there.
+    fn clear(&mut self, node: u32, layer: u32, sweep: Sweep) -> bool {
+        if self.nodes[node as usize].first_child == NONE {
+            return false;
+        }
+        let mut below = Vec::new();
+        let mut open = vec![node];
+        while let Some(at) = open.pop() {
+            let mut child = self.nodes[at as usize].first_child;
+            while child != NONE {
+                if self.version_at(child, NONE).is_some() {
+                    below.push(child);
+                    open.push(child);
+                }
+                child = self.nodes[child as usize].next_sibling;
+            }
+        }
+        // A directory of a lower layer that holds something of this one lives on, as a directory of this layer.
+        let mut needed = HashSet::new();
+        for at in below.into_iter().rev() {
+            let lower = self.versions[self.nodes[at as usize].newest as usize].layer < layer;
+            match sweep {
+                Sweep::Lower if !lower || needed.contains(&at) => {
+                    needed.insert(self.nodes[at as usize].parent);
+                    if lower {
+                        self.push_implied(at, layer);
+                    }
+                }
+                _ => self.push_gone(at, layer),
+            }
+        }
+        needed.contains(&node)
+    }
+
+    fn push_gone(&mut self, node: u32, layer: u32) {
+        let version = Version { state: State::Gone, ..directory(layer) };
+        self.push_version(node, version);
+    }
+
+    fn push_implied(&mut self, node: u32, layer: u32) {
+        self.push_version(node, directory(layer));
+    }
+
+    fn push_version(&mut self, node: u32, version: Version) {
+        let Ok(index) = u32::try_from(self.versions.len()) else { return };
+        if index == NONE {
+            return;
+        }
+        let previous = std::mem::replace(&mut self.nodes[node as usize].newest, index);
+        self.versions.push(Version { previous, ..version });
+    }
+
+    fn push_extra(&mut self, extra: Extra) -> u32 {
+        if extra.target.is_empty() && extra.inode.is_none() && extra.device == (0, 0) && extra.xattrs.is_empty() {
+            return NONE;
+        }
+        self.extras.push(extra);
+        (self.extras.len() - 1) as u32
+    }
+
+    fn push_content(&mut self, content: Option<ContentHash>) -> u32 {
+        let Some(content) = content else { return NONE };
+        self.contents.push(content);
+        (self.contents.len() - 1) as u32
+    }
+
+    fn extra(&self, version: u32) -> Option<&Extra> {
+        self.extras.get(self.versions[version as usize].extra as usize)
+    }
+
+    /// The inode that a layer calls by this number.
+    fn open_inode(&mut self, number: u64, layer: u32) -> u32 {
+        if self.open_layer != layer {
+            self.open_inodes.clear();
+            self.open_layer = layer;
+        }
+        *self.open_inodes.entry(number).or_insert_with(|| {
+            self.inodes += 1;
+            self.inodes - 1
+        })
+    }
+
+    fn refuse(&mut self, path: &BStr) {
+        self.unresolved.push(path.to_owned());
+    }
+
+    fn hash(&self, parent: u32, name: &BStr) -> u64 {
+        hash_of(&self.hasher, parent, name)
+    }
+}
+
+/// What [`Arena::clear`] takes away.
+#[derive(Clone, Copy)]
+enum Sweep {
+    /// What is older than the layer.
+    Lower,
+    All,
+}
+
+pub(super) fn components(path: &BStr) -> impl Iterator<Item = &BStr> {
+    path.split_str("/").map(BStr::new).filter(|name| !name.is_empty() && *name != ".")
+}
+
+/// What a directory is when an archive has entries below it and no header for it.
+fn directory(layer: u32) -> Version {
+    Version {
+        size: 0,
+        seconds: 0,
+        nanos: 0,
+        previous: NONE,
+        layer,
+        uid: 0,
+        gid: 0,
+        extra: NONE,
+        content: NONE,
+        mode: 0o755,
+        kind: Kind::Directory,
+        state: State::Implied,
+    }
+}
+
+/// The hasher has a seed of its own in each process: names come from outside.
+fn hash_of(hasher: &DefaultHashBuilder, parent: u32, name: &BStr) -> u64 {
+    let mut state = hasher.build_hasher();
+    parent.hash(&mut state);
+    state.write(name);
+    state.finish()
+}
