@@ -4,9 +4,12 @@
 //!
 //! Invariant: content that arrived under a digest has been checked against it before anything reads it.
 
+pub mod compression;
 pub mod config;
 pub mod digest;
 #[cfg(target_os = "linux")]
 pub mod host;
 pub mod platform;
 pub mod source;
+pub mod tar_reader;
+pub mod tar_writer;

@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 pub mod rooted;
 #[cfg(target_os = "linux")]
+pub mod scan;
+#[cfg(target_os = "linux")]
 pub mod store;
 
 use serde::{Deserialize, Serialize};

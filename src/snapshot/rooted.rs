@@ -180,6 +180,40 @@ impl Root {
     }
 }
 
+/// What failed, and on which path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path:?}: {source}")]
+pub struct PathError {
+    pub action: &'static str,
+    /// From the root, with a slash in front.
+    pub path: BString,
+    pub source: io::Error,
+}
+
+impl PathError {
+    pub fn new(action: &'static str, canonical: &BStr, source: io::Error) -> PathError {
+        let mut path = BString::from("/");
+        path.extend_from_slice(canonical.trim_start_with(|it| it == '/').as_bytes());
+        PathError { action, path, source }
+    }
+
+    /// Whether the file system has no room left.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// Names the path in an error of the operating system.
+pub trait At<T> {
+    fn at(self, action: &'static str, canonical: &BStr) -> Result<T, PathError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, action: &'static str, canonical: &BStr) -> Result<T, PathError> {
+        self.map_err(|error| PathError::new(action, canonical, error.into()))
+    }
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

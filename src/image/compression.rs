@@ -1,0 +1,104 @@
+//! Compressed streams, told apart by their first bytes. Media types and file names lie; content does not.
+
+use std::io::{self, BufRead, Read};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Plain,
+    Gzip,
+    Zstd,
+    Bzip2,
+    Xz,
+}
+
+/// An xz stream may ask for a dictionary of up to 4 GiB; the largest preset needs 65 MiB.
+const XZ_MEMORY_KIB: u32 = 512 << 10;
+
+/// A zstd frame may ask for a window of up to 2 GiB; `zstd --ultra` needs 128 MiB.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// What the first bytes say.
+pub fn sniff(start: &[u8]) -> Format {
+    // A zstd stream may begin with a skippable frame, whose magic has sixteen forms.
+    let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
+    match start {
+        [0x1f, 0x8b, 0x08, ..] => Format::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
+        _ if skippable => Format::Zstd,
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Format::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Format::Xz,
+        _ => Format::Plain,
+    }
+}
+
+/// Uncompresses whatever it is, all members or frames of it, with bounded memory.
+pub fn decode<'a>(mut input: impl BufRead + 'a) -> io::Result<(Format, Box<dyn Read + 'a>)> {
+    let format = sniff(input.fill_buf()?);
+    let reader: Box<dyn Read + 'a> = match format {
+        Format::Plain => Box::new(input),
+        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Format::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(input)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+    };
+    Ok((format, reader))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[track_caller]
+    fn check(stream: &[u8], format: Format, expected: &[u8]) {
+        let (found, mut reader) = decode(stream).unwrap();
+        assert_eq!(found, format);
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).unwrap();
+        assert_eq!(content, expected);
+    }
+
+    #[test]
+    fn each_format_is_told_by_its_content() {
+        check(b"plain", Format::Plain, b"plain");
+        check(b"", Format::Plain, b"");
+        check(b"\x1f", Format::Plain, b"\x1f");
+        check(&gzip(b"gzip"), Format::Gzip, b"gzip");
+        check(&zstd::encode_all(&b"zstd"[..], 1).unwrap(), Format::Zstd, b"zstd");
+        let mut bz = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bz.write_all(b"bzip2").unwrap();
+        check(&bz.finish().unwrap(), Format::Bzip2, b"bzip2");
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+        xz.write_all(b"xz").unwrap();
+        check(&xz.finish().unwrap(), Format::Xz, b"xz");
+    }
+
+    #[test]
+    fn all_members_count() {
+        let mut stream = gzip(b"one ");
+        stream.extend(gzip(b"two"));
+        check(&stream, Format::Gzip, b"one two");
+        let mut stream = b"\x51\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        stream.extend(zstd::encode_all(&b"one "[..], 1).unwrap());
+        stream.extend(b"\x50\x2a\x4d\x18\x01\0\0\0a");
+        stream.extend(zstd::encode_all(&b"two"[..], 1).unwrap());
+        check(&stream, Format::Zstd, b"one two");
+    }
+
+    #[test]
+    fn a_cut_stream_is_an_error() {
+        let stream = gzip(&[7; 4096]);
+        let (_, mut reader) = decode(&stream[..stream.len() - 5]).unwrap();
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+    }
+}

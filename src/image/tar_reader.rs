@@ -1,0 +1,594 @@
+//! Tar archives, read as a stream: ustar, GNU and PAX headers, long names, big numbers, sparse files.
+//!
+//! Archives are untrusted. Names, records and sparse maps are bounded, sizes are checked before they are used,
+//! and a PAX size counts wherever one is given (CVE-2025-62518: two readers that disagree about it see different
+//! files). Global PAX headers are passed over, as Go's reader does.
+
+use bstr::{BStr, BString, ByteSlice};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+pub const BLOCK: usize = 512;
+
+/// Bytes of a long name, a PAX header or a sparse map. Go's bound.
+const MAX_SPECIAL: u64 = 1 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TarKind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    Fifo,
+    CharDevice,
+    BlockDevice,
+}
+
+/// One member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TarEntry {
+    /// As written, with leading `./` or `/` and trailing `/`.
+    pub path: BString,
+    pub kind: TarKind,
+    /// `0o7777`.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Bytes of a regular file's content, holes included; 0 for all other kinds.
+    pub size: u64,
+    /// Seconds and nanoseconds since 1970.
+    pub mtime: (i64, u32),
+    /// Target of a symbolic or hard link.
+    pub target: BString,
+    /// Major and minor number.
+    pub device: (u32, u32),
+    pub xattrs: BTreeMap<BString, BString>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    #[error("the archive cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("the archive ends in the middle of {0}")]
+    Truncated(&'static str),
+    #[error("not a tar archive: {0}")]
+    NotTar(&'static str),
+    #[error("entry {path:?} of the archive has {problem}")]
+    Bad { path: BString, problem: String },
+}
+
+/// Reads members one after the other. After [`TarReader::next`], [`TarReader::chunk`] gives the member's content;
+/// what is left of it is passed over by the next `next`.
+pub struct TarReader<R> {
+    input: R,
+    /// Stored bytes of this member that have not been read.
+    stored: u64,
+    /// Zeros after them, up to a whole block.
+    padding: u64,
+    /// Where the stored bytes belong in the file, in order; one piece for a file without holes.
+    pieces: Vec<(u64, u64)>,
+    piece: usize,
+    /// Bytes of this piece that have been read.
+    within: u64,
+    done: bool,
+}
+
+impl<R: Read> TarReader<R> {
+    pub fn new(input: R) -> TarReader<R> {
+        TarReader { input, stored: 0, padding: 0, pieces: Vec::new(), piece: 0, within: 0, done: false }
+    }
+
+    /// Reads the rest of the input, whatever it is. A digest over an archive covers it.
+    pub fn drain(&mut self) -> io::Result<()> {
+        io::copy(&mut self.input, &mut io::sink())?;
+        Ok(())
+    }
+
+    /// The next member; `None` after the last. An empty input is an empty archive.
+    pub fn next_entry(&mut self) -> Result<Option<TarEntry>, TarError> {
+        let mut pax = Pax::default();
+        let mut long_path: Option<BString> = None;
+        let mut long_target: Option<BString> = None;
+        let mut inside = false;
+        loop {
+            self.skip_content()?;
+            if self.done {
+                return Ok(None);
+            }
+            let Some(block) = self.header_block()? else {
+                self.done = true;
+                if inside {
+                    return Err(TarError::Truncated("a long name or PAX header"));
+                }
+                return Ok(None);
+            };
+            let header = Header { block: &block };
+            header.check()?;
+            let flag = block[156];
+            let name = header.path();
+            match flag {
+                b'x' => pax = Pax::parse(&self.special(&header, &name)?, &name)?,
+                b'L' => long_path = Some(trim_nul(self.special(&header, &name)?)),
+                b'K' => long_target = Some(trim_nul(self.special(&header, &name)?)),
+                b'g' => {
+                    self.special(&header, &name)?;
+                    continue;
+                }
+                _ => return self.member(&header, pax, long_path, long_target).map(Some),
+            }
+            inside = true;
+        }
+    }
+
+    /// The next stretch of the member's content: its offset in the file and its bytes. Holes are left out.
+    pub fn chunk<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<(u64, &'b [u8])>, TarError> {
+        while let Some(&(offset, length)) = self.pieces.get(self.piece) {
+            let left = length - self.within;
+            if left == 0 {
+                self.piece += 1;
+                self.within = 0;
+                continue;
+            }
+            let want = (buffer.len() as u64).min(left) as usize;
+            let got = read_some(&mut self.input, &mut buffer[..want])?;
+            if got == 0 {
+                return Err(TarError::Truncated("a file"));
+            }
+            let at = offset + self.within;
+            self.within += got as u64;
+            self.stored -= got as u64;
+            return Ok(Some((at, &buffer[..got])));
+        }
+        Ok(None)
+    }
+
+    fn member(
+        &mut self,
+        header: &Header<'_>,
+        mut pax: Pax,
+        long_path: Option<BString>,
+        long_target: Option<BString>,
+    ) -> Result<TarEntry, TarError> {
+        let flag = header.block[156];
+        let path = pax.path.take().or(long_path).unwrap_or_else(|| header.path());
+        let bad = |problem: String| TarError::Bad { path: path.clone(), problem };
+        let number = |range, what: &str| header.number(range).ok_or_else(|| bad(format!("no readable {what}")));
+        let kind = match flag {
+            // Before POSIX, only the slash told a directory.
+            0 if path.ends_with(b"/") => TarKind::Directory,
+            0 | b'0' | b'7' | b'S' => TarKind::File,
+            b'1' => TarKind::HardLink,
+            b'2' => TarKind::Symlink,
+            b'3' => TarKind::CharDevice,
+            b'4' => TarKind::BlockDevice,
+            b'5' => TarKind::Directory,
+            b'6' => TarKind::Fifo,
+            _ => return Err(bad(format!("the type {:?}, which no layer may have", char::from(flag)))),
+        };
+        let declared = match pax.size {
+            Some(size) => size,
+            None => unsigned(number(124..136, "size")?).ok_or_else(|| bad("a negative size".into()))?,
+        };
+        let owner = |pax: Option<u64>, range, what: &str| -> Result<u32, TarError> {
+            let id = match pax {
+                Some(id) => Some(id),
+                None => unsigned(number(range, what)?),
+            };
+            id.and_then(|id| u32::try_from(id).ok())
+                .filter(|id| *id != u32::MAX)
+                .ok_or_else(|| bad(format!("a {what} out of range")))
+        };
+        let device = |range, what: &str| -> Result<u32, TarError> {
+            // FIFOs of some writers have no device numbers, and the field is blank.
+            Ok(u32::try_from(header.number(range).unwrap_or(0)).map_err(|_| bad(format!("a {what} out of range")))?)
+        };
+        let mut entry = TarEntry {
+            kind,
+            mode: (number(100..108, "mode")? & 0o7777) as u32,
+            uid: owner(pax.uid, 108..116, "user id")?,
+            gid: owner(pax.gid, 116..124, "group id")?,
+            size: 0,
+            mtime: match pax.mtime {
+                Some(time) => time,
+                None => (number(136..148, "time")?, 0),
+            },
+            target: pax.target.take().or(long_target).unwrap_or_else(|| header.text(157..257)),
+            device: match kind {
+                TarKind::CharDevice | TarKind::BlockDevice => {
+                    (device(329..337, "device number")?, device(337..345, "device number")?)
+                }
+                _ => (0, 0),
+            },
+            xattrs: std::mem::take(&mut pax.xattrs),
+            path: path.clone(),
+        };
+        if kind != TarKind::Symlink && kind != TarKind::HardLink {
+            entry.target = BString::default();
+        }
+        self.pieces.clear();
+        self.piece = 0;
+        self.within = 0;
+        if kind == TarKind::File {
+            if declared > i64::MAX as u64 - BLOCK as u64 {
+                return Err(bad("an impossible size".into()));
+            }
+            self.expect(declared);
+            let sparse =
+                if flag == b'S' { Some(self.gnu_sparse(header, &path)?) } else { self.pax_sparse(&pax, &path)? };
+            match sparse {
+                Some((pieces, size)) => {
+                    check_pieces(&pieces, size, self.stored).map_err(bad)?;
+                    self.pieces = pieces;
+                    entry.size = size;
+                    if let Some(name) = pax.sparse_name.take() {
+                        entry.path = name;
+                    }
+                }
+                None => {
+                    self.pieces.push((0, declared));
+                    entry.size = declared;
+                }
+            }
+        }
+        // Links, directories and devices have no content, whatever their size says (as Go reads them).
+        Ok(entry)
+    }
+
+    /// Sets up `stored` and `padding` for so many bytes.
+    fn expect(&mut self, size: u64) {
+        self.stored = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    fn skip_content(&mut self) -> Result<(), TarError> {
+        let left = self.stored + self.padding;
+        let skipped = io::copy(&mut (&mut self.input).take(left), &mut io::sink())?;
+        // Some writers leave the last padding out.
+        if skipped < self.stored {
+            return Err(TarError::Truncated("a file"));
+        }
+        self.stored = 0;
+        self.padding = 0;
+        self.pieces.clear();
+        Ok(())
+    }
+
+    /// One header; `None` at the end of the archive: two blocks of zeros, or the end of the input.
+    fn header_block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
+        let mut block = [0; BLOCK];
+        for _ in 0..2 {
+            match read_full(&mut self.input, &mut block)? {
+                0 => return Ok(None),
+                BLOCK => {}
+                _ => return Err(TarError::Truncated("a header")),
+            }
+            if block.iter().any(|byte| *byte != 0) {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Content of a long name or a PAX header.
+    fn special(&mut self, header: &Header<'_>, name: &BString) -> Result<Vec<u8>, TarError> {
+        let bad = |problem: &str| TarError::Bad { path: name.clone(), problem: problem.into() };
+        let size = header.number(124..136).and_then(unsigned).ok_or_else(|| bad("no readable size"))?;
+        if size > MAX_SPECIAL {
+            return Err(bad("a name or attributes of more than 1 MiB"));
+        }
+        self.expect(size);
+        let mut content = vec![0; size as usize];
+        if read_full(&mut self.input, &mut content)? < content.len() {
+            return Err(TarError::Truncated("a long name or PAX header"));
+        }
+        self.stored = 0;
+        Ok(content)
+    }
+
+    /// The map of GNU's own sparse format: four pieces in the header, more in blocks behind it.
+    fn gnu_sparse(&mut self, header: &Header<'_>, path: &BString) -> Result<(Vec<(u64, u64)>, u64), TarError> {
+        let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
+        let mut pieces = Vec::new();
+        let size = header.number(483..495).and_then(unsigned).ok_or_else(bad)?;
+        let mut take = |table: &[u8]| -> Result<(), TarError> {
+            for cell in table.chunks_exact(24) {
+                if cell[0] == 0 {
+                    break;
+                }
+                let offset = number(&cell[..12]).and_then(unsigned).ok_or_else(bad)?;
+                let length = number(&cell[12..]).and_then(unsigned).ok_or_else(bad)?;
+                pieces.push((offset, length));
+            }
+            if pieces.len() as u64 * 24 > MAX_SPECIAL { Err(bad()) } else { Ok(()) }
+        };
+        take(&header.block[386..482])?;
+        let mut more = header.block[482] != 0;
+        while more {
+            let mut block = [0; BLOCK];
+            if read_full(&mut self.input, &mut block)? < BLOCK {
+                return Err(TarError::Truncated("a sparse map"));
+            }
+            take(&block[..504])?;
+            more = block[504] != 0;
+        }
+        Ok((pieces, size))
+    }
+
+    /// The maps of the PAX sparse formats: in records (0.0, 0.1), or in front of the content (1.0).
+    fn pax_sparse(&mut self, pax: &Pax, path: &BString) -> Result<Option<(Vec<(u64, u64)>, u64)>, TarError> {
+        let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
+        let sparse = match (pax.sparse_version, &pax.sparse_map) {
+            (Some((1, 0)), _) => self.sparse_map_in_front(path)?,
+            (Some((0, _)) | None, map) if !map.is_empty() => {
+                let (pairs, rest) = map.as_chunks::<2>();
+                if !rest.is_empty() {
+                    return Err(bad());
+                }
+                pairs.iter().map(|[offset, length]| (*offset, *length)).collect()
+            }
+            (Some((0, 0 | 1)), _) if pax.sparse_size.is_some() => Vec::new(),
+            (None, _) => return Ok(None),
+            _ => return Err(bad()),
+        };
+        Ok(Some((sparse, pax.sparse_size.ok_or_else(bad)?)))
+    }
+
+    fn sparse_map_in_front(&mut self, path: &BString) -> Result<Vec<(u64, u64)>, TarError> {
+        let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
+        let mut numbers: Vec<u64> = Vec::new();
+        let mut digits = Vec::new();
+        let mut count: Option<u64> = None;
+        let mut read = 0;
+        loop {
+            let mut block = [0; BLOCK];
+            if self.stored < BLOCK as u64 || read > MAX_SPECIAL {
+                return Err(bad());
+            }
+            if read_full(&mut self.input, &mut block)? < BLOCK {
+                return Err(TarError::Truncated("a sparse map"));
+            }
+            self.stored -= BLOCK as u64;
+            read += BLOCK as u64;
+            for byte in block {
+                if count.is_some_and(|count| numbers.len() as u64 == count * 2) {
+                    break;
+                }
+                if byte != b'\n' {
+                    digits.push(byte);
+                    if digits.len() > 20 {
+                        return Err(bad());
+                    }
+                    continue;
+                }
+                let value = digits.to_str().ok().and_then(|it| it.parse::<u64>().ok()).ok_or_else(bad)?;
+                digits.clear();
+                match count {
+                    None if value > MAX_SPECIAL => return Err(bad()),
+                    None => count = Some(value),
+                    Some(_) => numbers.push(value),
+                }
+            }
+            if let Some(count) = count
+                && numbers.len() as u64 == count * 2
+            {
+                return Ok(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect());
+            }
+        }
+    }
+}
+
+/// Pieces must lie in order inside of the file and be as long as what is stored.
+fn check_pieces(pieces: &[(u64, u64)], size: u64, stored: u64) -> Result<(), String> {
+    let mut end = 0u64;
+    let mut total = 0u64;
+    for (offset, length) in pieces {
+        let next = offset.checked_add(*length).filter(|next| *next <= size && *offset >= end);
+        end = next.ok_or("a sparse map that is out of order")?;
+        total += length;
+    }
+    if total == stored && size <= i64::MAX as u64 {
+        Ok(())
+    } else {
+        Err("a sparse map that does not fit its content".into())
+    }
+}
+
+struct Header<'a> {
+    block: &'a [u8; BLOCK],
+}
+
+impl Header<'_> {
+    /// The sum of all bytes, its own field counted as blanks; old writers added signed bytes.
+    fn check(&self) -> Result<(), TarError> {
+        let expected = self.number(148..156);
+        let mut unsigned = 0i64;
+        let mut signed = 0i64;
+        for (at, byte) in self.block.iter().enumerate() {
+            let byte = if (148..156).contains(&at) { b' ' } else { *byte };
+            unsigned += i64::from(byte);
+            signed += i64::from(byte as i8);
+        }
+        if expected == Some(unsigned) || expected == Some(signed) {
+            return Ok(());
+        }
+        Err(TarError::NotTar("a header's checksum is wrong"))
+    }
+
+    /// Name and prefix.
+    fn path(&self) -> BString {
+        let name = self.text(0..100);
+        let posix = &self.block[257..263] == b"ustar\0";
+        let prefix = if !posix {
+            BString::default()
+        } else if &self.block[508..512] == b"tar\0" {
+            self.text(345..476)
+        } else {
+            self.text(345..500)
+        };
+        if prefix.is_empty() {
+            return name;
+        }
+        let mut path = prefix;
+        path.push(b'/');
+        path.extend_from_slice(&name);
+        path
+    }
+
+    fn text(&self, range: std::ops::Range<usize>) -> BString {
+        let field = &self.block[range];
+        let end = field.find_byte(0).unwrap_or(field.len());
+        BString::from(&field[..end])
+    }
+
+    fn number(&self, range: std::ops::Range<usize>) -> Option<i64> {
+        number(&self.block[range])
+    }
+}
+
+/// Octal digits between blanks, or a big-endian number with the first bit set. A blank field is 0.
+fn number(field: &[u8]) -> Option<i64> {
+    if let Some(first) = field.first().filter(|first| **first & 0x80 != 0) {
+        let mut value: i128 = if *first & 0x40 != 0 { -1 } else { 0 };
+        for (at, byte) in field.iter().enumerate() {
+            let byte = if at == 0 && value == 0 { *byte & 0x7f } else { *byte };
+            value = value.checked_mul(256)?.checked_add(i128::from(byte))?;
+        }
+        return i64::try_from(value).ok();
+    }
+    let digits = field.trim_with(|it| it == ' ' || it == '\0');
+    let mut value = 0i64;
+    for digit in digits {
+        // Some writers put more fields behind a NUL.
+        if *digit == 0 {
+            break;
+        }
+        let digit = char::from(*digit).to_digit(8)?;
+        value = value.checked_mul(8)?.checked_add(i64::from(digit))?;
+    }
+    Some(value)
+}
+
+fn unsigned(value: i64) -> Option<u64> {
+    u64::try_from(value).ok()
+}
+
+fn trim_nul(mut content: Vec<u8>) -> BString {
+    let end = content.find_byte(0).unwrap_or(content.len());
+    content.truncate(end);
+    content.into()
+}
+
+/// What a PAX header says of the member behind it.
+#[derive(Debug, Default)]
+struct Pax {
+    path: Option<BString>,
+    target: Option<BString>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<(i64, u32)>,
+    xattrs: BTreeMap<BString, BString>,
+    sparse_version: Option<(u64, u64)>,
+    sparse_size: Option<u64>,
+    sparse_name: Option<BString>,
+    /// Offsets and lengths in turn.
+    sparse_map: Vec<u64>,
+}
+
+impl Pax {
+    fn parse(mut records: &[u8], name: &BString) -> Result<Pax, TarError> {
+        let bad = |problem: &str| TarError::Bad { path: name.clone(), problem: problem.into() };
+        let mut pax = Pax::default();
+        while !records.is_empty() {
+            let (record, rest) = split_record(records).ok_or_else(|| bad("a broken PAX header"))?;
+            records = rest;
+            let (key, value) = record.split_once_str("=").ok_or_else(|| bad("a broken PAX header"))?;
+            pax.take(BStr::new(key), BStr::new(value)).ok_or_else(|| bad("a PAX record that cannot be read"))?;
+        }
+        Ok(pax)
+    }
+
+    /// An empty value takes an earlier one back.
+    fn take(&mut self, key: &BStr, value: &BStr) -> Option<()> {
+        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            if name.is_empty() || name.contains(&0) {
+                return None;
+            }
+            self.xattrs.insert(name.into(), value.to_owned());
+            return Some(());
+        }
+        let text = || (!value.is_empty()).then(|| value.to_owned());
+        let number = || -> Option<Option<u64>> {
+            if value.is_empty() { Some(None) } else { value.to_str().ok()?.parse().ok().map(Some) }
+        };
+        match key.as_bytes() {
+            b"path" if value.contains(&0) => return None,
+            b"linkpath" if value.contains(&0) => return None,
+            b"path" => self.path = text(),
+            b"linkpath" => self.target = text(),
+            b"size" => self.size = number()?,
+            b"uid" => self.uid = number()?,
+            b"gid" => self.gid = number()?,
+            b"mtime" => self.mtime = if value.is_empty() { None } else { Some(parse_time(value)?) },
+            b"GNU.sparse.major" => self.sparse_version.get_or_insert((0, 0)).0 = number()??,
+            b"GNU.sparse.minor" => self.sparse_version.get_or_insert((0, 0)).1 = number()??,
+            b"GNU.sparse.name" => self.sparse_name = text(),
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse_size = number()?,
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.sparse_map.push(number()??),
+            b"GNU.sparse.map" if !value.is_empty() => {
+                for number in value.split_str(",") {
+                    self.sparse_map.push(number.to_str().ok()?.parse().ok()?);
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+fn split_record(records: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = records.iter().take(20).position(|byte| *byte == b' ')?;
+    let length: usize = records[..space].to_str().ok()?.parse().ok()?;
+    if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
+        return None;
+    }
+    Some((&records[space + 1..length - 1], &records[length..]))
+}
+
+/// Seconds with any number of decimals, possibly before 1970.
+fn parse_time(text: &BStr) -> Option<(i64, u32)> {
+    let text = text.to_str().ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = whole.parse().ok()?;
+    if !fraction.bytes().all(|it| it.is_ascii_digit()) {
+        return None;
+    }
+    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanos: u32 = digits.parse().ok()?;
+    if whole.starts_with('-') && nanos > 0 {
+        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos));
+    }
+    Some((seconds, nanos))
+}
+
+fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Fills the buffer, or as much of it as there is input.
+fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read_some(input, &mut buffer[filled..])? {
+            0 => break,
+            got => filled += got,
+        }
+    }
+    Ok(filled)
+}
