@@ -9,7 +9,7 @@
 //! | [`dockerfile`] | text → instructions and stages; pure, never fails | nothing here |
 //! | [`layers`] | file-tree values and their analysis; pure | nothing here |
 //! | [`image`] | the OCI model, and where images come from and go to | `layers` |
-//! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config}` |
+//! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config, platform}` |
 //! | [`snapshot`] | file systems on disk | `image`, `layers` |
 //! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile` |
 //! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |

@@ -11,7 +11,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("dockerfile", &[][..]),
         ("layers", &[]),
         ("image", &["layers"]),
-        ("plan", &["dockerfile", "image::digest", "image::reference", "image::config"]),
+        ("plan", &["dockerfile", "image::digest", "image::reference", "image::config", "image::platform"]),
         ("snapshot", &["image", "layers"]),
         ("engine", &["plan", "snapshot", "image", "layers", "dockerfile"]),
         ("debug", &["engine", "plan", "dockerfile", "layers", "snapshot", "image"]),

@@ -1,6 +1,6 @@
 //! Stages and arguments, lowered to an executable graph of steps.
 //!
-//! May import `dockerfile` and `image::{digest, reference, config}`. Pure: no I/O.
+//! May import `dockerfile` and `image::{digest, reference, config, platform}`. Pure: no I/O.
 //!
 //! Invariant: a plan is complete. Every variable in it is expanded, every flag is typed, every source is
 //! resolved to a stage, a context or an image; an engine needs nothing but the step.
@@ -13,5 +13,5 @@ pub use lower::{bases, lower};
 pub use options::Options;
 pub use step::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, InlineFile, Mount, MountKind, Network, Op, Origin, Plan, Run,
-    Sharing, Stage, StageId, State, Step, StepId, Variable,
+    Sharing, Stage, StageId, State, Step, StepId, Variable, image_and_platform,
 };

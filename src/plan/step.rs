@@ -39,10 +39,11 @@ impl Plan {
         &self.stage(id.stage).steps[id.index as usize]
     }
 
-    /// The stage with this name (in any case), or with this index.
+    /// The stage with this name (in any case), or with this index. Of several with one name the last counts, as it
+    /// does for `COPY --from`.
     pub fn find_stage(&self, name: &str) -> Option<StageId> {
         let by_name = |stage: &&Stage| stage.name.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(name));
-        match self.stages.iter().find(by_name) {
+        match self.stages.iter().rev().find(by_name) {
             Some(stage) => Some(stage.id),
             None => name.parse().ok().filter(|index| (*index as usize) < self.stages.len()).map(StageId),
         }
@@ -60,6 +61,8 @@ pub struct Stage {
     /// As written after `AS`.
     pub name: Option<String>,
     pub base: Base,
+    /// `os/arch[/variant]` of its base: the plan's, unless `FROM --platform` says otherwise.
+    pub platform: String,
     pub steps: Vec<Step>,
     /// What its steps read from elsewhere, in order: the base first.
     pub needs: Vec<Edge>,
@@ -78,8 +81,17 @@ impl Stage {
 pub enum Base {
     Scratch,
     Stage(StageId),
-    /// The reference as expanded, for instance `golang:1.23`.
+    /// The reference as expanded, for instance `golang:1.23`; see [`image_and_platform`] for its suffix.
     Image(String),
+}
+
+/// An image's name as steps carry it, and the platform if it is not the plan's: `alpine::linux/arm64` is `alpine`
+/// for another platform than the one that is built.
+pub fn image_and_platform(name: &str) -> (&str, Option<&str>) {
+    match name.split_once("::") {
+        Some((name, platform)) => (name, Some(platform)),
+        None => (name, None),
+    }
 }
 
 /// One arrow of the stage graph: `step` reads from `origin`.
@@ -124,7 +136,7 @@ pub struct Step {
     pub inputs: Vec<FileOrigin>,
     /// Everything but the file system, as it is after this step.
     pub state: Arc<State>,
-    /// What history says of it (`created_by`).
+    /// What history says of it (`created_by`); empty if it leaves no entry there (FROM, ONBUILD).
     pub history: String,
     /// Whether it makes a layer even if nothing changed (`RUN`, `COPY`, `ADD`, `WORKDIR`).
     pub layer: bool,
@@ -154,6 +166,9 @@ pub struct State {
     pub env: Vec<Variable>,
     /// ARG in scope; one without a value is declared and unset.
     pub args: Vec<Variable>,
+    /// `NAME=value`: what a RUN placed here would see. What was set last stands last and wins, ENV or ARG;
+    /// proxies of `--build-arg` are part of it.
+    pub environment: Vec<String>,
     /// The shell in force, `/bin/sh -c` unless SHELL says otherwise.
     pub shell: Vec<String>,
 }

@@ -102,7 +102,8 @@ fn begin(stages: &mut Vec<Stage>, from: &Instruction) -> State {
     };
     let step = StepId { stage: id, index: 0 };
     let needs = vec![Edge { origin, step, kind: EdgeKind::From }];
-    stages.push(Stage { id, name: from.args.get(2).cloned(), base, steps: Vec::new(), needs, needed: false });
+    let platform = "linux/amd64".to_owned();
+    stages.push(Stage { id, name: from.args.get(2).cloned(), base, platform, steps: Vec::new(), needs, needed: false });
     let mut state = State { shell: vec!["/bin/sh".to_owned(), "-c".to_owned()], ..State::default() };
     state.image = ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..ImageConfig::default() };
     state.image.config.cmd = Some(vec!["/bin/sh".to_owned()]);
