@@ -12,6 +12,8 @@ pub const TAIL: usize = 256 << 10;
 const CHUNK: usize = 64;
 /// Bytes kept of all steps together. Beyond it the steps that began first keep only their tails, then nothing.
 pub const TOTAL: usize = 32 << 20;
+/// Steps that began last, whose heads are kept while older steps have anything.
+const NEWEST: usize = 8;
 
 /// The logs of a session, one for each step that has run.
 #[derive(Debug, Default)]
@@ -42,13 +44,9 @@ impl Logs {
         let passed = log.push(stderr, bytes);
         self.cost += log.cost();
         while self.cost > TOTAL {
-            let (oldest, whole) = match self.whole.pop_front() {
-                Some(oldest) => (oldest, true),
-                None => match self.tails.pop_front() {
-                    Some(oldest) => (oldest, false),
-                    None => break,
-                },
-            };
+            let whole = self.whole.len() > NEWEST || self.tails.is_empty();
+            let order = if whole { &mut self.whole } else { &mut self.tails };
+            let Some(oldest) = order.pop_front() else { break };
             let Some(log) = self.logs.get_mut(&oldest) else { continue };
             self.cost -= log.cost();
             match whole {
@@ -56,6 +54,7 @@ impl Logs {
                 false => log.forget(),
             }
             self.cost += log.cost();
+            // A step may still be writing: it stays in line.
             self.tails.push_back(oldest);
         }
         passed
