@@ -10,9 +10,12 @@ pub(crate) mod fixture;
 pub mod graph;
 pub mod keymap;
 pub mod rail;
+mod passthrough;
 pub mod text;
 pub mod theme;
 pub mod widgets;
+
+pub use passthrough::{passthrough, terminal_size};
 
 use crate::debug::{Event, Session};
 use std::io;
