@@ -16,16 +16,14 @@ use std::path::Path;
 pub const OPAQUE: &str = "user.overlay.opaque";
 
 /// Reads a layer directory. Names of one inode get the same number, counted from 1 in the order of the entries.
-/// The root itself is an entry only if it is opaque.
+/// The root itself has no entry, but it may be opaque.
 pub fn scan(layer: &Path) -> Result<Layer, PathError> {
     let top = BStr::new("");
     let root = Root::open(layer).at("open the layer at", BStr::new(layer.as_os_str().as_encoded_bytes()))?;
     let mut entries = Vec::new();
     let mut inodes = HashMap::new();
     if is_opaque(root.as_fd(), BStr::new(".")).at("read", top)? {
-        let stat = root.stat(top).at("read", top)?;
-        let meta = read_meta(root.as_fd(), BStr::new("."), &stat).at("read", top)?;
-        entries.push(Entry::Put { path: BString::default(), meta, opaque: true });
+        entries.push(Entry::Opaque { path: BString::default() });
     }
     // Directories still to be read, the next one last. They are opened anew by their paths, so that a deep tree
     // needs no more descriptors than a flat one; a path too long for the kernel is an error.
@@ -194,6 +192,8 @@ mod tests {
     pub(crate) fn listing(layer: &Layer) -> Vec<String> {
         let line = |entry: &Entry| match entry {
             Entry::Whiteout { path } => format!("gone {path}"),
+            Entry::Opaque { path } => format!("opaque {path}"),
+            Entry::Link { path, target } => format!("{path} = {target}"),
             Entry::Put { path, meta, opaque } => {
                 let mut line = format!("{:?} {:o} {path}", meta.kind, meta.mode);
                 if meta.kind == Kind::File {
