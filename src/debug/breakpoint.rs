@@ -138,13 +138,16 @@ fn follow(old: &Plan, step: StepId, new: &Plan) -> Option<StepId> {
     new.order.contains(&stage).then_some(nearest.id)
 }
 
-/// The stage of a new plan that an old one has become: by name, or by index where it has none.
+/// The stage of a new plan that an old one has become: by name, or by index where it has none. Of several with
+/// one name, each becomes the one of the same turn.
 pub fn matching_stage(old: &Plan, stage: StageId, new: &Plan) -> Option<StageId> {
-    match &old.stage(stage).name {
-        Some(name) => new.stages.iter().find(|it| it.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name))),
-        None => new.stages.get(stage.0 as usize).filter(|it| it.name.is_none()),
-    }
-    .map(|stage| stage.id)
+    let was = old.stage(stage);
+    let Some(name) = &was.name else {
+        return new.stages.get(stage.0 as usize).filter(|it| it.name.is_none()).map(|it| it.id);
+    };
+    let same = |it: &&Stage| it.name.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(name));
+    let turn = old.stages.iter().filter(same).take_while(|it| it.id != stage).count();
+    new.stages.iter().filter(same).nth(turn).map(|it| it.id)
 }
 
 impl std::str::FromStr for Location {

@@ -3,7 +3,7 @@
 use super::build::Build;
 use super::{Position, ShellPlace, Side};
 use crate::engine::{EngineError, ShellRequest};
-use crate::plan::{FileOrigin, Network, Op, Run, State, Step, StepId};
+use crate::plan::{FileOrigin, Network, Op, Run, State, Step};
 use crate::snapshot::SnapshotId;
 
 /// The request for a shell there, without a command and without a terminal.
@@ -51,7 +51,8 @@ pub(super) fn no_plan() -> EngineError {
 /// As the instruction finds things, or found them: a RUN with its mounts, anything else with what is in force.
 fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellRequest, EngineError> {
     let Op::Run(run) = &step.op else {
-        let before = Position::before(step.id).previous().map_or(step.id, |id: StepId| id);
+        // A FROM has no place before it in its stage; what it brings is the nearest there is.
+        let before = Position::before(step.id).previous().unwrap_or(step.id);
         return Ok(as_state(at, &build.plan().step(before).state));
     };
     let branch = build.branch();
@@ -71,7 +72,7 @@ fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
     let config = &state.image.config;
     let run = Run {
         argv: Vec::new(),
-        env: environment(state),
+        env: state.environment.clone(),
         unkeyed_env: Vec::new(),
         cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
         user: config.user.clone(),
@@ -81,14 +82,6 @@ fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
         files: Vec::new(),
     };
     ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), size: None }
-}
-
-/// ENV, then the ARG in scope that no ENV of the name hides.
-fn environment(state: &State) -> Vec<String> {
-    let hidden = |name: &str| state.env.iter().any(|it| it.name == name);
-    let args = state.args.iter().filter(|it| !hidden(&it.name));
-    let set = state.env.iter().chain(args).filter_map(|it| Some((&it.name, it.value.as_ref()?)));
-    set.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn error(message: impl Into<String>, help: &str) -> EngineError {

@@ -339,9 +339,11 @@ impl Scripted {
         let mut summary = ChangeSummary { bytes: layer.bytes(), ..ChangeSummary::default() };
         for entry in &layer.entries {
             match entry {
-                Entry::Whiteout { .. } => summary.removed += 1,
-                Entry::Put { path, .. } if before.lookup(path.as_ref()).is_some() => summary.modified += 1,
-                Entry::Put { .. } => summary.added += 1,
+                Entry::Whiteout { .. } | Entry::Opaque { .. } => summary.removed += 1,
+                Entry::Put { path, .. } | Entry::Link { path, .. } if before.lookup(path.as_ref()).is_some() => {
+                    summary.modified += 1
+                }
+                Entry::Put { .. } | Entry::Link { .. } => summary.added += 1,
             }
         }
         summary
