@@ -1,10 +1,14 @@
 //! Variable expansion and word splitting, as BuildKit's shell lexer does it.
 //!
 //! The rules are those of BuildKit's `frontend/dockerfile/shell`: quotes, escapes, `$name`, `${name}` and the
-//! operators `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`.
+//! operators `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`. Where that lexer does something odd, this one
+//! does the same, because builds depend on it.
 
+use super::substitution::{self, PatternError, Reach};
+use regex::Regex;
 use std::iter::Peekable;
 use std::str::Chars;
+use std::sync::LazyLock;
 
 /// How a word is read.
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +32,18 @@ impl Default for Lex {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
-    #[error("unexpected end of statement while looking for matching {0}")]
+    #[error("a {0} has no second one that closes it")]
     Unmatched(&'static str),
-    #[error("syntax error: missing '}}'")]
+    #[error("a ${{ has no }} that closes it")]
     MissingBrace,
-    #[error("syntax error: bad substitution")]
+    #[error("a replacement needs two slashes: ${{name/pattern/text}}")]
+    MissingSlash,
+    #[error("${{ is not followed by a name")]
     BadSubstitution,
-    #[error("unsupported modifier ({0}) in substitution")]
+    #[error("there is no operator {0:?}: write ${{name}}, or one of :- :+ :? - + ? # ## % %% / // after the name")]
     UnsupportedModifier(String),
+    #[error("the pattern {pattern:?} cannot be used: {problem}")]
+    Pattern { pattern: String, problem: PatternError },
     /// `${name:?message}`.
     #[error("{name}: {message}")]
     Required { name: String, message: String },
@@ -64,7 +72,9 @@ impl Lex {
     }
 
     fn run(&self, text: &str, vars: Lookup) -> Result<(String, Vec<String>), ExpandError> {
-        let mut reader = Reader { lex: *self, chars: text.chars().peekable(), vars, depth: 0 };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let chars = text.chars().peekable();
+        let mut reader = Reader { lex: *self, chars, vars, depth: 0, word: String::new() };
         reader.until(None, self.raw_escapes)
     }
 }
@@ -74,9 +84,14 @@ struct Reader<'a> {
     chars: Peekable<Chars<'a>>,
     vars: Lookup<'a>,
     depth: u32,
+    /// The word being collected. The text of a substitution is collected here as well, so that a word loses what
+    /// stands before an operator like `:-` when it is split from others: `a${b:-c}` splits to `c`. Official builds
+    /// behave so.
+    word: String,
 }
 
 impl Reader<'_> {
+    /// Reads up to `stop`, which is taken, or up to the end: the text, and the words that it splits to.
     fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<(String, Vec<String>), ExpandError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -92,52 +107,66 @@ impl Reader<'_> {
     fn until_inner(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), ExpandError> {
         let mut result = String::new();
         let mut words = Words::default();
-        while let Some(&c) = self.chars.peek() {
-            if result.len() > MAX_RESULT {
+        self.word.clear();
+        loop {
+            if result.len() > MAX_RESULT || self.word.len() > MAX_RESULT {
                 return Err(ExpandError::TooLong);
             }
+            let Some(&c) = self.chars.peek() else { break };
             match c {
                 _ if stop == Some(c) => {
                     self.chars.next();
-                    return Ok((result, words.finish()));
+                    return Ok((result, words.finish(&mut self.word)));
                 }
                 '$' => {
                     let value = self.dollar()?;
                     result.push_str(&value);
-                    value.chars().for_each(|c| words.push(c));
+                    value.chars().for_each(|c| words.push(&mut self.word, c));
                 }
-                '\'' if !self.lex.ignore_quotes => {
-                    let value = self.single_quoted()?;
+                '<' => {
+                    let value = self.redirection();
                     result.push_str(&value);
-                    words.push_raw(&value);
+                    words.push_raw(&mut self.word, &value);
                 }
-                '"' if !self.lex.ignore_quotes => {
-                    let value = self.double_quoted()?;
+                '\'' | '"' if !self.lex.ignore_quotes => {
+                    let value = if c == '"' { self.double_quoted()? } else { self.single_quoted()? };
                     result.push_str(&value);
-                    words.push_raw(&value);
+                    words.push_raw(&mut self.word, &value);
                 }
                 _ if c == self.lex.escape => {
                     self.chars.next();
                     if self.lex.raw_escapes {
-                        words.push_raw_char(c);
+                        words.push_raw_char(&mut self.word, c);
                         result.push(c);
                     }
                     let Some(next) = self.chars.next() else { break };
-                    words.push_raw_char(next);
+                    words.push_raw_char(&mut self.word, next);
                     result.push(next);
                 }
                 _ => {
                     self.chars.next();
-                    words.push(c);
+                    words.push(&mut self.word, c);
                     result.push(c);
                 }
             }
         }
         match stop {
-            Some('}') => Err(ExpandError::MissingBrace),
             Some(_) => Err(ExpandError::MissingBrace),
-            None => Ok((result, words.finish())),
+            None => Ok((result, words.finish(&mut self.word))),
         }
+    }
+
+    /// `<`, or `<<` with the blanks after it, which do not separate the name of a heredoc from it.
+    fn redirection(&mut self) -> String {
+        self.chars.next();
+        let mut out = String::from("<");
+        if let Some(c) = self.chars.next_if_eq(&'<') {
+            out.push(c);
+            while let Some(c) = self.chars.next_if(|c| matches!(c, '\t' | '\r' | ' ')) {
+                out.push(c);
+            }
+        }
+        out
     }
 
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
@@ -145,7 +174,7 @@ impl Reader<'_> {
         self.quote(&mut out);
         loop {
             match self.chars.peek() {
-                None => return Err(ExpandError::Unmatched("single-quote")),
+                None => return Err(ExpandError::Unmatched("single quote")),
                 Some('\'') => {
                     self.quote(&mut out);
                     return Ok(out);
@@ -166,7 +195,7 @@ impl Reader<'_> {
                 return Err(ExpandError::TooLong);
             }
             match self.chars.peek() {
-                None => return Err(ExpandError::Unmatched("double-quote")),
+                None => return Err(ExpandError::Unmatched("double quote")),
                 Some('"') => {
                     self.quote(&mut out);
                     return Ok(out);
@@ -174,18 +203,14 @@ impl Reader<'_> {
                 Some('$') => out.push_str(&self.dollar()?),
                 Some(&c) if c == self.lex.escape => {
                     self.chars.next();
-                    let Some(&next) = self.chars.peek() else {
-                        if self.lex.raw_escapes {
-                            out.push(c);
-                        }
-                        continue;
-                    };
-                    let escapable = next == '"' || next == '$' || next == self.lex.escape;
-                    if self.lex.raw_escapes || !escapable {
+                    if self.lex.raw_escapes {
                         out.push(c);
                     }
-                    self.chars.next();
-                    out.push(next);
+                    // Before any other character it stands for itself, a second time if escapes are kept.
+                    let escaped = self.chars.next_if(|next| matches!(next, '"' | '$') || *next == c);
+                    if escaped.is_some() || self.chars.peek().is_some() {
+                        out.push(escaped.unwrap_or(c));
+                    }
                 }
                 Some(&c) => {
                     self.chars.next();
@@ -221,226 +246,150 @@ impl Reader<'_> {
             Some(_) => {}
         }
         let name = self.name();
-        let Some(mut operator) = self.chars.next() else { return Err(ExpandError::MissingBrace) };
-        let mut written = operator.to_string();
-        let mut null_is_unset = false;
-        if operator == '}' {
-            return Ok(match (self.vars)(&name) {
+        match self.chars.next().ok_or(ExpandError::MissingBrace)? {
+            '}' => Ok(match (self.vars)(&name) {
                 None if self.lex.keep_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default(),
-            });
-        }
-        if operator == ':' {
-            null_is_unset = true;
-            operator = self.chars.next().ok_or(ExpandError::MissingBrace)?;
-            written.push(operator);
-        }
-        match operator {
-            '+' | '-' | '?' => self.conditional(name, operator, &written, null_is_unset),
-            '#' | '%' if !null_is_unset => self.trim(name, operator),
-            '/' if !null_is_unset => self.replace(name),
-            _ => Err(ExpandError::UnsupportedModifier(written)),
+            }),
+            ':' => match self.chars.next().ok_or(ExpandError::MissingBrace)? {
+                operator @ ('#' | '%') => Err(ExpandError::UnsupportedModifier(format!(":{operator}"))),
+                operator => self.conditional(name, operator, true),
+            },
+            operator @ ('+' | '-' | '?') => self.conditional(name, operator, false),
+            operator @ ('#' | '%') => self.trim(name, operator),
+            '/' => self.replace(name),
+            operator => Err(ExpandError::UnsupportedModifier(operator.to_string())),
         }
     }
 
-    fn conditional(
-        &mut self,
-        name: String,
-        operator: char,
-        written: &str,
-        null_is_unset: bool,
-    ) -> Result<String, ExpandError> {
+    fn conditional(&mut self, name: String, operator: char, null_is_unset: bool) -> Result<String, ExpandError> {
+        let colon = if null_is_unset { ":" } else { "" };
         let word = self.until(Some('}'), false)?.0;
         let value = (self.vars)(&name);
         if value.is_none() && self.lex.keep_unset {
-            return Ok(format!("${{{name}{written}{word}}}"));
+            return Ok(format!("${{{name}{colon}{operator}{word}}}"));
         }
         let set = value.as_deref().is_some_and(|it| !(null_is_unset && it.is_empty()));
         match operator {
             '-' => Ok(if set { value.unwrap_or_default() } else { word }),
             '+' => Ok(if set { word } else { String::new() }),
-            _ if set => Ok(value.unwrap_or_default()),
-            _ => {
-                let what = if value.is_none() { "unset" } else { "empty" };
-                let message = if word.is_empty() { format!("is not allowed to be {what}") } else { word };
+            '?' if set => Ok(value.unwrap_or_default()),
+            '?' => {
+                let message = match value {
+                    _ if !word.is_empty() => word,
+                    None => "it must be set".to_owned(),
+                    Some(_) => "it must not be empty".to_owned(),
+                };
                 Err(ExpandError::Required { name, message })
             }
+            // Any other is looked at only now, so that it goes through where unset variables are kept.
+            _ => Err(ExpandError::UnsupportedModifier(format!("{colon}{operator}"))),
         }
     }
 
     fn trim(&mut self, name: String, operator: char) -> Result<String, ExpandError> {
         let word = self.until(Some('}'), true)?.0;
-        let Some(value) = (self.vars)(&name) else {
-            let kept = format!("${{{name}{operator}{word}}}");
-            return Ok(if self.lex.keep_unset { kept } else { String::new() });
-        };
-        let (longest, pattern) = match word.strip_prefix(operator) {
-            Some(rest) => (true, rest),
-            None => (false, word.as_str()),
-        };
-        let pattern = Glob::new(pattern);
-        // Where the value can be cut, in the order in which cuts are tried.
-        let mut cuts: Vec<usize> = value.char_indices().map(|(at, _)| at).chain([value.len()]).collect();
-        if longest == (operator == '#') {
-            cuts.reverse();
+        let value = (self.vars)(&name);
+        if value.is_none() && self.lex.keep_unset {
+            return Ok(format!("${{{name}{operator}{word}}}"));
         }
-        let matched = match operator {
-            '#' => cuts.into_iter().find(|at| pattern.matches(&value[..*at])).map(|at| &value[at..]),
-            _ => cuts.into_iter().find(|at| pattern.matches(&value[*at..])).map(|at| &value[..at]),
+        let (reach, pattern) = match word.strip_prefix(operator) {
+            Some(rest) => (Reach::Longest, rest),
+            None => (Reach::Shortest, word.as_str()),
         };
-        Ok(matched.unwrap_or(&value).to_owned())
+        let trim = if operator == '#' { substitution::trim_start } else { substitution::trim_end };
+        trim(&value.unwrap_or_default(), pattern, reach).map_err(|problem| bad_pattern(pattern, problem))
     }
 
     fn replace(&mut self, name: String) -> Result<String, ExpandError> {
-        let all = self.chars.peek() == Some(&'/');
-        if all {
-            self.chars.next();
-        }
-        let pattern = self.until(Some('/'), true)?.0;
-        let replacement = self.until(Some('}'), true)?.0;
-        let Some(value) = (self.vars)(&name) else {
-            let slash = if all { "//" } else { "/" };
-            let kept = format!("${{{name}{slash}{pattern}/{replacement}}}");
-            return Ok(if self.lex.keep_unset { kept } else { String::new() });
+        let all = self.chars.next_if_eq(&'/').is_some();
+        let pattern = match self.until(Some('/'), true) {
+            Err(ExpandError::MissingBrace) => return Err(ExpandError::MissingSlash),
+            it => it?.0,
         };
-        let Ok(regex) = regex::Regex::new(&Glob::new(&pattern).regex()) else { return Ok(value) };
-        let replacement = regex::NoExpand(&replacement);
-        let limit = if all { 0 } else { 1 };
-        Ok(regex.replacen(&value, limit, replacement).into_owned())
+        let text = self.until(Some('}'), true)?.0;
+        let value = (self.vars)(&name);
+        if value.is_none() && self.lex.keep_unset {
+            return Ok(format!("${{{name}/{pattern}/{text}}}"));
+        }
+        substitution::replace(&value.unwrap_or_default(), &pattern, &text, all)
+            .map_err(|problem| bad_pattern(&pattern, problem))
     }
 
     /// Letters, digits and `_`; all digits if it begins with one; or one special parameter.
     fn name(&mut self) -> String {
         let mut out = String::new();
-        while let Some(&c) = self.chars.peek() {
-            if out.is_empty() && c.is_ascii_digit() {
-                while let Some(&digit) = self.chars.peek().filter(|c| c.is_ascii_digit()) {
-                    out.push(digit);
-                    self.chars.next();
+        match self.chars.peek() {
+            Some(&c) if is_digit(c) => {
+                while let Some(c) = self.chars.next_if(|c| is_digit(*c)) {
+                    out.push(c);
                 }
-                return out;
             }
-            if out.is_empty() && matches!(c, '@' | '*' | '#' | '?' | '-' | '$' | '!') {
-                self.chars.next();
-                return c.to_string();
+            Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => out.extend(self.chars.next()),
+            _ => {
+                while let Some(c) = self.chars.next_if(|c| *c == '_' || is_digit(*c) || is_letter(*c)) {
+                    out.push(c);
+                }
             }
-            if !c.is_alphanumeric() && c != '_' {
-                break;
-            }
-            out.push(c);
-            self.chars.next();
         }
         out
     }
 }
 
-/// A shell pattern of `*`, `?` and escapes.
-struct Glob(Vec<GlobPart>);
-
-enum GlobPart {
-    Any,
-    One,
-    Literal(char),
+fn bad_pattern(pattern: &str, problem: PatternError) -> ExpandError {
+    ExpandError::Pattern { pattern: pattern.to_owned(), problem }
 }
 
-impl Glob {
-    fn new(pattern: &str) -> Glob {
-        let mut parts = Vec::new();
-        let mut chars = pattern.chars();
-        while let Some(c) = chars.next() {
-            parts.push(match c {
-                '*' => GlobPart::Any,
-                '?' => GlobPart::One,
-                '\\' => GlobPart::Literal(chars.next().unwrap_or('\\')),
-                _ => GlobPart::Literal(c),
-            });
-        }
-        Glob(parts)
-    }
-
-    fn regex(&self) -> String {
-        let mut out = String::from("(?s)");
-        for part in &self.0 {
-            match part {
-                GlobPart::Any => out.push_str(".*"),
-                GlobPart::One => out.push('.'),
-                GlobPart::Literal(c) => out.push_str(&regex::escape(&c.to_string())),
-            }
-        }
-        out
-    }
-
-    /// Whether it matches all of `text`; the usual walk with one point to come back to.
-    fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = text.chars().collect();
-        let (mut at, mut part) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        loop {
-            match self.0.get(part) {
-                Some(GlobPart::Any) => {
-                    star = Some((part, at));
-                    part += 1;
-                    continue;
-                }
-                Some(GlobPart::One) if at < text.len() => {
-                    at += 1;
-                    part += 1;
-                    continue;
-                }
-                Some(GlobPart::Literal(c)) if text.get(at) == Some(c) => {
-                    at += 1;
-                    part += 1;
-                    continue;
-                }
-                None if at == text.len() => return true,
-                _ => {}
-            }
-            match star {
-                Some((star_part, from)) if from < text.len() => {
-                    star = Some((star_part, from + 1));
-                    part = star_part + 1;
-                    at = from + 1;
-                }
-                _ => return false,
-            }
-        }
-    }
+/// A decimal digit of any script.
+fn is_digit(c: char) -> bool {
+    static DIGIT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{Nd}$").ok());
+    if c.is_ascii() { c.is_ascii_digit() } else { is_one(&DIGIT, c) }
 }
 
-/// Splits what is written to it at blanks, except inside quotes.
+/// A letter in the strict sense: marks and letter-like numbers are none.
+fn is_letter(c: char) -> bool {
+    static LETTER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{L}$").ok());
+    if c.is_ascii() { c.is_ascii_alphabetic() } else { is_one(&LETTER, c) }
+}
+
+fn is_one(class: &Option<Regex>, c: char) -> bool {
+    class.as_ref().is_some_and(|it| it.is_match(c.encode_utf8(&mut [0; 4])))
+}
+
+/// Splits what is written to a word at blanks, except inside of quotes. The word itself is the reader's.
 #[derive(Default)]
 struct Words {
     done: Vec<String>,
-    word: String,
     inside: bool,
 }
 
 impl Words {
-    fn push(&mut self, c: char) {
-        if c.is_whitespace() {
-            if self.inside && !self.word.is_empty() {
-                self.done.push(std::mem::take(&mut self.word));
-                self.inside = false;
-            }
-        } else {
-            self.push_raw_char(c);
+    fn push(&mut self, word: &mut String, c: char) {
+        if !c.is_whitespace() {
+            self.push_raw_char(word, c);
+        } else if self.inside && !word.is_empty() {
+            self.done.push(std::mem::take(word));
+            self.inside = false;
         }
     }
 
-    fn push_raw_char(&mut self, c: char) {
-        self.word.push(c);
+    fn push_raw_char(&mut self, word: &mut String, c: char) {
+        word.push(c);
         self.inside = true;
     }
 
-    fn push_raw(&mut self, text: &str) {
-        self.word.push_str(text);
+    fn push_raw(&mut self, word: &mut String, text: &str) {
+        word.push_str(text);
         self.inside = true;
     }
 
-    fn finish(mut self) -> Vec<String> {
-        if !self.word.is_empty() {
-            self.done.push(self.word);
+    fn finish(mut self, word: &mut String) -> Vec<String> {
+        if !word.is_empty() {
+            self.done.push(std::mem::take(word));
         }
         self.done
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ pub mod lex;
 pub mod mount;
 pub mod nearest;
 mod pattern;
+mod substitution;
 pub mod wildcard;
 
 pub use command::{Command, command, command_in};
