@@ -246,6 +246,27 @@ impl Arena {
         self.push_version(node, copy);
     }
 
+    /// The nodes that layers from number `from` up to `height` have versions of, and those above them.
+    pub(super) fn touched(&self, from: u32, height: u32) -> Vec<bool> {
+        let mut touched = vec![false; self.nodes.len()];
+        // A node is made after its parent.
+        for node in (0..self.nodes.len()).rev() {
+            let mut at = self.nodes[node].newest;
+            while !touched[node] && at != NONE {
+                let version = &self.versions[at as usize];
+                if version.layer < from {
+                    break;
+                }
+                touched[node] = version.layer < height;
+                at = version.previous;
+            }
+            if touched[node] {
+                touched[self.nodes[node].parent as usize] = true;
+            }
+        }
+        touched
+    }
+
     /// Puts children in order of their names. To be called when a layer is complete.
     pub(super) fn sort(&mut self) {
         let mut parents = std::mem::take(&mut self.unsorted);

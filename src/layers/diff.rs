@@ -297,6 +297,9 @@ impl Comparison<'_> {
     fn nodes(&self) -> (Vec<DiffNode>, Staying) {
         let mut nodes: Vec<DiffNode> = Vec::new();
         let mut staying = Staying::default();
+        // Both trees are one store: what no layer in between touched need not be looked at.
+        let touched = (self.rewritten && self.scope == Scope::Changed)
+            .then(|| self.after.arena.touched(self.before.height(), self.after.height()));
         // Directories that are open, as their numbers, and siblings that wait, the next one last.
         let mut open: Vec<u32> = Vec::new();
         let mut waiting = vec![Pair { depth: 0, before: Some(FileTree::ROOT), after: Some(FileTree::ROOT) }];
@@ -304,7 +307,8 @@ impl Comparison<'_> {
             self.close(&mut nodes, &mut open, pair.depth);
             let number = nodes.len() as u32;
             let change = self.change(pair.before, pair.after);
-            if let (Some(before), Some(after)) = (pair.before, pair.after)
+            if !self.rewritten
+                && let (Some(before), Some(after)) = (pair.before, pair.after)
                 && !self.new_content(Some(before), Some(after))
             {
                 staying.before.insert(self.before.meta(before).hard_link);
@@ -322,7 +326,7 @@ impl Comparison<'_> {
                 removed_bytes: 0,
             });
             open.push(number);
-            self.pairs(&pair, &mut waiting);
+            self.pairs(&pair, touched.as_deref(), &mut waiting);
         }
         self.close(&mut nodes, &mut open, 0);
         (nodes, staying)
@@ -349,11 +353,12 @@ impl Comparison<'_> {
     }
 
     /// The children of a pair, by name, in reverse.
-    fn pairs(&self, pair: &Pair, waiting: &mut Vec<Pair>) {
+    fn pairs(&self, pair: &Pair, touched: Option<&[bool]>, waiting: &mut Vec<Pair>) {
+        let wanted = |id: &NodeId| touched.is_none_or(|touched| touched[id.0 as usize]);
         let first = waiting.len();
         let depth = pair.depth + 1;
-        let mut left = pair.before.into_iter().flat_map(|id| self.before.children(id)).peekable();
-        let mut right = pair.after.into_iter().flat_map(|id| self.after.children(id)).peekable();
+        let mut left = pair.before.into_iter().flat_map(|id| self.before.children(id)).filter(wanted).peekable();
+        let mut right = pair.after.into_iter().flat_map(|id| self.after.children(id)).filter(wanted).peekable();
         loop {
             let order = match (left.peek(), right.peek()) {
                 (None, None) => break,
@@ -386,12 +391,16 @@ impl Comparison<'_> {
     /// Fills in the bytes. Content that is still there under another name of its inode was neither added nor
     /// removed.
     fn measure(&self, nodes: &mut [DiffNode], staying: &Staying) {
-        let own = |tree: &FileTree, id: Option<NodeId>, staying: &HashSet<u64>| {
+        let own = |tree: &FileTree, other: &FileTree, id: Option<NodeId>, staying: &HashSet<u64>| {
+            let stays = |inode: u64| match self.rewritten {
+                true => other.has_inode(inode),
+                false => staying.contains(&inode),
+            };
             let counts = |id: &NodeId| {
                 let meta = tree.meta(*id);
                 meta.kind == Kind::File
                     && !tree.counts_elsewhere(*id)
-                    && (meta.hard_link == 0 || !staying.contains(&meta.hard_link))
+                    && (meta.hard_link == 0 || !stays(meta.hard_link))
             };
             id.filter(counts).map_or(0, |id| tree.meta(id).size)
         };
@@ -399,8 +408,9 @@ impl Comparison<'_> {
             let DiffNode { before, after, change, .. } = nodes[number];
             if change != Change::Unchanged && self.new_content(before, after) {
                 let node = &mut nodes[number];
-                node.added_bytes = node.added_bytes.saturating_add(own(self.after, after, &staying.after));
-                node.removed_bytes = node.removed_bytes.saturating_add(own(self.before, before, &staying.before));
+                node.added_bytes = node.added_bytes.saturating_add(own(self.after, self.before, after, &staying.after));
+                node.removed_bytes =
+                    node.removed_bytes.saturating_add(own(self.before, self.after, before, &staying.before));
             }
             if number != 0 {
                 let parent = nodes[number].parent as usize;
@@ -422,7 +432,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Inodes whose content is there before and after.
+/// Inodes whose content is there before and after, where the two trees do not share their inodes.
 #[derive(Default)]
 struct Staying {
     before: HashSet<u64>,
@@ -540,6 +550,8 @@ mod tests {
         check(&[put("b", name(7))], &both, &["A a +0 -0"]);
         check(&[], &both, &["A a +7 -0", "A b +0 -0"]);
         check_layer(&[put("a", file(7))], &[Entry::Link { path: "b".into(), target: "a".into() }], &["A b +0 -0"]);
+        check_layer(&both, &[Entry::Whiteout { path: "a".into() }], &["D a +0 -0"]);
+        check_layer(&both, &[put("a", file(3))], &["M a +3 -0"]);
     }
 
     /// Siblings in an order, as names.
@@ -609,17 +621,9 @@ mod tests {
             }
         }
 
-        /// Without links, what a layer adds and removes is what the tree's size grows by.
+        /// What a layer adds and removes is what the tree's size grows by.
         #[test]
         fn bytes_add_up(layers in model::stacks()) {
-            let single = |entry: &Entry| match entry {
-                Entry::Put { meta, .. } => meta.hard_link == 0,
-                Entry::Link { .. } => false,
-                _ => true,
-            };
-            let layers: Vec<Arc<Layer>> = layers.iter().map(|layer| {
-                Arc::new(Layer { entries: layer.entries.iter().filter(|entry| single(entry)).cloned().collect() })
-            }).collect();
             let tree = FileTree::merge(&layers);
             for layer in 0..tree.height() {
                 let diff = Diff::of_layer(&tree, layer);

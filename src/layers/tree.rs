@@ -174,6 +174,12 @@ impl FileTree {
         self.arena.inode(version).is_some_and(|inode| self.sizes().owners[inode as usize] != version)
     }
 
+    /// Whether any name of this inode is there, by the number that [`MetaRef::hard_link`] gives.
+    pub(super) fn has_inode(&self, hard_link: u64) -> bool {
+        let owner = hard_link.checked_sub(1).and_then(|inode| self.sizes().owners.get(inode as usize));
+        owner.is_some_and(|owner| *owner != NONE)
+    }
+
     /// The node and everything below it, parents first, names in order.
     pub fn walk(&self, id: NodeId) -> Vec<NodeId> {
         let mut out = Vec::new();
