@@ -10,6 +10,7 @@ pub mod scripted;
 
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+pub use crate::image::export::Exported;
 use crate::layers::{FileTree, Layer};
 use crate::plan::{Run, Step};
 use crate::snapshot::SnapshotId;
@@ -224,11 +225,4 @@ pub enum Destination {
     Tar { dest: PathBuf },
     /// The merged file system as a directory.
     Local { dest: PathBuf },
-}
-
-#[derive(Debug, Clone)]
-pub struct Exported {
-    /// The configuration's digest: Docker's image id.
-    pub image: Digest,
-    pub manifest: Option<Digest>,
 }

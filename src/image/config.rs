@@ -108,7 +108,7 @@ fn is_zero(value: &i64) -> bool {
 }
 
 /// Go writes an empty slice or map as `null`.
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,

@@ -4,12 +4,22 @@
 //!
 //! Invariant: content that arrived under a digest has been checked against it before anything reads it.
 
-pub mod compression;
 pub mod config;
 pub mod digest;
-#[cfg(target_os = "linux")]
-pub mod host;
+pub mod manifest;
 pub mod platform;
-pub mod source;
+pub mod reference;
+
+pub mod compression;
 pub mod tar_reader;
 pub mod tar_writer;
+
+pub mod export;
+pub mod source;
+
+mod archive;
+mod fetch;
+#[cfg(target_os = "linux")]
+pub mod host;
+mod layout;
+mod resolve;

@@ -1,10 +1,174 @@
 //! Where images come from, behind one interface.
 
+use super::archive::{self, Form};
 use super::config::ImageConfig;
 use super::digest::Digest;
+use super::layout;
+use super::platform::Platform;
+use super::reference::Reference;
 use async_trait::async_trait;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A place that an image can be had from.
+///
+/// Source: skopeo's transports, and buildx's spellings for `--build-context`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A plain reference, `docker://REFERENCE` or `docker-image://REFERENCE`.
+    Registry(Reference),
+    /// `oci:DIR[:NAME]`, `oci-layout://DIR[:NAME][@DIGEST]`.
+    OciLayout { dir: PathBuf, pick: Pick },
+    /// `oci-archive:FILE[:NAME]`.
+    OciArchive { file: PathBuf, pick: Pick },
+    /// `docker-archive:FILE[:REFERENCE]`, as `docker save` writes it.
+    DockerArchive { file: PathBuf, pick: Pick },
+    /// `docker-daemon:REFERENCE` or `docker-daemon:sha256:ID`.
+    DockerDaemon(String),
+    /// `host:`: programs of this machine.
+    Host,
+}
+
+/// Which image of a place that may hold several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// The only one, or the one named `latest`.
+    Any,
+    Name(String),
+    Digest(Digest),
+    /// `@N`: by position, from 0.
+    Position(usize),
+}
+
+impl std::str::FromStr for Source {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Source, SourceError> {
+        let reference = |text: &str| -> Result<Source, SourceError> {
+            let parsed = text.parse::<Reference>();
+            parsed
+                .map(Source::Registry)
+                .map_err(|error| SourceError::new(SourceErrorKind::Reference, error.to_string()))
+        };
+        let (transport, rest) = text.split_once(':').unwrap_or(("", text));
+        match transport {
+            "docker" | "docker-image" if rest.starts_with("//") => reference(&rest[2..]),
+            "oci-layout" if rest.starts_with("//") => {
+                let (path, digest) = match rest[2..].split_once('@') {
+                    Some((path, digest)) => (path, Some(digest)),
+                    None => (&rest[2..], None),
+                };
+                let (dir, named) = file_and_pick(text, path)?;
+                let pick = match digest {
+                    Some(digest) => {
+                        Pick::Digest(digest.parse().map_err(|error: super::digest::ParseDigestError| {
+                            SourceError::new(SourceErrorKind::Reference, format!("{text}: {error}"))
+                        })?)
+                    }
+                    None => named,
+                };
+                Ok(Source::OciLayout { dir, pick })
+            }
+            "oci" => file_and_pick(text, rest).map(|(dir, pick)| Source::OciLayout { dir, pick }),
+            "oci-archive" => file_and_pick(text, rest).map(|(file, pick)| Source::OciArchive { file, pick }),
+            "docker-archive" => file_and_pick(text, rest).map(|(file, pick)| Source::DockerArchive { file, pick }),
+            "docker-daemon" if !rest.is_empty() => Ok(Source::DockerDaemon(rest.to_owned())),
+            "host" if rest.is_empty() => Ok(Source::Host),
+            "containers-storage" => Err(SourceError::new(
+                SourceErrorKind::Reference,
+                format!("{text}: the store of Podman and Buildah cannot be read directly"),
+            )
+            .with_help(format!(
+                "write the image to a file: podman save --format oci-archive -o FILE {rest}, then oci-archive:FILE"
+            ))),
+            _ => reference(text),
+        }
+    }
+}
+
+/// `PATH[:NAME]` or `PATH[:@POSITION]`. The path ends at its first colon, except for that of a drive letter.
+fn file_and_pick(text: &str, rest: &str) -> Result<(PathBuf, Pick), SourceError> {
+    let drive = match rest.as_bytes() {
+        [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
+        _ => 0,
+    };
+    let (path, name) = match rest[drive..].find(':') {
+        Some(colon) => (&rest[..drive + colon], &rest[drive + colon + 1..]),
+        None => (rest, ""),
+    };
+    let wrong = |why: &str| SourceError::new(SourceErrorKind::Reference, format!("{text}: {why}"));
+    if path.is_empty() {
+        return Err(wrong("a path is missing after the transport"));
+    }
+    let pick = match name.strip_prefix('@') {
+        _ if name.is_empty() => Pick::Any,
+        Some(digest) if digest.starts_with("sha256:") => {
+            Pick::Digest(digest.parse().map_err(|error: super::digest::ParseDigestError| wrong(&error.to_string()))?)
+        }
+        Some(position) => Pick::Position(position.parse().map_err(|_| wrong("after `:@` there should be a number"))?),
+        None => Pick::Name(name.to_owned()),
+    };
+    Ok((path.into(), pick))
+}
+
+/// Whether an image's name means one in a registry, rather than one in a file or on this machine.
+pub fn is_registry(text: &str) -> bool {
+    matches!(text.parse(), Ok(Source::Registry(_)))
+}
+
+/// What looking up an image depends on besides its name.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// A directory for files that last as long as the [`Opened`] image.
+    pub scratch: PathBuf,
+    /// The directory of Docker's `config.json`.
+    pub docker_config: Option<PathBuf>,
+    /// As in `DOCKER_HOST`.
+    pub docker_host: Option<String>,
+}
+
+impl Surroundings {
+    /// As Docker's own client finds them: `DOCKER_CONFIG` or `~/.docker`, `DOCKER_HOST`, `TMPDIR`.
+    pub fn from_environment() -> Surroundings {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let in_home = || std::env::home_dir().map(|home| home.join(".docker"));
+        Surroundings {
+            scratch: std::env::temp_dir(),
+            docker_config: set("DOCKER_CONFIG").map(PathBuf::from).or_else(in_home),
+            docker_host: set("DOCKER_HOST").and_then(|value| value.into_string().ok()),
+        }
+    }
+}
+
+/// Finds the image that `text` names, for the platform `os/architecture[/variant]`. Its layers are not fetched.
+pub async fn open(text: &str, platform: &str) -> Result<Opened, SourceError> {
+    open_in(text, platform, &Surroundings::from_environment()).await
+}
+
+/// As [`open`], in other surroundings.
+pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) -> Result<Opened, SourceError> {
+    let source: Source = text.parse()?;
+    let wanted: Platform = platform.parse().map_err(|error: super::platform::ParsePlatformError| {
+        SourceError::new(SourceErrorKind::Platform, error.to_string())
+    })?;
+    let scratch = &surroundings.scratch;
+    match source {
+        Source::OciLayout { dir, pick } => layout::open_directory(text, &dir, &pick, &wanted).await,
+        Source::OciArchive { file, pick } => archive::open(text, &file, Form::Oci, &pick, &wanted, scratch).await,
+        Source::DockerArchive { file, pick } => archive::open(text, &file, Form::Docker, &pick, &wanted, scratch).await,
+        Source::Registry(_) | Source::DockerDaemon(_) | Source::Host => {
+            Err(SourceError::new(SourceErrorKind::Unreachable, format!("{text}: not yet")))
+        }
+    }
+}
+
+/// Files are read on a thread where that may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Io, error.to_string())))
+}
 
 /// An image that has been looked up: its configuration is here, its layers can be fetched.
 #[derive(Clone)]
@@ -51,6 +215,17 @@ pub struct SourceError {
     pub message: String,
     /// What to do, one line each.
     pub help: Vec<String>,
+}
+
+impl SourceError {
+    pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> SourceError {
+        SourceError { kind, message: message.into(), help: Vec::new() }
+    }
+
+    pub fn with_help(mut self, line: impl Into<String>) -> SourceError {
+        self.help.push(line.into());
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ mod tests;
 mod tools;
 mod tree;
 
-pub use tools::{TOOLBOX, Toolbox, pack_tools};
+pub use tools::{TOOLBOX, Toolbox, pack_toolbox};
 
 use self::closure::Closure;
 use self::tree::Tree;

@@ -27,7 +27,7 @@ pub struct Toolbox {
 }
 
 /// Fills the new directory `into`, which is to be mounted at [`TOOLBOX`].
-pub fn pack_tools(into: &Path) -> Result<Toolbox, SourceError> {
+pub fn pack_toolbox(into: &Path) -> Result<Toolbox, SourceError> {
     let mut closure = Closure::of_this_machine();
     match static_busybox(&mut closure) {
         Some(busybox) => in_new_directory(into, || from_busybox(&busybox, into)),
@@ -197,7 +197,7 @@ mod tests {
     fn the_toolbox_of_this_machine_runs() {
         let root = tempfile::tempdir().unwrap();
         let into = root.path().join(".stagedive");
-        let toolbox = pack_tools(&into).unwrap();
+        let toolbox = pack_toolbox(&into).unwrap();
         assert!(toolbox.programs.iter().any(|name| name == "ls"), "{toolbox:?}");
         assert_eq!(unresolved(root.path(), &into.join("bin")), Vec::<String>::new());
         if let Some(inside) = Inside::of(root.path()) {
@@ -209,7 +209,7 @@ mod tests {
     fn what_is_there_is_not_touched() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("mine"), "kept").unwrap();
-        let error = pack_tools(root.path()).unwrap_err();
+        let error = pack_toolbox(root.path()).unwrap_err();
         assert_eq!(error.kind, SourceErrorKind::Io);
         assert_eq!(std::fs::read_to_string(root.path().join("mine")).unwrap(), "kept");
     }

@@ -1,0 +1,324 @@
+//! Images in archives: what `docker save` writes, and OCI layouts in a tar file.
+//!
+//! Source: Docker's image specification v1.2 (`manifest.json`), and what Docker before and from version 25,
+//! Docker with containerd's store, Podman and skopeo write in practice: layers may be symbolic links to the
+//! layer of another image, blobs may be missing, the whole may be compressed.
+
+use super::digest::Digest;
+use super::fetch::{io_error, wrong_digest};
+use super::layout::{self, FileBlobs, Files};
+use super::platform::Platform;
+use super::reference::{self, Reference};
+use super::resolve::{layers_differ, parse_config};
+use super::source::{LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Members of an archive that are kept in memory; each layer and document is one.
+const MOST_MEMBERS: usize = 200_000;
+
+/// Links from link to link.
+const MOST_LINKS: usize = 16;
+
+/// A tar file with its members found, so that each can be read alone.
+#[derive(Debug)]
+pub(super) struct TarFile {
+    /// As it was given.
+    path: PathBuf,
+    /// What is read: the same, or a copy without compression.
+    plain: PathBuf,
+    /// By name, without `./` before it.
+    members: HashMap<String, Member>,
+    _copy: Option<tempfile::TempPath>,
+}
+
+#[derive(Debug, Clone)]
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// To another member's name.
+    Link(String),
+}
+
+impl TarFile {
+    /// Reads the headers only. `scratch` takes the copy of a compressed archive.
+    pub(super) fn open_file(path: &Path, scratch: &Path) -> Result<TarFile, SourceError> {
+        match path.metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => {
+                let message = format!("{} is not a file", path.display());
+                return Err(SourceError::new(SourceErrorKind::Missing, message));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(SourceError::new(SourceErrorKind::Missing, format!("there is no file {}", path.display())));
+            }
+            Err(error) => return Err(io_error(path, &error)),
+        }
+        let copy = decompressed(path, scratch)?;
+        let plain = copy.as_ref().map_or(path, |copy| copy).to_owned();
+        let members = scan(&plain).map_err(|error| {
+            let message = format!("{} cannot be read as an archive: {error}", path.display());
+            SourceError::new(SourceErrorKind::Damaged, message)
+        })?;
+        Ok(TarFile { path: path.to_owned(), plain, members, _copy: copy })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A member and its size; `None` if there is no such member.
+    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, SourceError> {
+        let Some((offset, size)) = self.find(name) else { return Ok(None) };
+        let open = || {
+            let mut file = File::open(&self.plain)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file.take(size))
+        };
+        let reader = open().map_err(|error| io_error(&self.path, &error))?;
+        Ok(Some((Box::new(reader), size)))
+    }
+
+    fn find(&self, name: &str) -> Option<(u64, u64)> {
+        let mut name = joined("", name)?;
+        for _ in 0..MOST_LINKS {
+            match self.members.get(&name)? {
+                Member::File { offset, size } => return Some((*offset, *size)),
+                Member::Link(target) => name = target.clone(),
+            }
+        }
+        None
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+}
+
+fn scan(path: &Path) -> std::io::Result<HashMap<String, Member>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut archive = tar::Archive::new(BufReader::new(file));
+    let mut members = HashMap::new();
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let Some(name) = joined("", &String::from_utf8_lossy(&entry.path_bytes())) else { continue };
+        let target = || Some(String::from_utf8_lossy(&entry.link_name_bytes()?).into_owned());
+        let member = match entry.header().entry_type() {
+            tar::EntryType::Regular | tar::EntryType::Continuous => {
+                let (offset, size) = (entry.raw_file_position(), entry.size());
+                if offset.checked_add(size).is_none_or(|end| end > length) {
+                    return Err(std::io::Error::other(format!("it ends in the middle of {name}")));
+                }
+                Some(Member::File { offset, size })
+            }
+            tar::EntryType::Symlink => {
+                let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+                target().and_then(|target| joined(dir, &target)).map(Member::Link)
+            }
+            tar::EntryType::Link => target().and_then(|target| joined("", &target)).map(Member::Link),
+            _ => None,
+        };
+        if let Some(member) = member {
+            members.insert(name, member);
+        }
+        if members.len() > MOST_MEMBERS {
+            return Err(std::io::Error::other(format!("it has more than {MOST_MEMBERS} members")));
+        }
+    }
+    if members.is_empty() {
+        return Err(std::io::Error::other("there is nothing in it"));
+    }
+    Ok(members)
+}
+
+/// A path from `dir` in the archive, without `.` and `..`; `None` if it leads out of it.
+fn joined(dir: &str, path: &str) -> Option<String> {
+    let dir = if path.starts_with('/') { "" } else { dir };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in dir.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// A copy without compression, if there is any. What it is follows from the first bytes.
+fn decompressed(path: &Path, scratch: &Path) -> Result<Option<tempfile::TempPath>, SourceError> {
+    let file = File::open(path).map_err(|error| io_error(path, &error))?;
+    let mut start = Vec::new();
+    let mut file = BufReader::with_capacity(1 << 17, file);
+    (&mut file).take(6).read_to_end(&mut start).map_err(|error| io_error(path, &error))?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| io_error(path, &error))?;
+    let mut reader: Box<dyn Read> = match start.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::Decoder::with_buffer(file).map_err(|error| io_error(path, &error))?)
+        }
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new(file, true)),
+        _ => return Ok(None),
+    };
+    let mut copy = tempfile::NamedTempFile::new_in(scratch).map_err(|error| io_error(scratch, &error))?;
+    std::io::copy(&mut reader, copy.as_file_mut()).map_err(|error| {
+        SourceError::new(SourceErrorKind::Damaged, format!("{} cannot be decompressed: {error}", path.display()))
+    })?;
+    Ok(Some(copy.into_temp_path()))
+}
+
+/// Which of the two forms is preferred; an archive that has only the other is read as that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Docker,
+    Oci,
+}
+
+/// Docker's `manifest.json` has one of these for each image.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Option<Vec<String>>,
+}
+
+pub(super) async fn open(
+    name: &str,
+    file: &Path,
+    form: Form,
+    pick: &Pick,
+    wanted: &Platform,
+    scratch: &Path,
+) -> Result<Opened, SourceError> {
+    let (path, scratch) = (file.to_owned(), scratch.to_owned());
+    let archive = blocking(move || TarFile::open_file(&path, &scratch)).await?;
+    let transport = match form {
+        Form::Docker => "docker-archive",
+        Form::Oci => "oci-archive",
+    };
+    open_archive(name, format!("{transport} {}", file.display()), archive, form, pick, wanted).await
+}
+
+pub(super) async fn open_archive(
+    name: &str,
+    origin: String,
+    archive: TarFile,
+    form: Form,
+    pick: &Pick,
+    wanted: &Platform,
+) -> Result<Opened, SourceError> {
+    let form = match (archive.has("manifest.json"), archive.has("index.json")) {
+        (true, true) => form,
+        (true, false) => Form::Docker,
+        (false, true) => Form::Oci,
+        (false, false) => {
+            let message =
+                format!("{origin}: there is neither a manifest.json nor an index.json in it, so it is no image");
+            return Err(SourceError::new(SourceErrorKind::Damaged, message));
+        }
+    };
+    let files = Arc::new(Files::Archive(archive));
+    match form {
+        Form::Oci => layout::open(name, origin, files, pick, wanted).await,
+        Form::Docker => {
+            let (name, pick) = (name.to_owned(), pick.clone());
+            blocking(move || open_docker(&name, origin, files, &pick)).await
+        }
+    }
+}
+
+fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Result<Opened, SourceError> {
+    let damaged = |why: String| SourceError::new(SourceErrorKind::Damaged, format!("{origin}: {why}"));
+    let bytes = files.read("manifest.json")?.unwrap_or_default();
+    let images: Vec<DockerImage> = serde_json::from_slice(&bytes)
+        .map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
+    let image = picked(&origin, &images, pick)?;
+    let config_bytes = files.read(&image.config)?.ok_or_else(|| {
+        SourceError::new(SourceErrorKind::Missing, format!("{origin}: {:?} is not in it", image.config))
+    })?;
+    let is = Digest::of(&config_bytes);
+    if let Some(should) = digest_in_name(&image.config).filter(|should| *should != is) {
+        return Err(wrong_digest(&format!("{origin}: the configuration {:?}", image.config), &should, &is));
+    }
+    let config = parse_config(&config_bytes, &origin)?;
+    let names = image.layers.clone().unwrap_or_default();
+    if names.len() != config.rootfs.diff_ids.len() {
+        return Err(SourceError::new(SourceErrorKind::Damaged, layers_differ(&origin, names.len(), &config)));
+    }
+    let mut layers = Vec::new();
+    for (member, diff_id) in names.iter().zip(&config.rootfs.diff_ids) {
+        let (mut reader, size) = files.open(member)?.ok_or_else(|| {
+            let message = format!("{origin}: the layer {diff_id} should be {member:?}, which is not in it");
+            SourceError::new(SourceErrorKind::Missing, message)
+        })?;
+        // Where no name says what the bytes hash to, the diff_id does, unless they are compressed.
+        let mut start = Vec::new();
+        let length = (&mut reader).take(512).read_to_end(&mut start);
+        length.map_err(|error| io_error(files.path(), &error))?;
+        let is_plain = start.get(257..262) == Some(b"ustar");
+        let digest = digest_in_blob_name(member).or_else(|| is_plain.then(|| diff_id.clone()));
+        layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size });
+    }
+    Ok(Opened {
+        name: name.to_owned(),
+        manifest: None,
+        config,
+        config_bytes,
+        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
+        origin,
+        layers,
+    })
+}
+
+fn picked<'a>(origin: &str, images: &'a [DockerImage], pick: &Pick) -> Result<&'a DockerImage, SourceError> {
+    let tags = |image: &'a DockerImage| image.repo_tags.iter().flatten();
+    let found = match pick {
+        Pick::Any => match images {
+            [one] => Some(one),
+            several => {
+                let mut latest = several.iter().filter(|image| tags(image).any(|tag| has_tag(tag, "latest")));
+                latest.next().filter(|_| latest.next().is_none())
+            }
+        },
+        Pick::Name(name) => images.iter().find(|image| {
+            tags(image).any(|tag| reference::normalized(tag) == reference::normalized(name) || has_tag(tag, name))
+        }),
+        Pick::Digest(digest) => images.iter().find(|image| digest_in_name(&image.config).as_ref() == Some(digest)),
+        Pick::Position(position) => images.get(*position),
+    };
+    found.ok_or_else(|| {
+        let what = match pick {
+            Pick::Any if images.is_empty() => "it has no image".to_owned(),
+            Pick::Any => "it has several images: say which".to_owned(),
+            Pick::Name(name) => format!("it has no image named {name:?}"),
+            Pick::Digest(digest) => format!("it has no image with the id {digest}"),
+            Pick::Position(position) => format!("it has no image at position {position}"),
+        };
+        let names: Vec<String> = images.iter().flat_map(tags).take(50).cloned().collect();
+        let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
+        if names.is_empty() { error } else { error.with_help(format!("there is {}", names.join(", "))) }
+    })
+}
+
+fn has_tag(reference: &str, tag: &str) -> bool {
+    reference.parse::<Reference>().is_ok_and(|it| it.tag() == Some(tag))
+}
+
+/// `HEX.json` and `blobs/sha256/HEX` say what their content hashes to.
+fn digest_in_name(name: &str) -> Option<Digest> {
+    let file = name.rsplit('/').next()?;
+    format!("sha256:{}", file.strip_suffix(".json").unwrap_or(file)).parse().ok()
+}
+
+fn digest_in_blob_name(name: &str) -> Option<Digest> {
+    digest_in_name(name).filter(|_| name.trim_start_matches("./").starts_with("blobs/sha256/"))
+}

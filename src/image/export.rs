@@ -1,0 +1,337 @@
+//! Images written out, for other programs to read.
+//!
+//! Source: OCI image-spec `image-layout.md`, and Docker's image specification v1.2 for `manifest.json`, which
+//! `docker load` of any age reads beside the layout.
+
+use super::config::ImageConfig;
+use super::digest::Digest;
+use super::layout::blob_name;
+use super::manifest::{
+    CONTAINERD_NAME, DescribedPlatform, Descriptor, Index, Manifest, NAME, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+};
+use super::reference::{ParseReferenceError, Reference};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+#[derive(Debug, Clone)]
+pub struct ImageToWrite {
+    /// Its `rootfs` is filled in from `layers`.
+    pub config: ImageConfig,
+    /// Bottom first.
+    pub layers: Vec<LayerToWrite>,
+    /// References; a missing tag is `latest`.
+    pub tags: Vec<String>,
+}
+
+/// A layer's archive in a file, compressed or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerToWrite {
+    pub diff_id: Digest,
+    /// Of the file.
+    pub digest: Digest,
+    /// Bytes of the file.
+    pub size: u64,
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The configuration's digest: Docker's image id.
+    pub image: Digest,
+    pub manifest: Option<Digest>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("cannot write {}: {error}", path.display())]
+    Write { path: PathBuf, error: io::Error },
+    #[error("cannot read the layer {}: {error}", path.display())]
+    Layer { path: PathBuf, error: io::Error },
+    /// The file has changed since its digest was taken.
+    #[error("the layer {} is not what it was: {digest} and {size} bytes were expected", path.display())]
+    Changed { path: PathBuf, digest: Digest, size: u64 },
+    #[error("the tag {0}")]
+    Tag(#[from] ParseReferenceError),
+    #[error("the layout in {} cannot be added to: its index.json {why}", path.display())]
+    Index { path: PathBuf, why: String },
+}
+
+/// What the image will be known by, without writing it.
+pub fn digests(image: &ImageToWrite) -> Result<Exported, ExportError> {
+    Ok(documents(image)?.exported)
+}
+
+/// Measures a layer's archive.
+pub fn layer_of_file(diff_id: Digest, path: &Path) -> Result<LayerToWrite, ExportError> {
+    let measure = || {
+        let (mut hash, mut size) = (Sha256::new(), 0);
+        let mut buffer = vec![0; 256 << 10];
+        let mut file = File::open(path)?;
+        loop {
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                return Ok((Digest::from_hash(&hash.finalize()), size));
+            }
+            hash.update(&buffer[..length]);
+            size += length as u64;
+        }
+    };
+    let (digest, size) = measure().map_err(|error| ExportError::Layer { path: path.to_owned(), error })?;
+    Ok(LayerToWrite { diff_id, digest, size, path: path.to_owned() })
+}
+
+/// An OCI layout in a tar file; `-` is standard output.
+pub fn oci_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportError> {
+    let documents = documents(image)?;
+    let index = documents.index(&[])?;
+    archive(image, &documents, vec![("index.json", index), ("oci-layout", LAYOUT_VERSION.to_vec())], dest)?;
+    Ok(documents.exported)
+}
+
+/// What `docker load` reads: an OCI layout in a tar file, with Docker's `manifest.json` beside its index.
+pub fn docker_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportError> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct DockerImage {
+        config: String,
+        repo_tags: Vec<String>,
+        layers: Vec<String>,
+    }
+    let documents = documents(image)?;
+    let described = [DockerImage {
+        config: blob_name(&documents.exported.image),
+        repo_tags: documents.tags.iter().map(Reference::familiar).collect(),
+        layers: image.layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
+    }];
+    let files = vec![
+        ("index.json", documents.index(&[])?),
+        ("manifest.json", json(&described)),
+        ("oci-layout", LAYOUT_VERSION.to_vec()),
+    ];
+    archive(image, &documents, files, dest)?;
+    Ok(documents.exported)
+}
+
+/// An OCI layout as a directory. Into one that is there already the image is added; it takes over its tags.
+pub fn oci_layout(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ExportError::Write { path, error }
+    };
+    let documents = documents(image)?;
+    let blobs = dest.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).map_err(failed(&blobs))?;
+    for layer in &image.layers {
+        let to = dest.join(blob_name(&layer.digest));
+        if to.metadata().is_ok_and(|it| it.is_file() && it.len() == layer.size) {
+            continue;
+        }
+        into_place(&to, |file| copy_layer(layer, file))?;
+    }
+    for (digest, bytes) in &documents.blobs {
+        into_place(&dest.join(blob_name(digest)), |file| file.write_all(bytes).map_err(failed(dest)))?;
+    }
+    let index_path = dest.join("index.json");
+    let others = match std::fs::read(&index_path) {
+        Ok(bytes) => serde_json::from_slice::<Index>(&bytes)
+            .map_err(|error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") })?
+            .manifests,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(&index_path)(error)),
+    };
+    // Last, so that what is named is there.
+    into_place(&dest.join("oci-layout"), |file| file.write_all(LAYOUT_VERSION).map_err(failed(dest)))?;
+    let index = documents.index(&others)?;
+    into_place(&index_path, |file| file.write_all(&index).map_err(failed(&index_path)))?;
+    Ok(documents.exported)
+}
+
+/// The small blobs of an image, and what its index says of it.
+struct Documents {
+    exported: Exported,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    descriptor: Descriptor,
+    tags: Vec<Reference>,
+}
+
+impl Documents {
+    /// One entry for each tag, one without a name if there is none. Of the `others`, those with the same name go.
+    fn index(&self, others: &[Descriptor]) -> Result<Vec<u8>, ExportError> {
+        let mut named: Vec<Descriptor> = self.tags.iter().map(|tag| self.named(tag)).collect();
+        if named.is_empty() {
+            named.push(self.descriptor.clone());
+        }
+        let name = |it: &Descriptor| it.annotations.get(CONTAINERD_NAME).or(it.annotations.get(NAME)).cloned();
+        let replaced = |it: &Descriptor| {
+            named.iter().any(|own| match name(it) {
+                Some(name_of_it) => name(own).as_ref() == Some(&name_of_it),
+                None => own.digest == it.digest,
+            })
+        };
+        let mut manifests: Vec<Descriptor> = others.iter().filter(|it| !replaced(it)).cloned().collect();
+        manifests.extend(named);
+        Ok(json(&Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests }))
+    }
+
+    fn named(&self, tag: &Reference) -> Descriptor {
+        let mut descriptor = self.descriptor.clone();
+        descriptor.annotations.insert(CONTAINERD_NAME.to_owned(), tag.to_string());
+        if let Some(tag) = tag.tag() {
+            descriptor.annotations.insert(NAME.to_owned(), tag.to_owned());
+        }
+        descriptor
+    }
+}
+
+fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
+    let tags = image.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
+    let mut config = image.config.clone();
+    config.rootfs.kind = "layers".to_owned();
+    config.rootfs.diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let platform = DescribedPlatform {
+        architecture: config.architecture.clone(),
+        os: config.os.clone(),
+        variant: config.variant.clone(),
+    };
+    let config = json(&config);
+    let image_id = Digest::of(&config);
+    let layers = image.layers.iter().map(|layer| {
+        Ok(Descriptor::new(media_type(&layer.path)?, layer.digest.clone(), layer.size))
+    });
+    let manifest = json(&Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST.to_owned(),
+        config: Descriptor::new(OCI_CONFIG, image_id.clone(), config.len() as u64),
+        layers: layers.collect::<Result<_, ExportError>>()?,
+    });
+    let digest = Digest::of(&manifest);
+    let mut descriptor = Descriptor::new(OCI_MANIFEST, digest.clone(), manifest.len() as u64);
+    descriptor.platform = Some(platform);
+    Ok(Documents {
+        exported: Exported { image: image_id.clone(), manifest: Some(digest.clone()) },
+        blobs: BTreeMap::from([(image_id, config), (digest, manifest)]),
+        descriptor,
+        tags,
+    })
+}
+
+/// Told by the first bytes, since the same layer is stored as it came.
+fn media_type(layer: &Path) -> Result<&'static str, ExportError> {
+    let mut start = Vec::new();
+    let read = File::open(layer).and_then(|file| file.take(4).read_to_end(&mut start));
+    read.map_err(|error| ExportError::Layer { path: layer.to_owned(), error })?;
+    Ok(match start.as_slice() {
+        [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
+        [0x28, 0xb5, 0x2f, 0xfd] => "application/vnd.oci.image.layer.v1.tar+zstd",
+        _ => "application/vnd.oci.image.layer.v1.tar",
+    })
+}
+
+/// Members are sorted and have no times, so the same image gives the same bytes.
+fn archive(
+    image: &ImageToWrite,
+    documents: &Documents,
+    files: Vec<(&str, Vec<u8>)>,
+    dest: &Path,
+) -> Result<(), ExportError> {
+    let failed = |error| ExportError::Write { path: dest.to_owned(), error };
+    let layers: BTreeMap<&Digest, &LayerToWrite> = image.layers.iter().map(|layer| (&layer.digest, layer)).collect();
+    let mut digests: Vec<&Digest> = layers.keys().copied().chain(documents.blobs.keys()).collect();
+    digests.sort();
+    digests.dedup();
+    let write = |out: &mut dyn Write| {
+        let mut builder = tar::Builder::new(out);
+        for dir in ["blobs/", "blobs/sha256/"] {
+            builder.append_data(&mut header(tar::EntryType::Directory, 0o755, 0), dir, io::empty()).map_err(failed)?;
+        }
+        for digest in digests {
+            let name = blob_name(digest);
+            if let Some(bytes) = documents.blobs.get(digest) {
+                let mut header = header(tar::EntryType::Regular, 0o644, bytes.len() as u64);
+                builder.append_data(&mut header, name, bytes.as_slice()).map_err(failed)?;
+            } else if let Some(layer) = layers.get(digest) {
+                let mut header = header(tar::EntryType::Regular, 0o644, layer.size);
+                header.set_path(&name).map_err(failed)?;
+                header.set_cksum();
+                // The archive's own writer would not notice a layer that is shorter than its header says.
+                builder.get_mut().write_all(header.as_bytes()).map_err(failed)?;
+                copy_layer(layer, builder.get_mut())?;
+                let padding = layer.size.next_multiple_of(512) - layer.size;
+                builder.get_mut().write_all(&vec![0; padding as usize]).map_err(failed)?;
+            }
+        }
+        for (name, bytes) in &files {
+            let mut header = header(tar::EntryType::Regular, 0o644, bytes.len() as u64);
+            builder.append_data(&mut header, name, bytes.as_slice()).map_err(failed)?;
+        }
+        builder.into_inner().and_then(|out| out.flush()).map_err(failed)
+    };
+    if dest == Path::new("-") {
+        return write(&mut BufWriter::new(io::stdout().lock()));
+    }
+    into_place(dest, |file| write(&mut BufWriter::with_capacity(256 << 10, file)))
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
+}
+
+/// Its bytes have to be what its digest says now, too.
+fn copy_layer(layer: &LayerToWrite, out: &mut (impl Write + ?Sized)) -> Result<(), ExportError> {
+    let changed = || ExportError::Changed { path: layer.path.clone(), digest: layer.digest.clone(), size: layer.size };
+    let read_failed = |error| ExportError::Layer { path: layer.path.clone(), error };
+    let mut file = File::open(&layer.path).map_err(read_failed)?;
+    let (mut hash, mut left) = (Sha256::new(), layer.size);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let length = file.read(&mut buffer).map_err(read_failed)?;
+        if length == 0 {
+            break;
+        }
+        left = left.checked_sub(length as u64).ok_or_else(changed)?;
+        hash.update(&buffer[..length]);
+        out.write_all(&buffer[..length]).map_err(|error| ExportError::Write { path: layer.path.clone(), error })?;
+    }
+    if left != 0 || Digest::from_hash(&hash.finalize()) != layer.digest {
+        return Err(changed());
+    }
+    Ok(())
+}
+
+/// Through a temporary file beside it, so that there is the whole file or the one that was there before.
+fn into_place(
+    dest: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let failed = |error| ExportError::Write { path: dest.to_owned(), error };
+    let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // As any new file; the umask takes its part.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut temporary = builder.tempfile_in(dir).map_err(failed)?;
+    write(temporary.as_file_mut())?;
+    temporary.persist(dest).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Maps with other keys than strings and failing writers are the only errors, and there are neither.
+    serde_json::to_vec(value).unwrap_or_default()
+}

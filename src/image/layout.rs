@@ -1,0 +1,246 @@
+//! OCI layouts: a directory (`oci:DIR`), or the same in an archive.
+//!
+//! Source: OCI image-spec `image-layout.md`.
+
+use super::archive::TarFile;
+use super::digest::Digest;
+use super::fetch::{self, Expected, io_error};
+use super::manifest::{CONTAINERD_NAME, Descriptor, Index, LARGEST_DOCUMENT, NAME};
+use super::platform::Platform;
+use super::reference::Reference;
+use super::resolve::{self, Documents};
+use super::source::{Blobs, LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
+use async_trait::async_trait;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The files of a layout.
+#[derive(Debug)]
+pub(super) enum Files {
+    Directory(PathBuf),
+    Archive(TarFile),
+}
+
+impl Files {
+    /// A file and its size; `None` if there is no such file.
+    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, SourceError> {
+        let dir = match self {
+            Files::Archive(archive) => return archive.open(name),
+            Files::Directory(dir) => dir,
+        };
+        let path = dir.join(name);
+        // What is no regular file is not opened: a pipe would wait for ever.
+        let size = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            Ok(_) => {
+                return Err(SourceError::new(SourceErrorKind::Damaged, format!("{} is not a file", path.display())));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(&path, &error)),
+        };
+        let file = File::open(&path).map_err(|error| io_error(&path, &error))?;
+        Ok(Some((Box::new(file), size)))
+    }
+
+    /// A small file's bytes.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        let Some((file, size)) = self.open(name)? else { return Ok(None) };
+        if size > LARGEST_DOCUMENT {
+            let message = format!("{}: {name} has {size} bytes, too many for a manifest", self.path().display());
+            return Err(SourceError::new(SourceErrorKind::Damaged, message));
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST_DOCUMENT).read_to_end(&mut bytes).map_err(|error| io_error(self.path(), &error))?;
+        Ok(Some(bytes))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Files::Directory(dir) => dir,
+            Files::Archive(archive) => archive.path(),
+        }
+    }
+}
+
+pub(super) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// A layout in which an image is looked up.
+struct Layout {
+    files: Arc<Files>,
+    place: String,
+}
+
+#[async_trait]
+impl Documents for Layout {
+    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError> {
+        let (files, digest) = (self.files.clone(), descriptor.digest.clone());
+        let read = blocking(move || files.read(&blob_name(&digest))).await?;
+        read.ok_or_else(|| missing_blob(&self.place, &descriptor.digest))
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+}
+
+fn missing_blob(place: &str, digest: &Digest) -> SourceError {
+    SourceError::new(SourceErrorKind::Missing, format!("{place}: the blob {digest} is not in it"))
+}
+
+pub(super) async fn open_directory(
+    name: &str,
+    dir: &Path,
+    pick: &Pick,
+    wanted: &Platform,
+) -> Result<Opened, SourceError> {
+    let origin = format!("oci-layout {}", dir.display());
+    if !dir.is_dir() {
+        let message = format!("{origin}: there is no such directory");
+        return Err(SourceError::new(SourceErrorKind::Missing, message));
+    }
+    open(name, origin, Arc::new(Files::Directory(dir.to_owned())), pick, wanted).await
+}
+
+pub(super) async fn open(
+    name: &str,
+    origin: String,
+    files: Arc<Files>,
+    pick: &Pick,
+    wanted: &Platform,
+) -> Result<Opened, SourceError> {
+    let layout = Layout { files: files.clone(), place: origin.clone() };
+    let reading = files.clone();
+    let Some(bytes) = blocking(move || reading.read("index.json")).await? else {
+        let message = format!("{origin}: there is no index.json in it, so it is no OCI layout");
+        return Err(SourceError::new(SourceErrorKind::Damaged, message));
+    };
+    let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+        SourceError::new(SourceErrorKind::Damaged, format!("{origin}: its index.json cannot be read: {error}"))
+    })?;
+    let found = match picked(&origin, &index, pick)? {
+        // Alone, it is taken whatever its platform.
+        Picked::One(descriptor) => {
+            let bytes = resolve::checked(&layout, &descriptor).await?;
+            resolve::in_document(&layout, descriptor.digest, &bytes, wanted).await?
+        }
+        Picked::Several(entries) => resolve::in_index(&layout, entries, wanted).await?,
+    };
+    let layers = resolve::layers(&found);
+    let names = layers.iter().map(|layer| layer.digest.as_ref().map(blob_name).unwrap_or_default()).collect();
+    Ok(Opened {
+        name: name.to_owned(),
+        manifest: Some(found.digest),
+        config: found.config,
+        config_bytes: found.config_bytes,
+        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
+        origin,
+        layers,
+    })
+}
+
+enum Picked {
+    One(Descriptor),
+    /// Platforms of the same image.
+    Several(Index),
+}
+
+fn picked(origin: &str, index: &Index, pick: &Pick) -> Result<Picked, SourceError> {
+    let missing = |what: String| {
+        let names = names(index);
+        let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
+        if names.is_empty() { error } else { error.with_help(format!("there is {}", names.join(", "))) }
+    };
+    let mut entries: Vec<Descriptor> = match pick {
+        Pick::Digest(digest) => {
+            let listed = index.manifests.iter().find(|it| it.digest == *digest).cloned();
+            // Not only what is listed at the top: a platform's own manifest has a digest too.
+            return Ok(Picked::One(listed.unwrap_or_else(|| Descriptor::new("", digest.clone(), 0))));
+        }
+        Pick::Position(position) => {
+            let entry = index.manifests.get(*position).cloned();
+            return entry.map(Picked::One).ok_or_else(|| missing(format!("it has no image at position {position}")));
+        }
+        Pick::Name(name) => {
+            let named: Vec<Descriptor> = index.manifests.iter().filter(|it| is_named(it, name)).cloned().collect();
+            if named.is_empty() {
+                return Err(missing(format!("it has no image named {name:?}")));
+            }
+            named
+        }
+        Pick::Any if names(index).len() > 1 => {
+            let latest: Vec<Descriptor> = index.manifests.iter().filter(|it| is_named(it, "latest")).cloned().collect();
+            if latest.is_empty() {
+                return Err(missing("it has several images, and none is named latest: say which".to_owned()));
+            }
+            latest
+        }
+        Pick::Any => index.manifests.clone(),
+    };
+    // The same image under several names.
+    let mut seen = std::collections::HashSet::new();
+    entries.retain(|it| seen.insert(it.digest.clone()));
+    Ok(match <[Descriptor; 1]>::try_from(entries) {
+        Ok([one]) => Picked::One(one),
+        Err(entries) => Picked::Several(Index { manifests: entries, ..index.clone() }),
+    })
+}
+
+/// By its tag or by its whole reference, whichever the layout has and whichever is asked for.
+fn is_named(descriptor: &Descriptor, wanted: &str) -> bool {
+    let reference = |text: &str| text.parse::<Reference>().ok();
+    [NAME, CONTAINERD_NAME].iter().filter_map(|key| descriptor.annotations.get(*key)).any(|name| {
+        let full = reference(name);
+        name == wanted
+            || (full.is_some() && full == reference(wanted))
+            || full.is_some_and(|it| name.contains(['/', ':']) && it.tag() == Some(wanted))
+    })
+}
+
+/// One name for each named entry, for lists and for telling whether there is more than one image.
+fn names(index: &Index) -> Vec<String> {
+    let name = |it: &Descriptor| it.annotations.get(CONTAINERD_NAME).or(it.annotations.get(NAME)).cloned();
+    let mut names: Vec<String> = index.manifests.iter().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    let mut digests: Vec<&Digest> = index.manifests.iter().map(|it| &it.digest).collect();
+    digests.dedup();
+    if digests.len() == 1 {
+        names.truncate(1);
+    }
+    names
+}
+
+/// Layers that lie in files, or in members of an archive.
+pub(super) struct FileBlobs {
+    pub(super) files: Arc<Files>,
+    /// One for each layer.
+    pub(super) names: Vec<String>,
+    pub(super) layers: Vec<LayerBlob>,
+    pub(super) origin: String,
+}
+
+#[async_trait]
+impl Blobs for FileBlobs {
+    async fn fetch(
+        &self,
+        index: usize,
+        into: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), SourceError> {
+        let (Some(layer), Some(name)) = (self.layers.get(index), self.names.get(index)) else {
+            let message = format!("{}: there is no layer {index}", self.origin);
+            return Err(SourceError::new(SourceErrorKind::Missing, message));
+        };
+        let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
+        let what = format!("{}: the layer {shown}", self.origin);
+        let (files, name) = (self.files.clone(), name.clone());
+        let is_missing = SourceError::new(SourceErrorKind::Missing, format!("{what} is not in it"));
+        let open = move || Ok(files.open(&name)?.ok_or(is_missing)?.0);
+        let size = Some(layer.size).filter(|size| *size > 0);
+        fetch::copy_to_file(into, Expected { what, digest: layer.digest.clone(), size }, progress, open).await
+    }
+}
