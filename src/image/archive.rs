@@ -4,6 +4,7 @@
 //! Docker with containerd's store, Podman and skopeo write in practice: layers may be symbolic links to the
 //! layer of another image, blobs may be missing, the whole may be compressed.
 
+use super::compression;
 use super::digest::Digest;
 use super::fetch::{io_error, wrong_digest};
 use super::layout::{self, FileBlobs, Files};
@@ -152,22 +153,13 @@ fn joined(dir: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// A copy without compression, if there is any. What it is follows from the first bytes.
+/// A copy without compression, if there is any.
 fn decompressed(path: &Path, scratch: &Path) -> Result<Option<tempfile::TempPath>, SourceError> {
-    let file = File::open(path).map_err(|error| io_error(path, &error))?;
-    let mut start = Vec::new();
-    let mut file = BufReader::with_capacity(1 << 17, file);
-    (&mut file).take(6).read_to_end(&mut start).map_err(|error| io_error(path, &error))?;
-    file.seek(SeekFrom::Start(0)).map_err(|error| io_error(path, &error))?;
-    let mut reader: Box<dyn Read> = match start.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Box::new(zstd::Decoder::with_buffer(file).map_err(|error| io_error(path, &error))?)
-        }
-        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new(file, true)),
-        _ => return Ok(None),
-    };
+    let open = || compression::decode(BufReader::with_capacity(1 << 17, File::open(path)?));
+    let (format, mut reader) = open().map_err(|error| io_error(path, &error))?;
+    if format == compression::Format::Plain {
+        return Ok(None);
+    }
     let mut copy = tempfile::NamedTempFile::new_in(scratch).map_err(|error| io_error(scratch, &error))?;
     std::io::copy(&mut reader, copy.as_file_mut()).map_err(|error| {
         SourceError::new(SourceErrorKind::Damaged, format!("{} cannot be decompressed: {error}", path.display()))

@@ -3,6 +3,7 @@
 //! Source: OCI image-spec `image-layout.md`, and Docker's image specification v1.2 for `manifest.json`, which
 //! `docker load` of any age reads beside the layout.
 
+use super::compression::{self, Format};
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::layout::blob_name;
@@ -139,9 +140,11 @@ pub fn oci_layout(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportE
     }
     let index_path = dest.join("index.json");
     let others = match std::fs::read(&index_path) {
-        Ok(bytes) => serde_json::from_slice::<Index>(&bytes)
-            .map_err(|error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") })?
-            .manifests,
+        Ok(bytes) => {
+            serde_json::from_slice::<Index>(&bytes)
+                .map_err(|error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") })?
+                .manifests
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed(&index_path)(error)),
     };
@@ -201,9 +204,10 @@ fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
     };
     let config = json(&config);
     let image_id = Digest::of(&config);
-    let layers = image.layers.iter().map(|layer| {
-        Ok(Descriptor::new(media_type(&layer.path)?, layer.digest.clone(), layer.size))
-    });
+    let layers = image
+        .layers
+        .iter()
+        .map(|layer| Ok(Descriptor::new(media_type(&layer.path)?, layer.digest.clone(), layer.size)));
     let manifest = json(&Manifest {
         schema_version: 2,
         media_type: OCI_MANIFEST.to_owned(),
@@ -226,10 +230,10 @@ fn media_type(layer: &Path) -> Result<&'static str, ExportError> {
     let mut start = Vec::new();
     let read = File::open(layer).and_then(|file| file.take(4).read_to_end(&mut start));
     read.map_err(|error| ExportError::Layer { path: layer.to_owned(), error })?;
-    Ok(match start.as_slice() {
-        [0x1f, 0x8b, ..] => "application/vnd.oci.image.layer.v1.tar+gzip",
-        [0x28, 0xb5, 0x2f, 0xfd] => "application/vnd.oci.image.layer.v1.tar+zstd",
-        _ => "application/vnd.oci.image.layer.v1.tar",
+    Ok(match compression::sniff(&start) {
+        Format::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Format::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        Format::Plain | Format::Bzip2 | Format::Xz => "application/vnd.oci.image.layer.v1.tar",
     })
 }
 
@@ -312,10 +316,7 @@ fn copy_layer(layer: &LayerToWrite, out: &mut (impl Write + ?Sized)) -> Result<(
 }
 
 /// Through a temporary file beside it, so that there is the whole file or the one that was there before.
-fn into_place(
-    dest: &Path,
-    write: impl FnOnce(&mut File) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
+fn into_place(dest: &Path, write: impl FnOnce(&mut File) -> Result<(), ExportError>) -> Result<(), ExportError> {
     let failed = |error| ExportError::Write { path: dest.to_owned(), error };
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
