@@ -5,5 +5,7 @@
 use std::process::ExitCode;
 
 pub fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    crate::engine::embedded::process::main_if_engine();
     ExitCode::SUCCESS
 }

@@ -3,5 +3,22 @@
 //! This process (tokio, many threads) never forks. It starts itself as the single-threaded engine process,
 //! which enters the namespaces once and forks a process for every task.
 
+mod capabilities;
+mod exec;
+pub mod launcher;
+mod mounting;
+mod mounts;
+pub mod namespaces;
+mod network;
+pub mod overlay;
+pub mod process;
+mod rootfs;
+mod run;
+mod sandbox;
+mod seccomp;
+mod spawn;
 pub mod task;
+mod terminal;
 pub mod users;
+mod wire;
+pub mod work;

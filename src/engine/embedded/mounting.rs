@@ -1,0 +1,225 @@
+//! Mounts and in-root paths by file descriptor: nothing is looked up twice, and no link leads out.
+
+use super::task::TaskError;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// As many symbolic links as the kernel follows in one path.
+const LINKS: usize = 40;
+
+/// Makes a file system that is mounted nowhere yet. An option without a value is a flag.
+pub(super) fn file_system(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?;
+    for (name, value) in options {
+        match value.is_empty() {
+            true => fsconfig_set_flag(&context, *name)?,
+            false => fsconfig_set_string(&context, *name, *value)?,
+        }
+    }
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// A second mount of the file or directory at `path`, mounted nowhere yet; with all below it if `recursive`.
+pub(super) fn bind(
+    at: impl AsFd,
+    path: &Path,
+    recursive: bool,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let mount = open_tree(at, path, flags)?;
+    if !attributes.is_empty() {
+        set_attributes(&mount, recursive, attributes)?;
+    }
+    Ok(mount)
+}
+
+/// Puts a mount that is mounted nowhere yet over `target`.
+pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags)
+}
+
+/// Sets attributes of a mount besides those it has.
+pub(super) fn set_attributes(
+    mount: impl AsFd,
+    recursive: bool,
+    attributes: MountAttrFlags,
+) -> Result<(), Errno> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let change = libc::mount_attr { attr_set: attributes.bits().into(), attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a C string, and `change` is a whole `mount_attr` of the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const change,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Opens a path below `root` as a process with that root would: links are followed, and none leads out.
+pub(super) fn open_in_root(root: impl AsFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    retry(|| rustix::fs::openat2(&root, path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+/// Opens a path below `root` that must have no link in it and must stay in the same mount.
+pub(super) fn open_plain(root: impl AsFd, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    retry(|| rustix::fs::openat2(&root, path.as_ref(), flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+/// openat2 answers EAGAIN when something was renamed meanwhile and it cannot tell whether the path is safe.
+fn retry(open: impl Fn() -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    let mut result = open();
+    for _ in 0..64 {
+        if !matches!(result, Err(Errno::AGAIN | Errno::INTR)) {
+            break;
+        }
+        result = open();
+    }
+    result
+}
+
+/// Opens a directory of the host for use as a path (`O_PATH`).
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// What a mount point has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    Directory,
+    File,
+}
+
+/// A place for a mount, found or made.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) descriptor: OwnedFd,
+    /// Where it really is, without links, relative to the root.
+    pub(super) path: PathBuf,
+    /// What had to be made in the root's own mount, parents first, relative to the root.
+    pub(super) made: Vec<PathBuf>,
+}
+
+/// Finds the place for a mount below `root`, and makes it, with its parents, where it is missing. Each component is
+/// opened from its parent's descriptor, so whoever changes the tree meanwhile can mislead the walk only within it.
+pub(super) fn place(root: impl AsFd, path: &Path, point: Point) -> Result<Place, Errno> {
+    let root = root.as_fd();
+    let home = mount_of(root)?;
+    let mut parents: Vec<(OwnedFd, OsString)> = Vec::new();
+    let mut todo: VecDeque<OsString> = names(path.as_os_str()).collect();
+    let mut links = 0;
+    let mut made = Vec::new();
+    while let Some(name) = todo.pop_front() {
+        if name == ".." {
+            parents.pop();
+            continue;
+        }
+        let parent = parents.last().map_or(root, |(descriptor, _)| descriptor.as_fd());
+        let found = match open_component(parent, &name) {
+            Err(Errno::NOENT) => {
+                let kind = if todo.is_empty() { point } else { Point::Directory };
+                make(parent, &name, kind)?;
+                if mount_of(parent)? == home {
+                    made.push(parents.iter().map(|(_, name)| name).chain([&name]).collect());
+                }
+                open_component(parent, &name)?
+            }
+            found => found?,
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Symlink {
+            links += 1;
+            if links > LINKS {
+                return Err(Errno::LOOP);
+            }
+            let target = rustix::fs::readlinkat(&found, "", Vec::new())?.into_bytes();
+            if target.starts_with(b"/") {
+                parents.clear();
+            }
+            for name in names(OsStr::from_bytes(&target)).collect::<Vec<_>>().into_iter().rev() {
+                todo.push_front(name);
+            }
+        } else {
+            parents.push((found, name));
+        }
+    }
+    let path = parents.iter().map(|(_, name)| name).collect();
+    let descriptor = match parents.pop() {
+        Some((descriptor, _)) => descriptor,
+        None => rustix::io::fcntl_dupfd_cloexec(root, 0)?,
+    };
+    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::Directory;
+    match (point, is_directory) {
+        (Point::Directory, false) => Err(Errno::NOTDIR),
+        (Point::File, true) => Err(Errno::ISDIR),
+        _ => Ok(Place { descriptor, path, made }),
+    }
+}
+
+fn open_component(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn make(parent: BorrowedFd<'_>, name: &OsStr, kind: Point) -> Result<(), Errno> {
+    match kind {
+        Point::Directory => rustix::fs::mkdirat(parent, name, Mode::from(0o755)),
+        Point::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(parent, name, flags, Mode::from(0o644)).map(drop)
+        }
+    }
+}
+
+fn names(path: &OsStr) -> impl Iterator<Item = OsString> + '_ {
+    let names = path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.map(|name| OsString::from_vec(name.to_vec()))
+}
+
+/// Which mount a descriptor is in.
+fn mount_of(descriptor: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let status = rustix::fs::statx(descriptor, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?;
+    Ok(status.stx_mnt_id)
+}
+
+pub(super) fn last_errno() -> Errno {
+    Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Turns a failed system call into a sentence: `WHAT: REASON`.
+pub(super) fn failed(what: impl std::fmt::Display) -> impl Fn(Errno) -> TaskError {
+    move |errno| TaskError::engine(format!("{what}: {}", std::io::Error::from(errno)))
+}
+
+/// A path for the current directory or an absolute one.
+pub(super) fn here() -> BorrowedFd<'static> {
+    CWD
+}

@@ -1,0 +1,226 @@
+//! A stack of layers, seen as one file system.
+//!
+//! Every layer is kept in the form that overlayfs reads with `userxattr`, so that what root has written an ordinary
+//! user's engine can read, and the reverse.
+
+use super::mounting::{bind, failed, here, open_directory};
+use super::task::{Stack, TaskError, Upper};
+use rustix::fs::{Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// overlayfs takes no more lower layers.
+const MOST_LAYERS: usize = 500;
+
+/// `redirect_dir` and `metacopy` would put into a layer what only overlayfs understands; `index` would tie it to
+/// its place.
+const PLAIN: [(&str, &str); 3] = [("index", "off"), ("redirect_dir", "nofollow"), ("metacopy", "off")];
+
+/// A file system that is mounted at no path; it is unmounted when the last descriptor of it is closed. Paths are
+/// looked up from the descriptor. Without an upper directory nothing can be written.
+///
+/// The upper directory takes over owner, mode, times and attributes of the topmost layer's root.
+pub(crate) fn open_root(stack: &Stack, upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
+    match upper {
+        None => match &stack.lower[..] {
+            [] => mount_layers(&[empty_layer()], None),
+            layers => mount_layers(&with_ground(layers, &empty_layer()), None),
+        },
+        Some(upper) => open_root_over(stack, upper, &empty_layer()),
+    }
+}
+
+/// As [`open_root`], with a directory to be seen below all layers.
+pub(super) fn open_root_over(stack: &Stack, upper: &Upper, ground: &Path) -> Result<OwnedFd, TaskError> {
+    match stack.lower.last() {
+        Some(top) => take_over_root(top, &upper.dir)?,
+        None => {
+            let mode = Mode::from(0o755);
+            rustix::fs::chmod(&upper.dir, mode).map_err(failed(upper.dir.display()))?;
+        }
+    }
+    mount_layers(&with_ground(&stack.lower, ground), Some(upper))
+}
+
+/// Layers top first, as overlayfs takes them, over `ground`.
+fn with_ground(layers: &[PathBuf], ground: &Path) -> Vec<PathBuf> {
+    layers.iter().rev().map(PathBuf::as_path).chain([ground]).map(Path::to_owned).collect()
+}
+
+/// An empty directory: overlayfs wants two layers where nothing can be written.
+fn empty_layer() -> PathBuf {
+    super::work::place().join("empty")
+}
+
+fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
+    if layers.len() > MOST_LAYERS {
+        return Err(TaskError::engine(format!(
+            "The file system has {} layers; overlayfs takes at most {MOST_LAYERS}.",
+            layers.len()
+        )));
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
+        Errno::NODEV => {
+            TaskError::engine("The kernel has no overlayfs.").with_help("As root: modprobe overlay")
+        }
+        errno => failed("overlayfs")(errno),
+    })?;
+    let refused = |errno: Errno| explain(errno, &kernel_log(context.as_fd()), upper);
+    for (index, layer) in layers.iter().enumerate() {
+        if let Err(errno) = set_directory(context.as_fd(), "lowerdir+", layer)? {
+            let log = kernel_log(context.as_fd());
+            // Linux 6.5 and later take layers one by one.
+            return match index == 0 && log.contains("Unknown parameter") {
+                true => mount_by_names(layers, upper),
+                false => Err(explain(errno, &log, upper)),
+            };
+        }
+    }
+    if let Some(upper) = upper {
+        set_directory(context.as_fd(), "upperdir", &upper.dir)?.map_err(refused)?;
+        set_directory(context.as_fd(), "workdir", &work_directory(upper)?)?.map_err(refused)?;
+        fsconfig_set_flag(&context, "volatile").map_err(refused)?;
+    }
+    fsconfig_set_flag(&context, "userxattr").map_err(refused)?;
+    for (name, value) in PLAIN {
+        fsconfig_set_string(&context, name, value).map_err(refused)?;
+    }
+    fsconfig_create(&context).map_err(refused)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("overlayfs"))
+}
+
+/// Names a directory to overlayfs by a descriptor: fsconfig takes no more than 255 bytes, and the mount table that
+/// a container reads should not tell where the host keeps things.
+fn set_directory(
+    context: BorrowedFd<'_>,
+    option: &str,
+    path: &Path,
+) -> Result<Result<(), Errno>, TaskError> {
+    let directory = open_directory(path).map_err(failed(path.display()))?;
+    Ok(fsconfig_set_string(context, option, format!("/proc/self/fd/{}", directory.as_raw_fd())))
+}
+
+/// The work directory proper; other things of a step lie beside it.
+fn work_directory(upper: &Upper) -> Result<PathBuf, TaskError> {
+    let work = upper.work.join("overlay");
+    match rustix::fs::mkdir(&work, Mode::from(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(work),
+        Err(errno) => Err(failed(work.display())(errno)),
+    }
+}
+
+/// Before Linux 6.5: one string with all layers, cut at 4 KiB, so each gets a short name in the current directory.
+fn mount_by_names(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
+    let names = super::work::place().join("names");
+    let io = |error: std::io::Error| TaskError::engine(format!("{}: {error}", names.display()));
+    match std::fs::remove_dir_all(&names) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => std::fs::create_dir(&names).map_err(io)?,
+    }
+    let before = open_directory(Path::new(".")).map_err(failed("the current directory"))?;
+    std::env::set_current_dir(&names).map_err(io)?;
+    let mut options = String::from("userxattr");
+    for (name, value) in PLAIN {
+        options += &format!(",{name}={value}");
+    }
+    let link = |name: &str, path: &Path| std::os::unix::fs::symlink(path, name).map_err(io);
+    if let Some(upper) = upper {
+        link("u", &upper.dir)?;
+        link("w", &work_directory(upper)?)?;
+        options += ",volatile,upperdir=u,workdir=w";
+    }
+    options += ",lowerdir=";
+    for (index, layer) in layers.iter().enumerate() {
+        let name = format!("{index:x}");
+        link(&name, layer)?;
+        if index > 0 {
+            options.push(':');
+        }
+        options += &name;
+    }
+    std::fs::create_dir("root").map_err(io)?;
+    let data = CString::new(options).map_err(|error| TaskError::engine(error.to_string()))?;
+    let mounted = rustix::mount::mount("overlay", "root", "overlay", MountFlags::NODEV, Some(data.as_c_str()))
+        .map_err(|errno| explain(errno, "", upper))
+        .and_then(|()| {
+            let root = bind(here(), Path::new("root"), false, MountAttrFlags::empty()).map_err(failed("overlayfs"));
+            rustix::mount::unmount("root", UnmountFlags::DETACH).map_err(failed("overlayfs"))?;
+            root
+        });
+    rustix::process::fchdir(&before).map_err(failed("the current directory"))?;
+    mounted
+}
+
+/// What the kernel said of a mount that it refused.
+fn kernel_log(context: BorrowedFd<'_>) -> String {
+    let mut log = String::new();
+    let mut line = [0; 1024];
+    while let Ok(count) = rustix::io::read(context, &mut line) {
+        if count == 0 || log.len() > 8192 {
+            break;
+        }
+        log += String::from_utf8_lossy(&line[..count]).trim_end();
+        log.push(' ');
+    }
+    log.trim_end().to_owned()
+}
+
+fn explain(errno: Errno, log: &str, upper: Option<&Upper>) -> TaskError {
+    let reason = std::io::Error::from(errno);
+    let said = if log.is_empty() { String::new() } else { format!(" ({log})") };
+    let error = TaskError::engine(format!("overlayfs was refused: {reason}{said}"));
+    let on_overlay = upper.is_some_and(|upper| {
+        // The magic number of overlayfs, from linux/magic.h.
+        rustix::fs::statfs(&upper.dir).is_ok_and(|it| it.f_type as u64 == 0x794c_7630)
+    });
+    if on_overlay {
+        error
+            .with_help("The store lies on an overlay file system, as in a container without a volume.")
+            .with_help("Put it on a volume or a tmpfs: `--root DIR`.")
+    } else if errno == Errno::PERM {
+        error.with_help("Linux 5.11 or newer lets an ordinary user mount overlayfs.")
+    } else {
+        error
+    }
+}
+
+/// The root of the merged file system is the upper directory's, so it has to look like the layer's below it.
+fn take_over_root(from: &Path, to: &Path) -> Result<(), TaskError> {
+    let from_root = open_for_attributes(from)?;
+    let to_root = open_for_attributes(to)?;
+    let wrong = failed(to.display());
+    let status = rustix::fs::fstat(&from_root).map_err(failed(from.display()))?;
+    let (uid, gid) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
+    rustix::fs::fchown(&to_root, Some(uid), Some(gid)).map_err(&wrong)?;
+    rustix::fs::fchmod(&to_root, Mode::from_raw_mode(status.st_mode & 0o7777)).map_err(&wrong)?;
+    copy_attributes(&from_root, &to_root);
+    let times = Timestamps {
+        last_access: rustix::fs::Timespec { tv_sec: status.st_atime as i64, tv_nsec: status.st_atime_nsec as _ },
+        last_modification: rustix::fs::Timespec { tv_sec: status.st_mtime as i64, tv_nsec: status.st_mtime_nsec as _ },
+    };
+    rustix::fs::futimens(&to_root, &times).map_err(&wrong)
+}
+
+fn open_for_attributes(path: &Path) -> Result<OwnedFd, TaskError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(failed(path.display()))
+}
+
+/// Copies extended attributes, but overlayfs' own. One that cannot be set here (another security module's) is left.
+fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
+    let mut names = vec![0; 65536];
+    let Ok(length) = rustix::fs::flistxattr(from, &mut names) else { return };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let own = [&b"user.overlay."[..], b"trusted.overlay."].iter().any(|prefix| name.starts_with(prefix));
+        let mut value = vec![0; 65536];
+        if let (false, Ok(length)) = (own, rustix::fs::fgetxattr(from, name, &mut value)) {
+            let _ = rustix::fs::fsetxattr(to, name, &value[..length], XattrFlags::empty());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What every sandbox has besides the image's files: /proc, /sys and /dev, as Docker sets them up by default.
+
+use super::mounting::{Place, Point, attach, bind, failed, file_system, here, open_plain, place};
+use super::task::TaskError;
+use super::work::settings;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+
+/// Directories that the mounts here need.
+pub(super) const POINTS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Device files that every process may use.
+const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
+
+const LINKS: [(&str, &str); 6] = [
+    ("core", "/proc/kcore"),
+    ("fd", "/proc/self/fd"),
+    ("ptmx", "pts/ptmx"),
+    ("stderr", "/proc/self/fd/2"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+];
+
+/// Hidden, since they tell of the machine or let one act on it. The list is that of Docker's default.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Can be read, and not written. The list is that of Docker's default.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The mounts that later steps need to come back to.
+#[derive(Debug)]
+pub(super) struct System {
+    proc: OwnedFd,
+    sys: OwnedFd,
+    pub(super) dev: OwnedFd,
+    pub(super) pts: OwnedFd,
+    /// What had to be made in the image's own file system, relative to the root.
+    pub(super) made: Vec<PathBuf>,
+}
+
+/// Mounts /proc, /sys and /dev below `root`. Nothing of the sandbox runs yet, so nobody can move what is mounted on.
+/// `insecure` is Docker's `--security=insecure`: nothing is hidden, and /sys can be written.
+pub(super) fn mount(root: BorrowedFd<'_>, insecure: bool) -> Result<System, TaskError> {
+    let mut made = Vec::new();
+    let mut at = |path: &str| -> Result<OwnedFd, TaskError> {
+        let Place { descriptor, made: new, .. } =
+            place(root, Path::new(path), Point::Directory).map_err(failed(format_args!("mounting {path}")))?;
+        made.extend(new);
+        Ok(descriptor)
+    };
+    let proc = mount_proc(at("/proc")?).map_err(failed("mounting /proc"))?;
+    let dev = mount_dev(at("/dev")?)?;
+    let pts = mount_pts(&dev).map_err(failed("mounting /dev/pts"))?;
+    let sys = mount_sys(at("/sys")?, insecure).map_err(failed("mounting /sys"))?;
+    let system = System { proc, sys, dev, pts, made };
+    if !insecure {
+        system.protect()?;
+    }
+    Ok(system)
+}
+
+fn mount_proc(at: OwnedFd) -> Result<OwnedFd, Errno> {
+    let mount = match settings().own_proc {
+        true => file_system("proc", &[], NOSUID | NODEV | NOEXEC)?,
+        false => bind(here(), Path::new("/proc"), true, NOSUID | NODEV | NOEXEC)?,
+    };
+    attach(&mount, &at)?;
+    Ok(mount)
+}
+
+fn mount_sys(at: OwnedFd, insecure: bool) -> Result<OwnedFd, Errno> {
+    let attributes = NOSUID | NODEV | NOEXEC | if insecure { MountAttrFlags::empty() } else { RDONLY };
+    // A user namespace that shares the machine's network may not mount a fresh one.
+    let fresh = file_system("sysfs", &[], attributes);
+    let mount = match &fresh {
+        Ok(_) => fresh?,
+        Err(_) => bind(here(), Path::new("/sys"), true, attributes)?,
+    };
+    attach(&mount, &at)?;
+    if let (true, Ok(point)) = (Path::new("/sys/fs/cgroup").exists(), open_plain(&mount, "fs/cgroup", OFlags::PATH)) {
+        let groups = bind(here(), Path::new("/sys/fs/cgroup"), true, attributes)?;
+        attach(&groups, &point)?;
+    }
+    Ok(mount)
+}
+
+/// The device files are the machine's own, each mounted by itself: the tmpfs around them opens no others, whatever a
+/// process makes there.
+fn mount_dev(at: OwnedFd) -> Result<OwnedFd, TaskError> {
+    let wrong = failed("mounting /dev");
+    let options = [("mode", "755"), ("size", "65536k")];
+    let attributes = NOSUID | NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let dev = file_system("tmpfs", &options, attributes).map_err(&wrong)?;
+    attach(&dev, &at).map_err(&wrong)?;
+    for name in DEVICES {
+        match device(name) {
+            Ok(mount) => attach_file(&mount, &dev, name).map_err(failed(format_args!("mounting /dev/{name}")))?,
+            // A machine without it (a container) has none to give.
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(format_args!("/dev/{name}"))(errno)),
+        }
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(target, &dev, name).map_err(&wrong)?;
+    }
+    let inside = |name: &str, kind: &str, options: &[(&str, &str)]| -> Result<(), Errno> {
+        rustix::fs::mkdirat(&dev, name, Mode::from(0o755))?;
+        let mount = file_system(kind, options, NOSUID | NODEV | NOEXEC)?;
+        attach(&mount, open_plain(&dev, name, OFlags::PATH)?)
+    };
+    inside("shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")]).map_err(failed("mounting /dev/shm"))?;
+    inside("mqueue", "mqueue", &[]).map_err(failed("mounting /dev/mqueue"))?;
+    Ok(dev)
+}
+
+fn mount_pts(dev: &OwnedFd) -> Result<OwnedFd, Errno> {
+    rustix::fs::mkdirat(dev, "pts", Mode::from(0o755))?;
+    let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    if settings().tty_group {
+        options.push(("gid", "5"));
+    }
+    let pts = file_system("devpts", &options, NOSUID | NOEXEC)?;
+    attach(&pts, open_plain(dev, "pts", OFlags::PATH)?)?;
+    Ok(pts)
+}
+
+/// One of the machine's own device files, as a mount.
+fn device(name: &str) -> Result<OwnedFd, Errno> {
+    let path = Path::new("/dev").join(name);
+    let mount = bind(here(), &path, false, NOSUID | NOEXEC)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode) {
+        FileType::CharacterDevice => Ok(mount),
+        _ => Err(Errno::NOENT),
+    }
+}
+
+/// Mounts over a new empty file of a file system that nobody else sees yet.
+pub(super) fn attach_file(mount: &OwnedFd, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::from(0o644))?;
+    attach(mount, open_plain(directory, name, OFlags::PATH)?)
+}
+
+impl System {
+    /// Hides what is to be hidden. The paths are looked up from the very mounts of /proc and /sys, and no link counts.
+    fn protect(&self) -> Result<(), TaskError> {
+        for path in READ_ONLY {
+            if let Some(target) = self.find(path)? {
+                let wrong = failed(format!("protecting {path}"));
+                let copy = bind(&target, Path::new(""), true, RDONLY | NOSUID | NODEV | NOEXEC).map_err(&wrong)?;
+                attach(&copy, &target).map_err(&wrong)?;
+            }
+        }
+        let null = device("null").map_err(failed("/dev/null"))?;
+        for path in MASKED {
+            let Some(target) = self.find(path)? else { continue };
+            let wrong = failed(format!("hiding {path}"));
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).map_err(&wrong)?.st_mode);
+            let cover = match kind {
+                FileType::Directory => file_system("tmpfs", &[("size", "0k")], RDONLY | NOSUID | NODEV | NOEXEC),
+                _ => bind(&null, Path::new(""), false, RDONLY | NOSUID | NOEXEC),
+            };
+            attach(cover.map_err(&wrong)?, &target).map_err(&wrong)?;
+        }
+        Ok(())
+    }
+
+    /// A path of /proc or /sys, if this kernel has it. What is mounted there already is of our own mounting.
+    fn find(&self, path: &str) -> Result<Option<OwnedFd>, TaskError> {
+        let found = match (path.strip_prefix("/proc/"), path.strip_prefix("/sys/")) {
+            (Some(rest), _) => open_plain(&self.proc, rest, OFlags::PATH),
+            (_, Some(rest)) => open_plain(&self.sys, rest, OFlags::PATH),
+            _ => Err(Errno::NOENT),
+        };
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+            Err(Errno::LOOP | Errno::XDEV) => Ok(None),
+            Err(errno) => Err(failed(format_args!("looking up {path}"))(errno)),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A worker: one task, in a process and namespaces of its own.
+
+use super::mounting::{attach, failed, file_system, open_directory};
+use super::spawn::{Child, Ended, fork};
+use super::task::{Report, Task, TaskError};
+use super::{run, wire};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::process::Signal;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// What holds for all tasks of this engine process.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// A directory of the engine's own with a tmpfs over it that only it and its workers see: mount points.
+    pub(super) place: PathBuf,
+    /// There is one uid only.
+    pub(super) pretend: bool,
+    /// Group 5 exists.
+    pub(super) tty_group: bool,
+    /// A fresh /proc may be mounted.
+    pub(super) own_proc: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+pub(super) fn set_up(settings: Settings) {
+    SETTINGS.get_or_init(|| settings);
+}
+
+pub(super) fn settings() -> &'static Settings {
+    static NONE: Settings = Settings { place: PathBuf::new(), pretend: false, tty_group: false, own_proc: false };
+    SETTINGS.get().unwrap_or(&NONE)
+}
+
+/// The directory for mount points; in a worker, its own.
+pub(super) fn place() -> &'static Path {
+    &settings().place
+}
+
+/// Where a task's reports go.
+#[derive(Debug)]
+pub struct Reporter {
+    socket: OwnedFd,
+}
+
+impl Reporter {
+    pub fn send(&self, report: &Report) {
+        self.send_with(report, &[]);
+    }
+
+    /// Waits while the reader is slow. When nobody reads any more, the task is over, and so is this process.
+    pub(super) fn send_with(&self, report: &Report, descriptors: &[BorrowedFd<'_>]) {
+        if let Err(error) = wire::send(&self.socket, report, descriptors) {
+            let code = match error {
+                wire::WireError::Io(_) => 0,
+                error => {
+                    eprintln!("a report could not be sent: {error}");
+                    1
+                }
+            };
+            std::process::exit(code);
+        }
+    }
+}
+
+/// Starts a worker. It is the first process of a process namespace, so when it ends, however it ends, so does
+/// everything that it has started.
+pub(super) fn start(task: Task, descriptors: Vec<OwnedFd>, control: BorrowedFd<'_>) -> Result<Child, Ended> {
+    let engine = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    let engine = engine.map_err(|errno| refused("a worker's descriptor", errno))?;
+    let control = {
+        use std::os::fd::AsRawFd;
+        control.as_raw_fd()
+    };
+    let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
+    let mut descriptors = descriptors.into_iter();
+    let Some(socket) = descriptors.next() else { return Err(Ended::Exited(1)) };
+    let rest: Vec<OwnedFd> = descriptors.collect();
+    fork(namespaces, move || {
+        // SAFETY: in this process nothing uses the control socket; as long as it were open here, the program would not
+        // see the end of the engine process.
+        unsafe { libc::close(control) };
+        work(task, Reporter { socket }, rest, engine)
+    })
+    .map_err(|errno| refused("a worker", errno))
+}
+
+fn refused(what: &str, errno: Errno) -> Ended {
+    eprintln!("{what} could not be started: {}", std::io::Error::from(errno));
+    Ended::Exited(1)
+}
+
+fn work(task: Task, reporter: Reporter, descriptors: Vec<OwnedFd>, engine: OwnedFd) -> i32 {
+    die_with(&engine);
+    drop(engine);
+    // A panic is a fault of ours. It is printed to standard error, which the program keeps, and ends this task alone.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(task, &reporter, descriptors)));
+    let last = match result {
+        Ok(Ok(())) => Report::Done,
+        Ok(Err(error)) => Report::Failed(error),
+        Err(_) => Report::Failed(TaskError::engine("The engine has a fault: it panicked.")),
+    };
+    reporter.send(&last);
+    0
+}
+
+/// Has this process killed when the engine process ends; ends it now if that has happened already.
+fn die_with(engine: &OwnedFd) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let mut polled = [rustix::event::PollFd::new(engine, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut polled, Some(&now)) == Ok(1) {
+        std::process::exit(1);
+    }
+}
+
+fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd>) -> Result<(), TaskError> {
+    own_place()?;
+    match task {
+        Task::Run(task) => run::run(*task, descriptors.into_iter().next(), reporter),
+        other => Err(TaskError::engine(format!("This task is not there yet: {other:?}"))),
+    }
+}
+
+/// Covers the place of the engine process with a tmpfs that goes with this process.
+fn own_place() -> Result<(), TaskError> {
+    let memory = file_system("tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("a tmpfs"))?;
+    let at = open_directory(place()).map_err(failed(place().display()))?;
+    attach(&memory, at.as_fd()).map_err(failed(place().display()))?;
+    for name in ["empty", "root"] {
+        rustix::fs::mkdirat(&memory, name, rustix::fs::Mode::from(0o755)).map_err(failed("a tmpfs"))?;
+    }
+    Ok(())
+}
