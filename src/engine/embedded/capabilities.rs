@@ -46,9 +46,8 @@ pub(super) fn limit() -> Result<(), Errno> {
 /// What this process itself keeps until it becomes the command: the default at most, and nothing to inherit.
 pub(super) fn keep_default() -> Result<(), Errno> {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-    let default = DEFAULT.iter().fold(CapabilitySet::empty(), |set, number| {
-        set | CapabilitySet::from_bits_retain(1 << number)
-    });
+    let default =
+        DEFAULT.iter().fold(CapabilitySet::empty(), |set, number| set | CapabilitySet::from_bits_retain(1 << number));
     let now = capabilities(None)?;
     let sets = CapabilitySets {
         effective: now.effective & default,

@@ -135,22 +135,19 @@ fn reason(program: &str, facts: &Facts<'_>, exists: impl Fn(&[u8]) -> bool) -> T
         }
     }
     match (elf(facts.head), facts.errno) {
-        (Some(Elf { machine, .. }), Errno::NOEXEC) if machine != std::env::consts::ARCH => {
-            TaskError::input(format!(
-                "`{program}` is a program for {machine}; this machine is {}.",
-                std::env::consts::ARCH
-            ))
-            .with_help("Take the base for this platform, or register qemu for the other (binfmt_misc).")
-        }
-        (Some(Elf { loader: Some(loader), .. }), Errno::NOENT) if !exists(loader) => TaskError::input(format!(
-            "`{program}` needs the loader `{}`, which is not in the image.",
-            text(loader)
+        (Some(Elf { machine, .. }), Errno::NOEXEC) if machine != std::env::consts::ARCH => TaskError::input(format!(
+            "`{program}` is a program for {machine}; this machine is {}.",
+            std::env::consts::ARCH
         ))
-        .with_help("A program linked to another C library (glibc, musl) than the image has does not start there.")
-        .with_help("Link it statically, or build it on the same base."),
-        (None, Errno::NOEXEC) if facts.head.is_empty() => {
-            TaskError::input(format!("`{program}` is an empty file."))
+        .with_help("Take the base for this platform, or register qemu for the other (binfmt_misc)."),
+        (Some(Elf { loader: Some(loader), .. }), Errno::NOENT) if !exists(loader) => {
+            TaskError::input(format!("`{program}` needs the loader `{}`, which is not in the image.", text(loader)))
+                .with_help(
+                    "A program linked to another C library (glibc, musl) than the image has does not start there.",
+                )
+                .with_help("Link it statically, or build it on the same base.")
         }
+        (None, Errno::NOEXEC) if facts.head.is_empty() => TaskError::input(format!("`{program}` is an empty file.")),
         (None, Errno::NOEXEC) => {
             TaskError::input(format!("`{program}` is neither a program nor a script that begins with `#!`."))
         }
@@ -159,9 +156,7 @@ fn reason(program: &str, facts: &Facts<'_>, exists: impl Fn(&[u8]) -> bool) -> T
         (_, Errno::TOOBIG) => {
             TaskError::input(format!("The command line and the environment of `{program}` are too long."))
         }
-        (_, errno) => {
-            TaskError::input(format!("`{program}` could not be started: {}.", std::io::Error::from(errno)))
-        }
+        (_, errno) => TaskError::input(format!("`{program}` could not be started: {}.", std::io::Error::from(errno))),
     }
 }
 

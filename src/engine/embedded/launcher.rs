@@ -245,7 +245,10 @@ pub struct TaskHandle {
 
 #[derive(Debug)]
 enum State {
-    Running { socket: UnixStream, receiver: Receiver },
+    Running {
+        socket: UnixStream,
+        receiver: Receiver,
+    },
     /// This is still to be reported.
     Last(TaskError),
     Over,

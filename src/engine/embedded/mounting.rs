@@ -1,27 +1,21 @@
 //! Mounts and in-root paths by file descriptor: nothing is looked up twice, and no link leads out.
 
 use super::task::TaskError;
+use crate::snapshot::rooted::{Root, proc_path, split};
+use bstr::{BStr, ByteSlice};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// As many symbolic links as the kernel follows in one path.
-const LINKS: usize = 40;
-
 /// Makes a file system that is mounted nowhere yet. An option without a value is a flag.
-pub(super) fn file_system(
-    kind: &str,
-    options: &[(&str, &str)],
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, Errno> {
+pub(super) fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", kind)?;
     for (name, value) in options {
@@ -35,14 +29,8 @@ pub(super) fn file_system(
 }
 
 /// A second mount of the file or directory at `path`, mounted nowhere yet; with all below it if `recursive`.
-pub(super) fn bind(
-    at: impl AsFd,
-    path: &Path,
-    recursive: bool,
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, Errno> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+pub(super) fn bind(at: impl AsFd, path: &Path, recursive: bool, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -60,11 +48,7 @@ pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
 }
 
 /// Sets attributes of a mount besides those it has.
-pub(super) fn set_attributes(
-    mount: impl AsFd,
-    recursive: bool,
-    attributes: MountAttrFlags,
-) -> Result<(), Errno> {
+pub(super) fn set_attributes(mount: impl AsFd, recursive: bool, attributes: MountAttrFlags) -> Result<(), Errno> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let change = libc::mount_attr { attr_set: attributes.bits().into(), attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is a C string, and `change` is a whole `mount_attr` of the size given.
@@ -130,63 +114,43 @@ pub(super) struct Place {
     pub(super) made: Vec<PathBuf>,
 }
 
-/// Finds the place for a mount below `root`, and makes it, with its parents, where it is missing. Each component is
-/// opened from its parent's descriptor, so whoever changes the tree meanwhile can mislead the walk only within it.
+/// Finds the place for a mount below `root`, and makes it, with its parents, where it is missing. Links are followed
+/// within the root; whoever swaps a directory for a link meanwhile gets an error.
 pub(super) fn place(root: impl AsFd, path: &Path, point: Point) -> Result<Place, Errno> {
-    let root = root.as_fd();
-    let home = mount_of(root)?;
-    let mut parents: Vec<(OwnedFd, OsString)> = Vec::new();
-    let mut todo: VecDeque<OsString> = names(path.as_os_str()).collect();
-    let mut links = 0;
+    let home = mount_of(root.as_fd())?;
+    let tree = Root::of(root.as_fd()).map_err(errno)?;
+    let found = tree.resolve(BStr::new(path.as_os_str().as_bytes()), true).map_err(errno)?;
     let mut made = Vec::new();
-    while let Some(name) = todo.pop_front() {
-        if name == ".." {
-            parents.pop();
-            continue;
-        }
-        let parent = parents.last().map_or(root, |(descriptor, _)| descriptor.as_fd());
-        let found = match open_component(parent, &name) {
-            Err(Errno::NOENT) => {
-                let kind = if todo.is_empty() { point } else { Point::Directory };
-                make(parent, &name, kind)?;
-                if mount_of(parent)? == home {
-                    made.push(parents.iter().map(|(_, name)| name).chain([&name]).collect());
-                }
-                open_component(parent, &name)?
-            }
-            found => found?,
+    if !found.exists {
+        let (parent, name) = split(found.path.as_bstr());
+        let mut new = Vec::new();
+        let mut note = |path: &BStr| {
+            // It was made for nobody but root.
+            rustix::fs::chmod(&*proc_path(tree.as_fd(), path), Mode::from(0o755))?;
+            new.push(path.to_owned());
+            Ok(())
         };
-        if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) == FileType::Symlink {
-            links += 1;
-            if links > LINKS {
-                return Err(Errno::LOOP);
+        tree.make_dirs(parent, &mut note).map_err(errno)?;
+        make(tree.place(parent).map_err(errno)?.as_fd(), OsStr::from_bytes(name), point)?;
+        new.push(found.path.clone());
+        // What lies in another mount, a cache for instance, is no matter of the image.
+        for path in new {
+            let (parent, _) = split(path.as_bstr());
+            if mount_of(tree.place(parent).map_err(errno)?.as_fd())? == home {
+                made.push(PathBuf::from(OsStr::from_bytes(&path)));
             }
-            let target = rustix::fs::readlinkat(&found, "", Vec::new())?.into_bytes();
-            if target.starts_with(b"/") {
-                parents.clear();
-            }
-            for name in names(OsStr::from_bytes(&target)).collect::<Vec<_>>().into_iter().rev() {
-                todo.push_front(name);
-            }
-        } else {
-            parents.push((found, name));
         }
     }
-    let path = parents.iter().map(|(_, name)| name).collect();
-    let descriptor = match parents.pop() {
-        Some((descriptor, _)) => descriptor,
-        None => rustix::io::fcntl_dupfd_cloexec(root, 0)?,
+    let descriptor = match found.path.is_empty() {
+        true => rustix::io::fcntl_dupfd_cloexec(root.as_fd(), 0)?,
+        false => open_strictly(root, found.path.as_slice())?,
     };
     let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::Directory;
     match (point, is_directory) {
         (Point::Directory, false) => Err(Errno::NOTDIR),
         (Point::File, true) => Err(Errno::ISDIR),
-        _ => Ok(Place { descriptor, path, made }),
+        _ => Ok(Place { descriptor, path: PathBuf::from(OsStr::from_bytes(&found.path)), made }),
     }
-}
-
-fn open_component(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn make(parent: BorrowedFd<'_>, name: &OsStr, kind: Point) -> Result<(), Errno> {
@@ -199,9 +163,14 @@ fn make(parent: BorrowedFd<'_>, name: &OsStr, kind: Point) -> Result<(), Errno> 
     }
 }
 
-fn names(path: &OsStr) -> impl Iterator<Item = OsString> + '_ {
-    let names = path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-    names.map(|name| OsString::from_vec(name.to_vec()))
+/// As [`open_plain`], across mounts.
+fn open_strictly(root: impl AsFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    retry(|| rustix::fs::openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve))
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// Which mount a descriptor is in.

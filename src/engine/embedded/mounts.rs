@@ -50,6 +50,7 @@ fn file(target: &str, content: &[u8], mode: u32, attributes: MountAttrFlags) -> 
     let mut file = std::fs::File::options().write(true).create_new(true).mode(mode).open(&path).map_err(io)?;
     file.write_all(content).map_err(io)?;
     file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(io)?;
-    let mount = bind(here(), Path::new(&path), false, attributes).map_err(failed(format_args!("a file for {target}")))?;
+    let mount =
+        bind(here(), Path::new(&path), false, attributes).map_err(failed(format_args!("a file for {target}")))?;
     Ok(Prepared { target: target.into(), point: Point::File, mount })
 }

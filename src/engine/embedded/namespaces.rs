@@ -95,7 +95,8 @@ fn describe(mode: Mode, ids: u64, mut limits: Vec<String>) -> Vec<String> {
     limits.push("Device files that a step makes cannot be opened; /dev/null and its like can.".to_owned());
     match ids {
         1 => limits.push(
-            "There is one user id: every file belongs to root, and USER, chown and setuid are only pretended.".to_owned(),
+            "There is one user id: every file belongs to root, and USER, chown and setuid are only pretended."
+                .to_owned(),
         ),
         2..65536 => limits.push(format!("There are {ids} user ids only; larger ones cannot be used.")),
         _ => {}
@@ -145,8 +146,7 @@ fn mapping(text: &str, uid: u32, names: &[String], own: u32) -> Vec<String> {
     let mut out = Vec::new();
     for line in text.lines() {
         let mut fields = line.split(':');
-        let (Some(user), Some(first), Some(count), None) =
-            (fields.next(), fields.next(), fields.next(), fields.next())
+        let (Some(user), Some(first), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             continue;
         };
@@ -246,9 +246,7 @@ fn single(why: String) -> NotEntered {
 fn become_root() -> Result<(), Errno> {
     // SAFETY: plain system calls; the process has one thread, so none keeps other ids.
     let done = unsafe {
-        libc::setresgid(0, 0, 0) == 0
-            && libc::setresuid(0, 0, 0) == 0
-            && libc::setgroups(0, std::ptr::null()) == 0
+        libc::setresgid(0, 0, 0) == 0 && libc::setresuid(0, 0, 0) == 0 && libc::setgroups(0, std::ptr::null()) == 0
     };
     if done { Ok(()) } else { Err(super::mounting::last_errno()) }
 }
@@ -317,7 +315,9 @@ fn explain(what: &str, errno: Errno, facts: &Facts) -> TaskError {
             .with_help("Start the container with `--security-opt seccomp=unconfined`, or `--privileged`.")
     } else if facts.apparmor_restrict == "1" {
         error
-            .with_help("AppArmor keeps programs without a profile from it (kernel.apparmor_restrict_unprivileged_userns = 1).")
+            .with_help(
+                "AppArmor keeps programs without a profile from it (kernel.apparmor_restrict_unprivileged_userns = 1).",
+            )
             .with_help(format!(
                 "Give {} an AppArmor profile with the rule `userns,`, or, as root: \
                  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",

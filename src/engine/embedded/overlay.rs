@@ -66,9 +66,7 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
         )));
     }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
-        Errno::NODEV => {
-            TaskError::engine("The kernel has no overlayfs.").with_help("As root: modprobe overlay")
-        }
+        Errno::NODEV => TaskError::engine("The kernel has no overlayfs.").with_help("As root: modprobe overlay"),
         errno => failed("overlayfs")(errno),
     })?;
     let refused = |errno: Errno| explain(errno, &kernel_log(context.as_fd()), upper);
@@ -97,11 +95,7 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
 
 /// Names a directory to overlayfs by a descriptor: fsconfig takes no more than 255 bytes, and the mount table that
 /// a container reads should not tell where the host keeps things.
-fn set_directory(
-    context: BorrowedFd<'_>,
-    option: &str,
-    path: &Path,
-) -> Result<Result<(), Errno>, TaskError> {
+fn set_directory(context: BorrowedFd<'_>, option: &str, path: &Path) -> Result<Result<(), Errno>, TaskError> {
     let directory = open_directory(path).map_err(failed(path.display()))?;
     Ok(fsconfig_set_string(context, option, format!("/proc/self/fd/{}", directory.as_raw_fd())))
 }

@@ -24,8 +24,13 @@ pub(super) const ARGUMENT: &str = "engine-process";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// The first descriptor is the task's socket; the others are the task's.
-    Start { id: u64, task: Task },
-    Cancel { id: u64 },
+    Start {
+        id: u64,
+        task: Task,
+    },
+    Cancel {
+        id: u64,
+    },
 }
 
 /// From the engine process to the program.

@@ -28,7 +28,8 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
     let ((output, out), (errors, err)) = (pipes()?, pipes()?);
     let input = match input {
         Some(input) if task.stdin => input,
-        _ => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("/dev/null"))?,
+        _ => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("/dev/null"))?,
     };
     let (inside, worker) = std::os::unix::net::UnixStream::pair()
         .map_err(|error| TaskError::engine(format!("a socket for the sandbox: {error}")))?;
@@ -42,8 +43,7 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
         streams: [input, out, err],
         worker: worker.into(),
     };
-    let child = fork(namespaces(&task), move || enter(sandbox))
-    .map_err(failed("starting the sandbox"))?;
+    let child = fork(namespaces(&task), move || enter(sandbox)).map_err(failed("starting the sandbox"))?;
     let mut made = Vec::new();
     let started = listen(&inside.into(), &mut made, argv.first().map_or("", String::as_str), reporter);
     if started.is_err() {
@@ -56,7 +56,7 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
     remove_made(&task.upper.dir, &made);
     started?;
     reporter.send(&Report::Exit(ended.code()));
-    let layer = crate::layers::Layer::default();
+    let layer = crate::snapshot::scan::scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
     if !layer.entries.is_empty() {
         reporter.send(&Report::Layer(layer));
     }

@@ -130,7 +130,9 @@ impl Sandbox<'_> {
         make_working_directory(&self.task.run.cwd)?;
         // A session keyring of its own, so that nothing of ours is in reach. Kernels without keys have none to hide.
         // SAFETY: a system call with plain numbers.
-        unsafe { libc::syscall(libc::SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, 0, 0, 0, 0) };
+        unsafe {
+            libc::syscall(libc::SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, 0, 0, 0, 0)
+        };
         if !self.task.run.insecure {
             // Before the capabilities go: without no_new_privs, which would break su and sudo, a filter needs them.
             seccomp::install().map_err(failed("installing the system call filter"))?;

@@ -127,7 +127,8 @@ fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd>) -> Resul
 
 /// Covers the place of the engine process with a tmpfs that goes with this process.
 fn own_place() -> Result<(), TaskError> {
-    let memory = file_system("tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("a tmpfs"))?;
+    let memory =
+        file_system("tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("a tmpfs"))?;
     let at = open_directory(place()).map_err(failed(place().display()))?;
     attach(&memory, at.as_fd()).map_err(failed(place().display()))?;
     for name in ["empty", "root"] {
