@@ -121,10 +121,7 @@ impl Build {
         let view = View { branch, cursor: self.cursor, calls: &self.calls, breakpoint: &at };
         match stepping::target(&view, action) {
             Target::Stay(why) => {
-                desk.notice(why);
-                if let Some(stop) = &self.stop {
-                    desk.say(Event::Stopped(stop.clone()));
-                }
+                self.stay(desk, why);
                 Vec::new()
             }
             Target::Move { to, call, reason } => {
@@ -150,13 +147,21 @@ impl Build {
         let plan = self.plan();
         let broken = |step: &StepId| self.branch().failure(*step).is_some() || self.cancelled.contains(step);
         let Some(step) = self.cursor.next(&plan).filter(broken).or_else(|| self.cursor.previous()) else {
-            desk.notice("nothing has been run here yet");
+            self.stay(desk, "nothing has been run here yet");
             return Vec::new();
         };
         let after = Position::after(step);
         let mut goal = Goal::new(vec![after], Position::before(step), after, StopReason::Step, false);
         goal.again = Some(step);
         self.resume(desk, goal)
+    }
+
+    /// Says why nothing happened, and the stop once more: every command that a build stands for is answered by one.
+    fn stay(&self, desk: &mut Desk, why: &str) {
+        desk.notice(why);
+        if let Some(stop) = &self.stop {
+            desk.say(Event::Stopped(stop.clone()));
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -177,8 +182,15 @@ impl Build {
         branch.plan.order.iter().all(|stage| branch.is_finished(*stage))
     }
 
-    /// Puts the cursor there and says so.
+    /// Moves the cursor and says so.
     pub(super) fn stand(&mut self, desk: &mut Desk, at: Position, reason: StopReason) {
+        let in_the_past = stepping::in_the_past(self.branch(), at);
+        self.arrive(desk, at, reason, in_the_past);
+    }
+
+    /// Puts the cursor there and says so. Where a run comes to stand is the present, whatever the stages that ran
+    /// beside it have reached.
+    pub(super) fn arrive(&mut self, desk: &mut Desk, at: Position, reason: StopReason, in_the_past: bool) {
         let from = std::mem::replace(&mut self.cursor, at);
         while self.calls.last().is_some_and(|call| call.callee != at.stage) {
             self.calls.pop();
@@ -194,7 +206,7 @@ impl Build {
                 desk.say(Event::Finished { snapshot, at: desk.elapsed() });
             }
         }
-        let Some(stop) = self.describe(from, at, reason) else { return };
+        let Some(stop) = self.describe(from, at, reason).map(|stop| Stop { in_the_past, ..stop }) else { return };
         self.stop = Some(stop.clone());
         desk.say(Event::Stopped(stop));
     }
@@ -220,7 +232,7 @@ impl Build {
             line: plan.step(step).lines.start,
             reason,
             snapshot: branch.snapshot(at).cloned(),
-            in_the_past: stepping::in_the_past(branch, at),
+            in_the_past: false,
             failure,
         })
     }

@@ -209,7 +209,7 @@ impl Build {
             (None, _) => (before_next.unwrap_or(goal.from), StopReason::Pause),
         };
         self.cursor = goal.from;
-        self.stand(desk, at, reason);
+        self.arrive(desk, at, reason, false);
     }
 }
 

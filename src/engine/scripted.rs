@@ -64,8 +64,8 @@ enum End {
         /// Whether the failed file system can be had.
         leaves: bool,
     },
-    /// Only a cancellation ends it.
-    Never,
+    /// Only a cancellation ends it, and if it is `stuck` not even that.
+    Never { stuck: bool },
 }
 
 impl Script {
@@ -129,7 +129,12 @@ impl Play {
 
     /// It runs until it is cancelled.
     pub fn hangs() -> Play {
-        Play::default().ends(End::Never)
+        Play::default().ends(End::Never { stuck: false })
+    }
+
+    /// It runs for ever and does not listen.
+    pub fn stuck() -> Play {
+        Play::default().ends(End::Never { stuck: true })
     }
 
     /// The engine has a fault.
@@ -209,8 +214,10 @@ impl Play {
                 () = done => {}
             }
         }
-        if matches!(self.end, End::Never) {
-            cancel.cancelled().await;
+        match self.end {
+            End::Never { stuck: true } => std::future::pending().await,
+            End::Never { stuck: false } => cancel.cancelled().await,
+            End::Done | End::Fails { .. } => {}
         }
         if cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
     }
@@ -395,7 +402,7 @@ impl Engine for Scripted {
                 let after = leaves.then(|| self.save(parent, SnapshotId(format!("{id}!")), &play));
                 Err(StepError { kind: *kind, message: message.clone(), help: help.clone(), after })
             }
-            End::Done | End::Never => {
+            End::Done | End::Never { .. } => {
                 let changes = self.changes(parent, &play.layer);
                 let snapshot = self.save(parent, id, &play);
                 let key = vec![("step".to_owned(), job.step.text.clone())];

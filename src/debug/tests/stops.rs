@@ -1,0 +1,368 @@
+//! Where every command leads, and what it runs on the way.
+
+use super::*;
+use crate::engine::scripted::Play;
+
+#[tokio::test(start_paused = true)]
+async fn over_runs_one_instruction_and_crosses_stages() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        n => AFTER builder:0 Step | FROM scratch AS builder
+        n => AFTER builder:1 Step | RUN make
+        n => AFTER builder:2 Step | RUN test
+        n => BEFORE final:0 Step
+        n => AFTER final:0 Step | FROM scratch AS final
+        n => AFTER final:1 Step | WORKDIR /app
+        n => AFTER final:2 Step | COPY --from=builder /out /out
+        n => AFTER final:3 Step | CMD run
+        n => AFTER final:3 Step
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_runs_what_the_instruction_needs() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        to final:2 => BEFORE final:2 Reached | FROM scratch AS final, WORKDIR /app
+        n => AFTER final:2 Step | FROM scratch AS builder, RUN make, RUN test, COPY --from=builder /out /out
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_enters_the_source_and_comes_back() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        to final:2 => BEFORE final:2 Reached | FROM scratch AS final, WORKDIR /app
+        s => BEFORE builder:0 Step
+        n => AFTER builder:0 Step | FROM scratch AS builder
+        s => AFTER builder:1 Step | RUN make
+        n => AFTER builder:2 Step | RUN test
+        n => BEFORE final:2 Step
+        n => AFTER final:2 Step | COPY --from=builder /out /out
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn out_finishes_the_stage_and_comes_back() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        to final:2 => BEFORE final:2 Reached | FROM scratch AS final, WORKDIR /app
+        s => BEFORE builder:0 Step
+        f => BEFORE final:2 Step | FROM scratch AS builder, RUN make, RUN test
+        f => AFTER final:3 Step | COPY --from=builder /out /out, CMD run
+        f => AFTER final:3 Step
+        ",
+    )
+    .await;
+}
+
+/// Out of a stage that was not entered leads to the first instruction that reads it.
+#[tokio::test(start_paused = true)]
+async fn out_leads_to_who_uses_the_stage() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        f => BEFORE final:2 Step | FROM scratch AS builder, RUN make, RUN test, FROM scratch AS final, WORKDIR /app
+        ",
+    )
+    .await;
+    check(
+        DIAMOND,
+        "
+        => BEFORE base:0 Start
+        f => BEFORE left:0 Step | FROM scratch AS base, RUN tools
+        s => BEFORE base:0 Step past
+        f => BEFORE left:0 Step
+        n => AFTER left:0 Step | FROM base AS left
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_nest() {
+    check(
+        DIAMOND,
+        "
+        => BEFORE base:0 Start
+        to 3:1 => BEFORE 3:1 Reached | FROM scratch
+        s => BEFORE left:0 Step
+        s => BEFORE base:0 Step
+        f => BEFORE left:0 Step | FROM scratch AS base, RUN tools
+        f => BEFORE 3:1 Step | FROM base AS left, RUN left 1, RUN left 2
+        N => BEFORE 3:0 Step past
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn continue_runs_to_the_end() {
+    let front = play(
+        TWO,
+        Begin::default(),
+        "
+        => BEFORE builder:0 Start
+        n => AFTER builder:0 Step | FROM scratch AS builder
+        c => AFTER final:3 End | RUN make, FROM scratch AS final, WORKDIR /app, RUN test, COPY --from=builder /out /out, CMD run
+        c => AFTER final:3 End
+        ",
+    )
+    .await;
+    let heard = front.quit().await;
+    let finished = heard.iter().filter(|event| matches!(event, Event::Finished { .. })).count();
+    assert_eq!(finished, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn back_runs_nothing() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        N => BEFORE builder:0 Start
+        c => AFTER final:3 End | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app, RUN test, COPY --from=builder /out /out, CMD run
+        N => BEFORE final:3 Step past
+        N => BEFORE final:2 Step past
+        n => AFTER final:2 Step past
+        S => AFTER builder:2 Step past
+        N => BEFORE builder:2 Step past
+        F => BEFORE final:2 Step past
+        N => BEFORE final:1 Step past
+        F => BEFORE final:0 Step past
+        N => AFTER builder:2 Step past
+        F => BEFORE builder:0 Step past
+        c => AFTER final:3 End
+        C => BEFORE builder:0 Start past
+        goto final:1 => BEFORE final:1 Reached past
+        restart => BEFORE builder:0 Reached past
+        n => AFTER builder:0 Step past
+        n => AFTER builder:1 Step past
+        n => AFTER builder:2 Step past
+        n => BEFORE final:0 Step past
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn goto_goes_only_where_it_has_been() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        goto builder:2 => BEFORE builder:0 Start
+        to builder:2 => BEFORE builder:2 Reached | FROM scratch AS builder, RUN make
+        goto builder:1 => BEFORE builder:1 Reached past
+        to builder:2 => BEFORE builder:2 Reached
+        to final:9 => BEFORE builder:2 Reached
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn breakpoints_stop_before_their_step() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        b 3
+        b final:3
+        b 1
+        c => BEFORE builder:2 Breakpoint(BreakpointId(1)) | FROM scratch AS builder, FROM scratch AS final, WORKDIR /app, RUN make
+        c => BEFORE final:3 Breakpoint(BreakpointId(2)) | RUN test, COPY --from=builder /out /out
+        C => BEFORE builder:2 Breakpoint(BreakpointId(1)) past
+        C => BEFORE builder:0 Breakpoint(BreakpointId(3)) past
+        C => BEFORE builder:0 Breakpoint(BreakpointId(3)) past
+        c => BEFORE builder:2 Breakpoint(BreakpointId(1)) past
+        disable 2
+        c => AFTER final:3 End | CMD run
+        ",
+    )
+    .await;
+}
+
+/// A breakpoint in what an instruction needs stops there, and it stops once.
+#[tokio::test(start_paused = true)]
+async fn breakpoints_stop_on_the_way() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        b builder:1
+        to final:2 => BEFORE final:2 Reached | FROM scratch AS final, WORKDIR /app
+        n => BEFORE builder:1 Breakpoint(BreakpointId(1)) | FROM scratch AS builder
+        n => AFTER builder:1 Step | RUN make
+        f => BEFORE final:2 Step | RUN test
+        ",
+    )
+    .await;
+}
+
+/// Two stages come to their breakpoints side by side: both stop the build, each once.
+#[tokio::test(start_paused = true)]
+async fn breakpoints_of_stages_side_by_side() {
+    let front = play(
+        DIAMOND,
+        Begin::default(),
+        "
+        => BEFORE base:0 Start
+        b left:1
+        b right:1
+        c => BEFORE left:1 Breakpoint(BreakpointId(1)) | FROM scratch AS base, FROM scratch, RUN tools, FROM base AS left, FROM base AS right
+        c => BEFORE right:1 Breakpoint(BreakpointId(2)) | RUN left 1
+        c => AFTER 3:2 End | RUN left 2, RUN right 1, COPY --from=left / /, RUN right 2, COPY --from=right / /
+        ",
+    )
+    .await;
+    let heard = front.quit().await;
+    let hits = heard.iter().rev().find_map(|event| match event {
+        Event::Breakpoints { list, .. } => Some(list.iter().map(|it| it.hits).collect::<Vec<_>>()),
+        _ => None,
+    });
+    assert_eq!(hits, Some(vec![1, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_build_stops_at_breakpoints_and_at_its_end() {
+    let begin = || Begin { paused: false, ..Begin::default() };
+    let all = "=> AFTER final:3 End | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app, RUN test, \
+               COPY --from=builder /out /out, CMD run";
+    play(TWO, begin(), all).await.quit().await;
+    let with = Begin { breakpoints: vec![Location::Line(1)], ..begin() };
+    play(TWO, with, "=> BEFORE builder:0 Breakpoint(BreakpointId(1))").await.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_stop_and_are_kept() {
+    let script =
+        || Script::new().on("RUN make", Play::exits(2).waits(Duration::from_secs(1))).on("RUN make", Play::succeeds());
+    let begin = || Begin { script: script(), ..Begin::default() };
+    let front = play(
+        TWO,
+        begin(),
+        "
+        => BEFORE builder:0 Start
+        c => FAILED builder:1 Failure | FROM scratch AS builder, FROM scratch AS final, WORKDIR /app, RUN make
+        N => BEFORE builder:0 Step past
+        n => AFTER builder:0 Step
+        n => FAILED builder:1 Failure
+        goto builder:0 => BEFORE builder:0 Reached past
+        c => FAILED builder:1 Failure
+        n => AFTER builder:1 Step | RUN make
+        N => BEFORE builder:1 Step past
+        c => AFTER final:3 End | RUN test, COPY --from=builder /out /out, CMD run
+        ",
+    )
+    .await;
+    front.quit().await;
+    let over = "
+        => BEFORE builder:0 Start
+        to final:2 => BEFORE final:2 Reached | FROM scratch AS final, WORKDIR /app
+        n => FAILED builder:1 Failure | FROM scratch AS builder, RUN make
+        retry => AFTER builder:1 Step | RUN make
+        ";
+    play(TWO, begin(), over).await.quit().await;
+}
+
+/// Without a break on failure the rest still runs, and then the failure is where it stands.
+#[tokio::test(start_paused = true)]
+async fn without_a_break_on_failure_the_others_finish() {
+    let begin = |break_on_failure| {
+        let left = Play::exits(1).waits(Duration::from_secs(1));
+        let right = Play::succeeds().waits(Duration::from_secs(2));
+        let script = Script::new().on("RUN left 1", left).on("RUN right 1", right);
+        Begin { script, break_on_failure, ..Begin::default() }
+    };
+    let ran =
+        "FROM scratch AS base, FROM scratch, RUN tools, FROM base AS left, FROM base AS right, RUN left 1, RUN right 1";
+    let table = |more: &str| format!("=> BEFORE base:0 Start\nc => FAILED left:1 Failure | {ran}{more}");
+    play(DIAMOND, begin(true), &table("")).await.quit().await;
+    play(DIAMOND, begin(false), &table(", RUN right 2")).await.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_runs_again_on_a_branch() {
+    let front = play(
+        TWO,
+        Begin::default(),
+        "
+        => BEFORE builder:0 Start
+        retry => BEFORE builder:0 Start
+        c => AFTER final:3 End | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app, RUN test, COPY --from=builder /out /out, CMD run
+        goto builder:2 => BEFORE builder:2 Reached past
+        retry => AFTER builder:1 Step | RUN make
+        goto final:2 => BEFORE final:2 Reached
+        c => AFTER final:3 End | RUN test, COPY --from=builder /out /out, CMD run
+        ",
+    )
+    .await;
+    let runs = front.engine.runs();
+    let again: Vec<bool> = runs.iter().filter(|run| run.text == "RUN make").map(|run| run.no_cache).collect();
+    assert_eq!(again, [false, true]);
+    let copy = runs.last().unwrap();
+    assert_eq!(copy.text, "CMD run");
+    front.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_make_a_branch_that_keeps_what_holds() {
+    let file = "\
+FROM scratch AS builder
+RUN fetch
+ARG GO=1
+RUN make $GO
+FROM scratch
+COPY --from=builder / /
+";
+    check(
+        file,
+        "
+        => BEFORE builder:0 Start
+        c => AFTER 1:1 End | FROM scratch AS builder, FROM scratch, RUN fetch, ARG GO=1, RUN make 1, COPY --from=builder / /
+        arg GO=2 => BEFORE 1:1 Reached
+        c => AFTER 1:1 End | ARG GO=1, RUN make 2, COPY --from=builder / /
+        goto builder:2 => BEFORE builder:2 Reached past
+        arg GO => BEFORE builder:2 Reached
+        arg OTHER=1 => BEFORE builder:2 Reached
+        n => AFTER builder:2 Step | ARG GO=1
+        ",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stages_that_the_target_does_not_need_are_skipped() {
+    let options = || Options { target: Some("right".to_owned()), ..Options::default() };
+    let begin = || Begin { options: options(), ..Begin::default() };
+    let mut front = play(DIAMOND, begin(), "=> BEFORE base:0 Start\nto left:1 => BEFORE base:0 Start").await;
+    let left = front.place("left:0").stage;
+    let skipped = front.statuses.iter().filter(|(step, _)| step.stage == left);
+    assert!(skipped.map(|(_, status)| status).eq(vec![&StepStatus::Skipped; 3]));
+    let set = front.arrange("b left:1").await;
+    assert!(matches!(&set[0].state, super::super::BreakpointState::Unbound { .. }), "{set:?}");
+    front.quit().await;
+
+    let all = Begin { options: Options { all_stages: true, ..options() }, ..Begin::default() };
+    let mut front = play(DIAMOND, all, "=> BEFORE base:0 Start").await;
+    front.session.send(Command::Continue);
+    front.stop().await;
+    assert_eq!(front.engine.runs().len(), 11);
+    front.quit().await;
+}
