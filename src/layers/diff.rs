@@ -247,6 +247,12 @@ impl Diff {
         }
     }
 
+    /// Works out now what is otherwise worked out when it is first asked for.
+    pub fn prepare(&self) {
+        self.order(Order::Size);
+        self.order(Order::Change);
+    }
+
     fn permutation<K: Ord>(&self, key: impl Fn(DiffId) -> K) -> Vec<u32> {
         let mut out = Vec::with_capacity(self.nodes.len());
         let mut open = vec![Self::ROOT.0];

@@ -11,9 +11,11 @@ pub mod differences;
 pub mod entry;
 #[cfg(test)]
 mod model;
+pub mod patch;
 pub mod tree;
 
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
 pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
+pub use patch::Patch;
 pub use tree::{Builder, FileTree, MetaRef, NodeId, Version};

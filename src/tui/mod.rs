@@ -4,6 +4,7 @@
 //!
 //! Invariant: `update` never waits; whatever takes time is a job whose stale answers are dropped.
 
+pub mod answers;
 pub mod build;
 #[cfg(test)]
 pub(crate) mod fixture;

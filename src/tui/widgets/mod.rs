@@ -10,7 +10,7 @@
 
 use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
-use crate::layers::{Diff, FileTree, Layer};
+use crate::layers::{Diff, Layer, Meta, Patch};
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
 use crate::tui::theme::Look;
@@ -18,6 +18,7 @@ use bstr::BString;
 use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// One pane of the lower part of the screen.
@@ -90,6 +91,8 @@ pub enum Request {
         at: SnapshotId,
         path: BString,
         before: Option<SnapshotId>,
+        /// What the tree says of it at `at`.
+        meta: Box<Meta>,
     },
     CloseFile,
     /// Writes a file or a directory out; the frame asks where to.
@@ -113,15 +116,25 @@ pub enum Slot {
     Files,
     Output,
     Viewer,
+    Shell,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Query {
-    Tree(SnapshotId),
-    /// What turned one file system into the other; `None` is the empty one.
+    /// What turned one file system of a stage into a later one; `None` is the empty one.
     Diff {
         before: Option<SnapshotId>,
         after: SnapshotId,
+    },
+    /// The same with everything that did not change: the file system with what is new marked.
+    Files {
+        before: Option<SnapshotId>,
+        after: SnapshotId,
+    },
+    /// What a layer changes that is over a file system, for one that is not kept.
+    Scratch {
+        at: SnapshotId,
+        changes: ScratchLayer,
     },
     /// At most `limit` bytes from `offset`.
     File {
@@ -130,23 +143,39 @@ pub enum Query {
         offset: u64,
         limit: usize,
     },
-    /// The file in two file systems, `limit` bytes of each from the start.
-    FilePair {
+    /// The lines of a file that differ in two file systems; where there is no such file it counts as empty.
+    Patch {
         before: SnapshotId,
         after: SnapshotId,
         path: BString,
-        limit: usize,
     },
     Log(StepId),
 }
 
+/// A layer that nothing else refers to; the same only as itself.
+#[derive(Debug, Clone)]
+pub struct ScratchLayer(pub Arc<Layer>);
+
+impl PartialEq for ScratchLayer {
+    fn eq(&self, other: &ScratchLayer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ScratchLayer {}
+
+impl Hash for ScratchLayer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Answer {
-    Tree(Arc<FileTree>),
+    /// To [`Query::Diff`], [`Query::Files`] and [`Query::Scratch`].
     Diff(Arc<Diff>),
     File(Vec<u8>),
-    /// `None` where there is no such file.
-    FilePair(Option<Vec<u8>>, Option<Vec<u8>>),
+    Patch(Arc<Patch>),
     Log(Log),
 }
 

@@ -1,0 +1,69 @@
+//! What the panes ask for, answered from the session. Each answer is a job of its own.
+
+use super::widgets::{Answer, Query};
+use crate::debug::Session;
+use crate::engine::EngineError;
+use crate::layers::{Diff, FileTree, Patch, Scope, patch};
+use crate::snapshot::SnapshotId;
+use bstr::BString;
+use std::sync::Arc;
+
+/// Finds the answer; what takes the processor's time is done on a blocking thread.
+pub async fn answer(session: &Session, query: &Query) -> Result<Answer, EngineError> {
+    match query {
+        Query::Diff { before, after } => compare(session, before.as_ref(), after, Scope::Changed).await,
+        Query::Files { before, after } => compare(session, before.as_ref(), after, Scope::Everything).await,
+        Query::Scratch { at, changes } => {
+            let (tree, changes) = (session.tree(at).await?, changes.0.clone());
+            think(move || {
+                let height = tree.height();
+                let mut tree = FileTree::clone(&tree);
+                tree.apply(&changes, height);
+                ready(Diff::above(&tree, height, Scope::Changed))
+            })
+            .await
+        }
+        Query::File { at, path, offset, limit } => session.read(at, path, *offset, *limit).await.map(Answer::File),
+        Query::Patch { before, after, path } => {
+            let (old, new) = (content(session, before, path).await?, content(session, after, path).await?);
+            think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
+        }
+        Query::Log(step) => Ok(Answer::Log(session.log(*step).await)),
+    }
+}
+
+async fn compare(
+    session: &Session,
+    before: Option<&SnapshotId>,
+    after: &SnapshotId,
+    scope: Scope,
+) -> Result<Answer, EngineError> {
+    // The layers of a file system are the lowest of those that a later one of its stage has.
+    let below = match before {
+        Some(before) => session.layers(before).await?.len() as u32,
+        None => 0,
+    };
+    let tree = session.tree(after).await?;
+    think(move || ready(Diff::above(&tree, below, scope))).await
+}
+
+/// Works out what the views will ask of a difference, while this is still the background.
+fn ready(diff: Diff) -> Answer {
+    diff.prepare();
+    Answer::Diff(Arc::new(diff))
+}
+
+async fn content(session: &Session, at: &SnapshotId, path: &BString) -> Result<Vec<u8>, EngineError> {
+    let tree = session.tree(at).await?;
+    match tree.lookup(path.as_ref()) {
+        // One byte more than is compared, so that what is too large is seen to be.
+        Some(_) => session.read(at, path, 0, patch::LIMIT + 1).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
+    let failed =
+        |error| EngineError { message: format!("the answer could not be worked out: {error}"), help: Vec::new() };
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
