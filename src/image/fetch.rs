@@ -1,12 +1,13 @@
 //! Bytes on their way into a file, checked as they pass.
 
 use super::digest::Digest;
+use super::http::innermost;
 use super::source::{SourceError, SourceErrorKind};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What the bytes should turn out to be.
 #[derive(Debug, Clone)]
@@ -132,6 +133,53 @@ fn copy(mut from: impl Read, mut sink: Sink, progress: &watch::Sender<u64>) -> R
             }
         }
         let _ = progress.send(sink.bytes());
+    }
+}
+
+/// Writes an answer's body to the new file `into`; hashing and writing have a thread of their own.
+/// [`SourceErrorKind::Unreachable`] if the connection breaks, which may not happen the next time.
+pub(super) async fn receive(
+    mut answer: reqwest::Response,
+    into: &Path,
+    expected: Expected,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(), SourceError> {
+    let what = expected.what.clone();
+    let mut sink = Sink::create(into, expected)?;
+    let (sender, mut chunks) = mpsc::channel(8);
+    let writer = tokio::task::spawn_blocking(move || {
+        // `None` in the channel is the end; the channel's own end means that nobody waits any more.
+        while let Some(chunk) = chunks.blocking_recv() {
+            match chunk {
+                Some(chunk) => sink.write(AsRef::<[u8]>::as_ref(&chunk))?,
+                None => return sink.finish(),
+            }
+        }
+        Err(SourceError::new(SourceErrorKind::Io, "cancelled"))
+    });
+    let mut bytes = 0;
+    let broken = loop {
+        let chunk = match answer.chunk().await {
+            Ok(chunk) => chunk,
+            Err(error) => break Some(innermost(&error)),
+        };
+        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let is_last = chunk.is_none();
+        // The writer takes no more only after an error, which it returns.
+        if sender.send(chunk).await.is_err() || is_last {
+            break None;
+        }
+        bytes += length;
+        progress(bytes);
+    };
+    drop(sender);
+    let written = writer.await.unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Io, error.to_string())));
+    match broken {
+        Some(why) => {
+            let message = format!("{what}: the connection broke after {bytes} bytes: {why}");
+            Err(SourceError::new(SourceErrorKind::Unreachable, message))
+        }
+        None => written,
     }
 }
 

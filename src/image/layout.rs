@@ -8,7 +8,7 @@ use super::fetch::{self, Expected, io_error};
 use super::manifest::{CONTAINERD_NAME, Descriptor, Index, LARGEST_DOCUMENT, NAME};
 use super::platform::Platform;
 use super::reference::Reference;
-use super::resolve::{self, Documents};
+use super::resolve::{self, Documents, Role};
 use super::source::{Blobs, LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
 use async_trait::async_trait;
 use std::fs::File;
@@ -76,7 +76,7 @@ struct Layout {
 
 #[async_trait]
 impl Documents for Layout {
-    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError> {
+    async fn document(&self, descriptor: &Descriptor, _: Role) -> Result<Vec<u8>, SourceError> {
         let (files, digest) = (self.files.clone(), descriptor.digest.clone());
         let read = blocking(move || files.read(&blob_name(&digest))).await?;
         read.ok_or_else(|| missing_blob(&self.place, &descriptor.digest))
@@ -124,7 +124,7 @@ pub(super) async fn open(
     let found = match picked(&origin, &index, pick)? {
         // Alone, it is taken whatever its platform.
         Picked::One(descriptor) => {
-            let bytes = resolve::checked(&layout, &descriptor).await?;
+            let bytes = resolve::checked(&layout, &descriptor, Role::Manifest).await?;
             resolve::in_document(&layout, descriptor.digest, &bytes, wanted).await?
         }
         Picked::Several(entries) => resolve::in_index(&layout, entries, wanted).await?,

@@ -18,8 +18,11 @@ pub mod export;
 pub mod source;
 
 mod archive;
+mod auth;
 mod fetch;
 #[cfg(target_os = "linux")]
 pub mod host;
+mod http;
 mod layout;
+mod registry;
 mod resolve;

@@ -19,10 +19,17 @@ const MOST_DOCUMENTS: usize = 100;
 pub(super) trait Documents: Send + Sync {
     /// The bytes under a digest, at most [`LARGEST_DOCUMENT`]; they are checked here afterwards.
     /// [`SourceErrorKind::Missing`] if there are none.
-    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError>;
+    async fn document(&self, descriptor: &Descriptor, role: Role) -> Result<Vec<u8>, SourceError>;
 
     /// For messages: the image, and where it is looked for.
     fn place(&self) -> String;
+}
+
+/// Registries keep manifests apart from other blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Manifest,
+    Config,
 }
 
 /// An image, with its configuration read.
@@ -35,13 +42,17 @@ pub(super) struct Found {
 }
 
 /// Checks a document's bytes against what pointed to it.
-pub(super) async fn checked(documents: &dyn Documents, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError> {
+pub(super) async fn checked(
+    documents: &dyn Documents,
+    descriptor: &Descriptor,
+    role: Role,
+) -> Result<Vec<u8>, SourceError> {
     let what = || format!("{}: the blob {}", documents.place(), descriptor.digest);
     if descriptor.size > LARGEST_DOCUMENT {
         let message = format!("{} should be {} bytes, too many for a manifest", what(), descriptor.size);
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     }
-    let bytes = documents.document(descriptor).await?;
+    let bytes = documents.document(descriptor, role).await?;
     let is = Digest::of(&bytes);
     if is != descriptor.digest {
         return Err(wrong_digest(&what(), &descriptor.digest, &is));
@@ -60,7 +71,7 @@ pub(super) async fn in_index(documents: &dyn Documents, index: Index, wanted: &P
     add(&index, wanted, 1, &mut ahead, &mut there);
     for _ in 0..MOST_DOCUMENTS {
         let Some((descriptor, depth)) = ahead.pop() else { break };
-        let bytes = match checked(documents, &descriptor).await {
+        let bytes = match checked(documents, &descriptor, Role::Manifest).await {
             Ok(bytes) => bytes,
             Err(error) if error.kind == SourceErrorKind::Missing => {
                 missing.get_or_insert(error);
@@ -130,7 +141,7 @@ fn parse(documents: &dyn Documents, bytes: &[u8]) -> Result<Document, SourceErro
 }
 
 async fn with_config(documents: &dyn Documents, digest: Digest, manifest: Manifest) -> Result<Found, SourceError> {
-    let config_bytes = checked(documents, &manifest.config).await?;
+    let config_bytes = checked(documents, &manifest.config, Role::Config).await?;
     let config = parse_config(&config_bytes, &documents.place())?;
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
         let kind = &manifest.config.media_type;

@@ -3,9 +3,9 @@
 use super::archive::{self, Form};
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::layout;
 use super::platform::Platform;
 use super::reference::Reference;
+use super::{layout, registry};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,9 +156,20 @@ pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) ->
         Source::OciLayout { dir, pick } => layout::open_directory(text, &dir, &pick, &wanted).await,
         Source::OciArchive { file, pick } => archive::open(text, &file, Form::Oci, &pick, &wanted, scratch).await,
         Source::DockerArchive { file, pick } => archive::open(text, &file, Form::Docker, &pick, &wanted, scratch).await,
-        Source::Registry(_) | Source::DockerDaemon(_) | Source::Host => {
-            Err(SourceError::new(SourceErrorKind::Unreachable, format!("{text}: not yet")))
+        Source::Registry(reference) => {
+            registry::open(text, &reference, &wanted, surroundings.docker_config.as_deref()).await
         }
+        Source::DockerDaemon(_) => Err(SourceError::new(SourceErrorKind::Unreachable, format!("{text}: not yet"))),
+        #[cfg(target_os = "linux")]
+        Source::Host => {
+            let (name, scratch) = (text.to_owned(), scratch.clone());
+            blocking(move || super::host::open(&name, &scratch)).await
+        }
+        #[cfg(not(target_os = "linux"))]
+        Source::Host => Err(SourceError::new(
+            SourceErrorKind::Platform,
+            "host: containers run Linux programs, and this machine has none".to_owned(),
+        )),
     }
 }
 

@@ -20,10 +20,13 @@ use self::closure::Closure;
 use self::tree::Tree;
 use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::digest::Digest;
+use super::fetch::{self, Expected};
 use super::platform::Platform;
-use super::source::{SourceError, SourceErrorKind};
+use super::source::{Blobs, LayerBlob, Opened, SourceError, SourceErrorKind};
+use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// What is packed, as far as the machine has it.
 pub const PROGRAMS: &[&str] = &[
@@ -219,6 +222,49 @@ pub fn pack(into: &Path) -> Result<HostImage, SourceError> {
     })?;
     let config = config(&diff_id);
     Ok(HostImage { layer: into.to_owned(), size, diff_id, config, programs })
+}
+
+/// The host as an image to look up and fetch; packed now, into a directory of `scratch` that goes with it.
+pub(super) fn open(name: &str, scratch: &Path) -> Result<Opened, SourceError> {
+    let failed = |error| SourceError::new(SourceErrorKind::Io, format!("host: {}: {error}", scratch.display()));
+    let dir = tempfile::Builder::new().prefix("host-").tempdir_in(scratch).map_err(failed)?;
+    let image = pack(&dir.path().join("layer.tar"))?;
+    let config_bytes = serde_json::to_vec(&image.config)
+        .map_err(|error| SourceError::new(SourceErrorKind::Io, format!("host: {error}")))?;
+    let layer = LayerBlob { digest: Some(image.diff_id.clone()), diff_id: image.diff_id.clone(), size: image.size };
+    Ok(Opened {
+        name: name.to_owned(),
+        origin: "programs of this machine".to_owned(),
+        manifest: None,
+        config: image.config.clone(),
+        config_bytes,
+        layers: vec![layer],
+        blobs: Arc::new(Packed { image, _dir: dir }),
+    })
+}
+
+struct Packed {
+    image: HostImage,
+    _dir: tempfile::TempDir,
+}
+
+#[async_trait]
+impl Blobs for Packed {
+    async fn fetch(
+        &self,
+        index: usize,
+        into: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), SourceError> {
+        if index != 0 {
+            return Err(SourceError::new(SourceErrorKind::Missing, format!("host: there is no layer {index}")));
+        }
+        let (digest, size) = (Some(self.image.diff_id.clone()), Some(self.image.size));
+        let expected = Expected { what: "host: the packed layer".to_owned(), digest, size };
+        let path = self.image.layer.clone();
+        let open = move || std::fs::File::open(&path).map_err(|error| fetch::io_error(&path, &error));
+        fetch::copy_to_file(into, expected, progress, open).await
+    }
 }
 
 /// The directories and files that programs expect on any system.
