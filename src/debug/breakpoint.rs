@@ -166,3 +166,13 @@ impl std::str::FromStr for Location {
         }
     }
 }
+
+impl std::fmt::Display for Location {
+    /// As it is read by [`FromStr`](std::str::FromStr).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Location::Line(line) => write!(f, "{line}"),
+            Location::Instruction { stage, index } => write!(f, "{stage}:{index}"),
+        }
+    }
+}

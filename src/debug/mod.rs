@@ -10,6 +10,7 @@ mod build;
 pub mod carry;
 mod desk;
 pub mod finish;
+pub mod json;
 pub mod log;
 mod place;
 mod prepare;
