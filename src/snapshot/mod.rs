@@ -12,6 +12,11 @@ pub mod rooted;
 pub mod scan;
 #[cfg(target_os = "linux")]
 pub mod store;
+#[cfg(target_os = "linux")]
+pub mod unpack;
+
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod fixture;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

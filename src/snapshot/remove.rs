@@ -113,7 +113,7 @@ mod tests {
 
     #[track_caller]
     fn check(make: impl FnOnce(&Path)) {
-        let top = tempfile::tempdir().unwrap();
+        let top = crate::snapshot::fixture::dir();
         let beside = top.path().join("beside");
         std::fs::write(&beside, "stays").unwrap();
         let dir = top.path().join("dir");
@@ -142,7 +142,7 @@ mod tests {
             symlink("../beside", dir.join("file")).unwrap();
             symlink("..", dir.join("up")).unwrap();
         });
-        let top = tempfile::tempdir().unwrap();
+        let top = crate::snapshot::fixture::dir();
         std::fs::create_dir(top.path().join("real")).unwrap();
         symlink("real", top.path().join("link")).unwrap();
         remove(&top.path().join("link")).unwrap();
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn nothing_there_is_fine() {
-        let top = tempfile::tempdir().unwrap();
+        let top = crate::snapshot::fixture::dir();
         remove(&top.path().join("no")).unwrap();
         remove(&top.path().join("no/such")).unwrap();
     }
