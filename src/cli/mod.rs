@@ -2,6 +2,8 @@
 //!
 //! The only place that knows clap, and the only one that constructs engines.
 
+pub mod ast;
+
 use std::process::ExitCode;
 
 pub fn main() -> ExitCode {
