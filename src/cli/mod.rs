@@ -1,13 +1,70 @@
 //! The command line: arguments, one file a subcommand, and the translation of errors to exit codes.
 //!
 //! The only place that knows clap, and the only one that constructs engines.
+//!
+//! Invariant: nothing from outside is printed before `plain::printable` has made it harmless, except what the
+//! user asked for byte by byte (a shell, an archive).
 
-pub mod ast;
+pub mod args;
+pub mod build;
+pub mod clock;
+pub mod demo;
+pub mod exit;
+pub mod images;
+pub mod output;
+pub mod plain;
+pub mod project;
+pub mod screen;
+pub mod shell;
+pub mod signals;
 
+use args::{Cli, Command};
+use clap::{CommandFactory, FromArgMatches};
+use exit::Failure;
 use std::process::ExitCode;
 
 pub fn main() -> ExitCode {
-    #[cfg(target_os = "linux")]
     crate::engine::embedded::process::main_if_engine();
-    ExitCode::SUCCESS
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            // A read of the terminal that never ends must not keep the program alive.
+            runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+            result
+        }
+        Err(error) => Err(Failure::Other(format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => screen::run(cli.debug, None).await,
+        Some(Command::Debug(args)) => screen::run(args, None).await,
+        Some(Command::Build(args)) => build::run(args).await,
+        Some(Command::Graph(args)) => {
+            let _ = args;
+            Ok(())
+        }
+        Some(Command::Shell(args)) => shell::run(args).await,
+        Some(Command::Ast(args)) => {
+            let _ = args;
+            Ok(())
+        }
+        Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Images(args)) => images::list(args).await,
+        Some(Command::Pull(args)) => images::pull(args).await,
+        Some(Command::Prune(args)) => images::prune(args).await,
+    }
 }

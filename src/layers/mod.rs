@@ -6,6 +6,7 @@
 //! is the empty path. Nothing here trusts that a name is UTF-8, that a path is short, or that a sum fits.
 
 mod arena;
+pub mod changes;
 pub mod diff;
 pub mod differences;
 pub mod entry;
@@ -14,6 +15,7 @@ mod model;
 pub mod patch;
 pub mod tree;
 
+pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
 pub use entry::{ContentHash, Entry, Kind, Layer, Meta};

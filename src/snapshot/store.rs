@@ -18,7 +18,7 @@
 
 use super::SnapshotId;
 use crate::image::digest::Digest;
-use crate::layers::Layer;
+use crate::layers::{Index, Layer};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,8 @@ pub struct ImageRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageLayer {
+    /// Where the store has it: under its diff_id, or under the name it was built with.
+    pub layer: LayerId,
     pub diff_id: Digest,
     /// Digest and bytes of the blob as it came; the diff_id and the archive's size if it is not compressed.
     pub digest: Digest,
@@ -139,11 +141,21 @@ pub struct Store {
 #[derive(Default)]
 struct State {
     entries: HashMap<LayerId, Arc<Layer>>,
+    indexes: HashMap<LayerId, Arc<Index>>,
     snapshots: HashMap<SnapshotId, Arc<[LayerId]>>,
     /// Results of this session; those in `unsaved` are not on the disk yet.
     steps: HashMap<Digest, StepRecord>,
     unsaved: Vec<Digest>,
     made: BTreeSet<LayerId>,
+}
+
+/// What pruning took out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Directories and files for the caller to remove.
+    pub gone: Vec<PathBuf>,
+    /// Content bytes of the layers and archives in them.
+    pub bytes: u64,
 }
 
 /// A place for a layer that is being made: `fs` becomes the layer, `work` is overlayfs's own.
@@ -264,6 +276,15 @@ impl Store {
         Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
     }
 
+    /// The same, to find paths in.
+    pub fn index(&self, id: &LayerId) -> Result<Arc<Index>, StoreError> {
+        if let Some(index) = self.state().indexes.get(id) {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(Index::new(self.entries(id)?));
+        Ok(self.state().indexes.entry(id.clone()).or_insert(index).clone())
+    }
+
     /// Names the file system that these layers make.
     pub fn snapshot(&self, layers: &[LayerId]) -> Result<SnapshotId, StoreError> {
         let text: String = layers.iter().map(|id| format!("{}\n", id.0)).collect();
@@ -360,6 +381,7 @@ impl Store {
         for id in &made {
             state.made.remove(id);
             state.entries.remove(id);
+            state.indexes.remove(id);
         }
         drop(state);
         made.iter().filter_map(|id| self.set_aside(&self.root.join("layers").join(&id.0))).collect()
@@ -374,7 +396,7 @@ impl Store {
 
     pub fn image(&self, name: &str) -> Option<ImageRecord> {
         let record: ImageRecord = read_json(&self.image_path(name))?;
-        let whole = record.layers.iter().all(|layer| self.has_layer(&LayerId::of_image(&layer.diff_id)));
+        let whole = record.layers.iter().all(|it| self.has_layer(&it.layer));
         (record.name == name && whole).then_some(record)
     }
 
@@ -395,9 +417,10 @@ impl Store {
     }
 
     /// Drops every step result and, with `all`, every image and cache mount too; then everything that nothing
-    /// refers to. Directories for the caller to remove. Only where no other session lives.
-    pub fn prune(&self, all: bool) -> Result<Vec<PathBuf>, StoreError> {
+    /// refers to. Only where no other session lives.
+    pub fn prune(&self, all: bool) -> Result<Pruned, StoreError> {
         let mut gone = Vec::new();
+        let mut bytes = 0;
         let list =
             |name: &str| fs::read_dir(self.root.join(name)).into_iter().flatten().flatten().map(|file| file.path());
         for path in list("steps") {
@@ -410,18 +433,22 @@ impl Store {
             gone.extend(list("caches").filter_map(|path| self.set_aside(&path)));
         }
         let images = self.images();
-        let used: BTreeSet<Digest> =
-            images.iter().flat_map(|image| &image.layers).map(|it| it.diff_id.clone()).collect();
+        let kept = images.iter().flat_map(|image| &image.layers);
+        let used: BTreeSet<&str> = kept.flat_map(|it| [it.layer.as_str(), it.diff_id.hex()]).collect();
         for path in list("snapshots") {
             fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
         }
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let unused = |id: &str| !used.iter().any(|digest| digest.hex() == id);
-        let layers = list("layers").filter(|path| unused(name(path).trim_start_matches("d-")));
-        let blobs = list("blobs").filter(|path| unused(&name(path)));
-        gone.extend(layers.chain(blobs).filter_map(|path| self.set_aside(&path)));
+        let unused = list("layers").chain(list("blobs")).chain(list("packed"));
+        for path in unused.filter(|path| !used.contains(name(path).as_str())) {
+            bytes += match LayerId::try_from(name(&path)).ok().and_then(|id| self.entries(&id).ok()) {
+                Some(layer) => layer.bytes(),
+                None => fs::symlink_metadata(&path).map_or(0, |it| if it.is_file() { it.len() } else { 0 }),
+            };
+            gone.extend(self.set_aside(&path));
+        }
         *self.state() = State::default();
-        Ok(gone)
+        Ok(Pruned { gone, bytes })
     }
 
     /// Whether another process uses the store now.

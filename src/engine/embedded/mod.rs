@@ -4,7 +4,11 @@
 //! which enters the namespaces once and forks a process for every task.
 
 mod capabilities;
+mod engine;
 mod exec;
+mod exports;
+mod fetch;
+mod images;
 pub mod launcher;
 mod mounting;
 mod mounts;
@@ -16,9 +20,16 @@ mod rootfs;
 mod run;
 mod sandbox;
 mod seccomp;
+mod settings;
+mod shells;
 mod spawn;
+mod steps;
 pub mod task;
 mod terminal;
+mod toolbox;
 pub mod users;
 mod wire;
 pub mod work;
+
+pub use engine::Embedded;
+pub use settings::{Context, Secret, Settings};

@@ -1,0 +1,241 @@
+//! The arguments. Names and spellings are `docker build`'s where the meaning is the same.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// An interactive terminal explorer and debugger for multi-stage Dockerfile builds.
+///
+/// `stagedive CONTEXT` opens the debugger, paused before the first instruction. Exit codes: 0 done, 2 wrong
+/// usage, 3 the Dockerfile is wrong, 4 a step failed, 5 a gate failed, 6 the engine cannot run here,
+/// 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub debug: DebugArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Debug a build in the terminal (the same as `stagedive CONTEXT`)
+    Debug(DebugArgs),
+    /// Build without the screen
+    Build(BuildCommand),
+    /// Print the stage graph
+    Graph(GraphArgs),
+    /// Open a shell in a stage, or run one command there
+    Shell(ShellArgs),
+    /// Print the parsed Dockerfiles, one JSON line a file
+    Ast(AstArgs),
+    /// A bundled multi-stage build that needs no network
+    Demo(DemoArgs),
+    /// List the images in the local store
+    Images(StoreArgs),
+    /// Fetch images into the local store
+    Pull(PullArgs),
+    /// Free the local store's space
+    Prune(PruneArgs),
+}
+
+/// What is built, and how.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// The build context: a directory, or `-` for an archive or a Dockerfile on standard input
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    pub context: String,
+    /// The Dockerfile (default: CONTEXT/Dockerfile); `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name and tag of the result
+    #[arg(short, long = "tag", value_name = "NAME:TAG")]
+    pub tags: Vec<String>,
+    /// Build this stage and what it needs
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Set an ARG; without a value it is taken from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+    /// Serve an image or a directory under a name that FROM and --from use
+    #[arg(long = "build-context", value_name = "NAME=DIR|oci-layout://…|docker-image://…|…")]
+    pub build_contexts: Vec<String>,
+    /// A secret for RUN --mount=type=secret
+    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
+    pub secrets: Vec<String>,
+    /// An ssh agent for RUN --mount=type=ssh
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+    /// A label of the result
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// The platform to build for (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// The network of RUN: default, none or host
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<NetworkMode>,
+    /// Run every step, whatever is kept
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Run the stages that the target does not need too
+    #[arg(long)]
+    pub all_stages: bool,
+    /// The store (default: $XDG_DATA_HOME/stagedive)
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkMode {
+    Default,
+    None,
+    Host,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DebugArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+    /// A breakpoint to begin with: LINE or STAGE:INSTRUCTION
+    #[arg(long = "break", value_name = "PLACE")]
+    pub breakpoints: Vec<String>,
+    /// Do not stop where a step fails
+    #[arg(long)]
+    pub no_break_on_failure: bool,
+}
+
+/// How the screen looks.
+#[derive(Debug, Clone, Args)]
+pub struct ScreenArgs {
+    /// dark, light, or a theme file
+    #[arg(long, value_name = "THEME", env = "STAGEDIVE_THEME")]
+    pub theme: Option<String>,
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildCommand {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Where the result goes: `type=oci|docker|tar|local[,dest=PATH]`; a plain PATH is a local directory, `-` an
+    /// archive on standard output
+    #[arg(short, long = "output", value_name = "OUTPUT")]
+    pub outputs: Vec<String>,
+    /// How progress is told
+    #[arg(long, value_enum, default_value_t = Progress::Plain)]
+    pub progress: Progress,
+    /// Print only the image's id
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Drop what this run made, also after a failure
+    #[arg(long)]
+    pub force_rm: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write the result's digests to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Lines to read
+    Plain,
+    /// One event a line
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    pub format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Text,
+    Json,
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// A stage, by name or index; with @LINE, before the instruction on that line (default: the stage's end)
+    #[arg(value_name = "STAGE[@LINE]")]
+    pub place: String,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// The command to run there instead of a shell
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AstArgs {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Which one (default: the first of the list)
+    pub name: Option<String>,
+    /// List the demos and what each one teaches
+    #[arg(long)]
+    pub list: bool,
+    /// Write the project to a directory instead of running it
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+    /// The store (default: $XDG_DATA_HOME/stagedive)
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The store (default: $XDG_DATA_HOME/stagedive)
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// References, or images of any transport: docker://, oci:, oci-archive:, docker-archive:, docker-daemon:
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// The store (default: $XDG_DATA_HOME/stagedive)
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Images and cache mounts too, not only the results of steps
+    #[arg(short, long)]
+    pub all: bool,
+    /// The store (default: $XDG_DATA_HOME/stagedive)
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    pub root: Option<PathBuf>,
+}

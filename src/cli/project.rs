@@ -1,0 +1,315 @@
+//! From arguments to what a session needs: the Dockerfile, the contexts, the engine's settings.
+
+use super::args::{BuildArgs, NetworkMode};
+use super::exit::Failure;
+use crate::debug::{Location, Setup};
+use crate::engine::Engine;
+use crate::engine::embedded::{Context, Secret, Settings};
+use crate::image::platform::Platform;
+use crate::image::source::Source;
+use crate::plan::{Network, Options};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A build, ready to be given to a session.
+pub struct Project {
+    pub settings: Settings,
+    pub options: Options,
+    /// The Dockerfile's name for messages.
+    pub name: String,
+    pub read: Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>,
+    /// The file itself, where it is one.
+    pub dockerfile: Option<PathBuf>,
+    pub no_cache: bool,
+    /// Holds what came on standard input; removed at the end.
+    _unpacked: Option<tempfile::TempDir>,
+}
+
+impl Project {
+    pub fn setup(&self, engine: Arc<dyn Engine>) -> Setup {
+        Setup {
+            engine,
+            options: self.options.clone(),
+            name: self.name.clone(),
+            read: self.read.clone(),
+            paused: false,
+            break_on_failure: true,
+            no_cache: self.no_cache,
+            breakpoints: Vec::new(),
+        }
+    }
+}
+
+/// As much of a Dockerfile as is read.
+const DOCKERFILE_LIMIT: u64 = 64 << 20;
+
+pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
+    let from_stdin = args.file.as_deref() == Some(Path::new("-"));
+    if from_stdin && args.context == "-" {
+        return Err(Failure::Usage("the Dockerfile and the context cannot both be standard input".to_owned()));
+    }
+    let mut unpacked = None;
+    let mut text = None;
+    let context = match args.context.as_str() {
+        "-" => {
+            let dir =
+                tempfile::tempdir().map_err(|error| Failure::Other(format!("no temporary directory: {error}")))?;
+            text = unpack_stdin(dir.path())?;
+            let path = dir.path().to_owned();
+            unpacked = Some(dir);
+            path
+        }
+        path => {
+            let path = Path::new(path);
+            let absolute = path
+                .canonicalize()
+                .map_err(|error| Failure::Usage(format!("the context {} cannot be opened: {error}", path.display())))?;
+            if !absolute.is_dir() {
+                return Err(Failure::Usage(format!("the context {} is not a directory", path.display())));
+            }
+            absolute
+        }
+    };
+    if from_stdin {
+        text = Some(read_stdin()?);
+    }
+    let dockerfile = match (&text, &args.file) {
+        (Some(_), _) => None,
+        // As docker does: a path is the caller's; a name that is not there may be the context's.
+        (None, Some(file)) if file.exists() || unpacked.is_none() => Some(file.clone()),
+        (None, Some(file)) => Some(context.join(file)),
+        (None, None) => Some(context.join("Dockerfile")),
+    };
+    let name = match (&dockerfile, &args.file) {
+        (None, _) => "standard input".to_owned(),
+        (Some(_), Some(file)) => file.display().to_string(),
+        (Some(_), None) if args.context == "." => "Dockerfile".to_owned(),
+        (Some(_), None) => Path::new(&args.context).join("Dockerfile").display().to_string(),
+    };
+    let read: Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync> = match (text, dockerfile.clone()) {
+        (Some(text), _) => Arc::new(move || Ok(text.clone())),
+        (None, Some(path)) => Arc::new(move || read_limited(std::fs::File::open(&path)?)),
+        (None, None) => Arc::new(|| Err(io::ErrorKind::NotFound.into())),
+    };
+    read().map_err(|error| {
+        Failure::Dockerfile(format!("stagedive: cannot read {name}: {error}\n  help: name the Dockerfile with -f FILE"))
+    })?;
+    let ignore_files = dockerfile.iter().map(|file| {
+        let mut name = file.clone().into_os_string();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    let ignore_files = ignore_files.chain([context.join(".dockerignore")]).collect();
+    let mut settings = settings(args)?;
+    settings.context = Some(Context { path: context, ignore_files });
+    let options = options(args, &settings)?;
+    Ok(Project { settings, options, name, read, dockerfile, no_cache: args.no_cache, _unpacked: unpacked })
+}
+
+/// The store's directory: `--root`, or below the user's data.
+pub fn store_root(root: Option<&Path>) -> Result<PathBuf, Failure> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|error| Failure::Usage(error.to_string()));
+    if let Some(root) = root {
+        return absolute(root);
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    match data {
+        Some(data) => absolute(&data.join("stagedive")),
+        None => Err(Failure::Usage(
+            "neither HOME nor XDG_DATA_HOME is set: say where the store is with --root DIR".to_owned(),
+        )),
+    }
+}
+
+/// A place as `--break` and the command line name it: `LINE` or `STAGE:INSTRUCTION`.
+pub fn location(text: &str) -> Result<Location, Failure> {
+    let wrong =
+        || Failure::Usage(format!("{text:?} is not a place: LINE or STAGE:INSTRUCTION, for instance 12 or builder:3"));
+    match text.rsplit_once(':') {
+        Some((stage, index)) => {
+            let index = index.parse().map_err(|_| wrong())?;
+            Ok(Location::Instruction { stage: stage.to_owned(), index })
+        }
+        None => text.parse().map(Location::Line).map_err(|_| wrong()),
+    }
+}
+
+pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
+    let mut settings = bare_settings(args.root.as_deref(), args.platform.as_deref())?;
+    settings.pull = args.pull;
+    for text in &args.build_contexts {
+        let wrong = || Failure::Usage(format!("--build-context {text}: expected NAME=DIR or NAME=SOURCE"));
+        let (name, source) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
+        if is_image(source) {
+            settings.images.insert(name.to_owned(), absolute_source(source));
+        } else {
+            let path = Path::new(source).canonicalize().map_err(|error| {
+                Failure::Usage(format!("--build-context {text}: {source} cannot be opened: {error}"))
+            })?;
+            let ignore_files = vec![path.join(".dockerignore")];
+            settings.directories.insert(name.to_owned(), Context { path, ignore_files });
+        }
+    }
+    for text in &args.secrets {
+        let (id, secret) = secret(text)?;
+        settings.secrets.insert(id, secret);
+    }
+    for text in &args.ssh {
+        let (id, socket) = match text.split_once('=') {
+            Some((id, socket)) => (id, PathBuf::from(socket)),
+            None => {
+                let missing = || Failure::Usage(format!("--ssh {text}: SSH_AUTH_SOCK is not set: no agent runs"));
+                (text.as_str(), std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(missing)?)
+            }
+        };
+        settings.agents.insert(id.to_owned(), socket);
+    }
+    Ok(settings)
+}
+
+/// Settings for a command that has no build.
+pub fn bare_settings(root: Option<&Path>, wanted: Option<&str>) -> Result<Settings, Failure> {
+    let program =
+        std::env::current_exe().map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
+    let platform = match wanted {
+        Some(text) => {
+            let wrong = |error| Failure::Usage(format!("--platform {text}: {error}"));
+            text.parse::<Platform>().map_err(wrong)?
+        }
+        None => Platform::host(),
+    };
+    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => {
+            let wrong = |_| Failure::Usage(format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds"));
+            Some(text.parse().map_err(wrong)?)
+        }
+        _ => None,
+    };
+    Ok(Settings { program, store: store_root(root)?, platform: platform.to_string(), epoch, ..Settings::default() })
+}
+
+fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
+    let mut build_args = BTreeMap::new();
+    for text in &args.build_args {
+        match text.split_once('=') {
+            Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+            // Without a value it is the environment's; where that has none, the flag says nothing.
+            None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
+        }
+    }
+    let labels = args.labels.iter().map(|text| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    });
+    Ok(Options {
+        target: args.target.clone(),
+        build_args,
+        platform: settings.platform.clone(),
+        build_platform: Platform::host().to_string(),
+        labels: labels.collect(),
+        directory_contexts: settings.directories.keys().cloned().collect(),
+        image_contexts: settings.images.keys().cloned().collect(),
+        all_stages: args.all_stages,
+        network: args.network.map(|mode| match mode {
+            NetworkMode::Default => Network::Default,
+            NetworkMode::None => Network::None,
+            NetworkMode::Host => Network::Host,
+        }),
+    })
+}
+
+/// Whether a `--build-context` names an image; a plain word is a directory there.
+fn is_image(source: &str) -> bool {
+    match source.parse() {
+        Ok(Source::Registry(_)) => source.starts_with("docker://") || source.starts_with("docker-image://"),
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}
+
+/// Paths in a source are the caller's: made absolute, so that they mean the same to everyone.
+fn absolute_source(source: &str) -> String {
+    for prefix in ["oci-layout://", "oci-archive:", "docker-archive:", "oci:"] {
+        if let Some(rest) = source.strip_prefix(prefix) {
+            let path = std::path::absolute(rest).map_or_else(|_| rest.to_owned(), |path| path.display().to_string());
+            return format!("{prefix}{path}");
+        }
+    }
+    source.to_owned()
+}
+
+fn secret(text: &str) -> Result<(String, Secret), Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("--secret {text}: {why}"));
+    let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
+    for field in text.split(',') {
+        let Some((name, value)) = field.split_once('=') else {
+            return Err(wrong(&format!("{field:?} is not of the form NAME=VALUE")));
+        };
+        match name {
+            "id" => id = Some(value),
+            "src" | "source" => source = Some(value),
+            "env" => variable = Some(value),
+            "type" => kind = Some(value),
+            _ => return Err(wrong(&format!("{name:?} is not known: id, src, env, type"))),
+        }
+    }
+    let id = id.or(source).ok_or_else(|| wrong("id=ID is missing"))?;
+    let secret = match (kind, source, variable) {
+        (Some("env"), Some(name), None) | (None | Some("env"), None, Some(name)) => {
+            Secret::Environment(name.to_owned())
+        }
+        (None | Some("file"), Some(path), None) => Secret::File(PathBuf::from(path)),
+        // As docker does: the variable of that name if it is set, else the file.
+        (_, None, None) if std::env::var_os(id).is_some() => Secret::Environment(id.to_owned()),
+        (_, None, None) => Secret::File(PathBuf::from(id)),
+        _ => return Err(wrong("give a file with src or a variable with env, not both")),
+    };
+    if let Secret::File(path) = &secret {
+        std::fs::metadata(path).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
+    }
+    Ok((id.to_owned(), secret))
+}
+
+fn read_limited(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > DOCKERFILE_LIMIT {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MB", DOCKERFILE_LIMIT >> 20))),
+        false => Ok(bytes),
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>, Failure> {
+    read_limited(io::stdin().lock()).map_err(|error| Failure::Usage(format!("standard input: {error}")))
+}
+
+/// An archive is unpacked into `dir`; anything else is the Dockerfile itself.
+fn unpack_stdin(dir: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let failed = |error: io::Error| Failure::Usage(format!("standard input: {error}"));
+    let mut input = io::BufReader::new(io::stdin().lock());
+    let mut head = vec![0; 512];
+    let mut filled = 0;
+    while filled < head.len() {
+        match input.read(&mut head[filled..]).map_err(failed)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    head.truncate(filled);
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    let whole = io::Cursor::new(head.clone()).chain(input);
+    let mut archive: tar::Archive<Box<dyn Read>> = match head.as_slice() {
+        [0x1f, 0x8b, ..] => tar::Archive::new(Box::new(flate2::read::MultiGzDecoder::new(whole))),
+        [b'B', b'Z', b'h', ..] => tar::Archive::new(Box::new(bzip2::read::MultiBzDecoder::new(whole))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => tar::Archive::new(Box::new(zstd::Decoder::new(whole).map_err(failed)?)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => tar::Archive::new(Box::new(lzma_rust2::XzReader::new(whole, true))),
+        _ if is_tar => tar::Archive::new(Box::new(whole)),
+        _ => return read_limited(whole).map(Some).map_err(failed),
+    };
+    archive.set_preserve_permissions(true);
+    archive.unpack(dir).map_err(failed)?;
+    Ok(None)
+}

@@ -1,0 +1,202 @@
+//! ADD's remote sources: files by URL, and git repositories, fetched by this process before the step runs.
+
+use super::engine::{Embedded, store_error};
+use super::task::{Input, Task};
+use crate::engine::{EngineError, Output, OutputEvent, StepError};
+use crate::plan::{CopySource, Op, Step};
+use std::path::{Path, PathBuf};
+
+/// A file for each URL and a directory for each repository, in the order of the step's sources.
+pub(super) async fn sources(
+    engine: &Embedded,
+    step: &Step,
+    output: &Output,
+) -> Result<Vec<(String, PathBuf)>, StepError> {
+    let Op::Copy(copy) = &step.op else { return Ok(Vec::new()) };
+    let mut fetched = Vec::new();
+    for source in &copy.sources {
+        match source {
+            CopySource::Url(url) => {
+                let dir = engine.store.scratch().map_err(store_error)?;
+                let path = download(url, &dir, copy.checksum.as_deref(), output).await?;
+                fetched.push((url.clone(), path));
+            }
+            CopySource::Git(url) => {
+                let dir = engine.store.scratch().map_err(store_error)?;
+                let path = clone(url, &dir, copy.keep_git_dir).await?;
+                fetched.push((url.clone(), path));
+            }
+            CopySource::Path(_) | CopySource::Inline { .. } => {}
+        }
+    }
+    Ok(fetched)
+}
+
+/// For the cache key: what was fetched, whatever its address.
+pub(super) fn digest_task(fetched: &Path) -> Task {
+    let name = fetched.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let parent = fetched.parent().unwrap_or(Path::new("/")).to_owned();
+    Task::DigestPath { input: Input::Directory { path: parent, ignore: None }, path: name }
+}
+
+async fn download(url: &str, dir: &Path, checksum: Option<&str>, output: &Output) -> Result<PathBuf, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::new(format!("cannot get {url}: {error}"));
+    crate::image::install_tls_provider();
+    let client = reqwest::Client::builder().build().map_err(|error| failed(&error))?;
+    let mut response = client.get(url).send().await.map_err(|error| failed(&chain(&error)))?;
+    if !response.status().is_success() {
+        return Err(failed(&format!("the server answered {}", response.status())));
+    }
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let name = file_name(url, header("content-disposition").as_deref()).ok_or_else(|| {
+        let mut error = failed(&"the address names no file");
+        error.help.push("end the address or the destination with a file name".to_owned());
+        error
+    })?;
+    let modified = header("last-modified").and_then(|text| httpdate(&text));
+    let total = response.content_length().unwrap_or(0);
+    let path = dir.join(name);
+    let mut file = tokio::fs::File::create(&path).await.map_err(|error| failed(&error))?;
+    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+    let mut done = 0;
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(&error)))? {
+        sha2::Digest::update(&mut hash, &chunk);
+        tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(|error| failed(&error))?;
+        done += chunk.len() as u64;
+        let _ = output.0.try_send(OutputEvent::Progress { what: url.to_owned(), done, total });
+    }
+    let file = file.into_std().await;
+    if let Some(time) = modified {
+        file.set_modified(time).map_err(|error| failed(&error))?;
+    }
+    let got = crate::image::digest::Digest::from_hash(&sha2::Digest::finalize(hash)).to_string();
+    match checksum {
+        Some(wanted) if wanted != got => Err(failed(&format!("digest mismatch: expected {wanted}, got {got}"))),
+        _ => Ok(path),
+    }
+}
+
+/// An error with what lies behind it; reqwest's own text stops at the first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// The server's name for the file, or the address's last part; never a path.
+fn file_name(url: &str, disposition: Option<&str>) -> Option<String> {
+    let given = disposition.and_then(|text| {
+        let (_, name) = text.split_once("filename=")?;
+        Some(name.split(';').next().unwrap_or(name).trim().trim_matches('"').to_owned())
+    });
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let from_path = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = given.map(|name| last(&name)).or_else(|| from_path.map(last))?;
+    (!name.is_empty() && name != "." && name != "..").then_some(name)
+}
+
+/// An HTTP date in its usual form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+fn httpdate(text: &str) -> Option<std::time::SystemTime> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut parts = text.split(' ').skip(1);
+    let day: i64 = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let month = MONTHS.iter().position(|it| *it == month)? as i64 + 1;
+    let year: i64 = parts.next()?.parse().ok()?;
+    let mut clock = parts.next()?.split(':').map(|part| part.parse::<i64>().ok());
+    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
+    // Days since 1970, counting years from March so that a leap day is a year's last.
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days =
+        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 306 + 5) / 10 + day - 1 - 719_468;
+    let total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds;
+    let total = u64::try_from(total).ok()?;
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(total))
+}
+
+/// Fetches one commit with the `git` program, as BuildKit does: `ADDRESS[#REF[:SUBDIRECTORY]]`.
+async fn clone(url: &str, dir: &Path, keep_git_dir: bool) -> Result<PathBuf, EngineError> {
+    let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (reference, subdirectory) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let reference = if reference.is_empty() { "HEAD" } else { reference };
+    let name = address.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or("repository");
+    let name = name.trim_end_matches(".git");
+    let tree = dir.join(if name.is_empty() || name.starts_with('.') { "repository" } else { name });
+    std::fs::create_dir(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
+    git(&tree, url, &["init", "-q"]).await?;
+    let shallow = git(&tree, url, &["fetch", "-q", "--depth=1", "--", address, reference]).await;
+    if shallow.is_err() {
+        // Some servers give a commit only with all its history.
+        git(&tree, url, &["fetch", "-q", "--tags", "--", address, "+refs/heads/*:refs/remotes/origin/*"]).await?;
+        git(&tree, url, &["checkout", "-q", "--detach", reference]).await?;
+    } else {
+        git(&tree, url, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
+    }
+    if !keep_git_dir {
+        let _ = std::fs::remove_dir_all(tree.join(".git"));
+    }
+    let inside = Path::new(subdirectory).components().all(|it| matches!(it, std::path::Component::Normal(_)));
+    match subdirectory {
+        "" => Ok(tree),
+        _ if !inside => Err(EngineError::new(format!("{url}: the subdirectory must lie inside the repository"))),
+        _ => {
+            let path = tree.join(subdirectory);
+            let real = path.canonicalize().ok().filter(|real| real.starts_with(&tree) && real.is_dir());
+            real.ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
+        }
+    }
+}
+
+async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<(), EngineError> {
+    let mut command = tokio::process::Command::new("git");
+    command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
+    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git");
+    let output = command.output().await.map_err(|error| EngineError {
+        message: format!("cannot get {url}: the program git does not start: {error}"),
+        help: vec!["install git on this machine".to_owned()],
+    })?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Err(EngineError::new(format!("cannot get {url}: git says: {}", text.trim())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_downloaded_files() {
+        let check = |url: &str, disposition: Option<&str>, expected: Option<&str>| {
+            assert_eq!(file_name(url, disposition).as_deref(), expected, "{url} {disposition:?}");
+        };
+        check("http://host/a/b.tar.gz", None, Some("b.tar.gz"));
+        check("http://host/a/b?x=/y#z", None, Some("b"));
+        check("http://host/a/", None, None);
+        check("http://host", None, None);
+        check("http://host/a", Some("attachment; filename=\"c.zip\"; size=3"), Some("c.zip"));
+        check("http://host/a", Some("attachment; filename=../../etc/passwd"), Some("passwd"));
+        check("http://host/..", None, None);
+    }
+
+    #[test]
+    fn dates_of_downloaded_files() {
+        let check = |text: &str, expected: Option<u64>| {
+            let seconds = httpdate(text).map(|it| it.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
+            assert_eq!(seconds, expected, "{text}");
+        };
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777));
+        check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
+        check("Thu, 29 Feb 2024 12:00:00 GMT", Some(1_709_208_000));
+        check("Wed, 31 Dec 1969 23:59:59 GMT", None);
+        check("yesterday", None);
+    }
+}

@@ -1,0 +1,85 @@
+//! What the command line says about the embedded engine's surroundings.
+
+use super::namespaces::Mode;
+use super::task::Input;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The program to start as the engine process: this one.
+    pub program: PathBuf,
+    /// The only mode to run in; `None` is the best there is.
+    pub mode: Option<Mode>,
+    /// The store's directory.
+    pub store: PathBuf,
+    /// The build context, if there is one.
+    pub context: Option<Context>,
+    /// `--build-context NAME=DIR`.
+    pub directories: BTreeMap<String, Context>,
+    /// `--build-context NAME=SOURCE`: images by the name that the Dockerfile gives them.
+    pub images: BTreeMap<String, String>,
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`, by id: the agent's socket.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// `os/arch[/variant]`.
+    pub platform: String,
+    /// `--pull`: look at the registry even if the store has the image.
+    pub pull: bool,
+    /// `SOURCE_DATE_EPOCH`, seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// A directory of this machine that COPY may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub path: PathBuf,
+    /// Its ignore file: the first of these that there is.
+    pub ignore_files: Vec<PathBuf>,
+}
+
+impl Context {
+    /// The ignore file is read every time: it may be edited while a session lasts.
+    pub(super) fn input(&self) -> io::Result<Input> {
+        for file in &self.ignore_files {
+            match std::fs::read(file) {
+                Ok(bytes) => {
+                    let ignore = Some(String::from_utf8_lossy(&bytes).into_owned());
+                    return Ok(Input::Directory { path: self.path.clone(), ignore });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
+            }
+        }
+        Ok(Input::Directory { path: self.path.clone(), ignore: None })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    File(PathBuf),
+    Environment(String),
+}
+
+/// As much of a secret as BuildKit takes.
+const SECRET_LIMIT: u64 = 500 * 1024;
+
+impl Secret {
+    pub(super) fn read(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Secret::Environment(name) => {
+                let value = std::env::var_os(name).ok_or_else(|| format!("the variable {name} is not set"))?;
+                Ok(std::os::unix::ffi::OsStringExt::into_vec(value))
+            }
+            Secret::File(path) => {
+                let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+                if size > SECRET_LIMIT {
+                    return Err(format!("{}: larger than {SECRET_LIMIT} bytes", path.display()));
+                }
+                std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+            }
+        }
+    }
+}

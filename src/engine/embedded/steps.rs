@@ -1,0 +1,350 @@
+//! One step: its cache key, an earlier result if there is one, or the task that makes a new one.
+
+use super::engine::{Embedded, store_error};
+use super::task::{CopyTask, Input, Report, RunTask, Task, TaskError, Upper};
+use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
+use crate::layers::{Entry, Layer};
+use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
+use crate::snapshot::SnapshotId;
+use crate::snapshot::store::{Draft, StepRecord};
+use std::time::Instant;
+
+pub(super) fn cancelled() -> StepError {
+    let message = "cancelled".to_owned();
+    StepError { kind: StepErrorKind::Cancelled, message, help: Vec::new(), after: None }
+}
+
+pub(super) async fn run(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutcome, StepError> {
+    let start = Instant::now();
+    let free = |snapshot: SnapshotId| StepOutcome {
+        snapshot,
+        cached: false,
+        duration: start.elapsed(),
+        changes: ChangeSummary::default(),
+        key: Vec::new(),
+    };
+    match &job.step.op {
+        Op::From(Base::Image(name)) => {
+            let snapshot = engine.image_snapshot(name, output).await?;
+            let layers = engine.store.layers(&snapshot).map_err(store_error)?;
+            let mut changes = ChangeSummary::default();
+            for id in layers.iter() {
+                let layer = engine.store.entries(id).map_err(store_error)?;
+                add(&mut changes, &layer);
+            }
+            Ok(StepOutcome { changes, ..free(snapshot) })
+        }
+        Op::From(_) | Op::Config => Ok(free(parent(engine, &job)?)),
+        Op::Run(_) | Op::Copy(_) | Op::Workdir { .. } => keyed(engine, job, output).await,
+    }
+}
+
+/// The file system a step begins with; an empty one for `FROM scratch`.
+fn parent(engine: &Embedded, job: &Job) -> Result<SnapshotId, StepError> {
+    match &job.parent {
+        Some(parent) => Ok(parent.clone()),
+        None => Ok(engine.store.snapshot(&[]).map_err(store_error)?),
+    }
+}
+
+async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutcome, StepError> {
+    let parent = parent(engine, &job)?;
+    let inputs = inputs(engine, &job.step.inputs, &job.inputs, output).await?;
+    let fetched = super::fetch::sources(engine, &job.step, output).await?;
+    let contents = contents(engine, &job.step, &inputs, &fetched).await?;
+    let parts = cache_key::parts(&job.step, Some(&parent.0), &contents);
+    let key = cache_key::digest(&parts);
+    let lock = engine.key_lock(&key);
+    let _only = lock.lock().await;
+    if !job.no_cache
+        && let Some(record) = engine.store.step(&key)
+    {
+        return Ok(outcome(record, true));
+    }
+    let start = Instant::now();
+    let draft = engine.store.draft().map_err(store_error)?;
+    let task = task(engine, &job.step, &parent, inputs, fetched, &draft)?;
+    let result = execute(engine, task, output).await;
+    let finished = start.elapsed();
+    let (layer, failure) = match result {
+        Ok(done) => done,
+        Err(error) => {
+            engine.remove_later(vec![draft.dir]);
+            return Err(error);
+        }
+    };
+    let snapshot = commit(engine, &parent, &draft, layer.clone())?;
+    engine.remove_later(vec![draft.dir]);
+    if let Some(mut error) = failure {
+        error.after = Some(snapshot);
+        return Err(error);
+    }
+    let mut changes = ChangeSummary::default();
+    summarize(engine, &parent, &layer, &mut changes)?;
+    let record = StepRecord {
+        snapshot,
+        duration: finished,
+        added: changes.added,
+        modified: changes.modified,
+        removed: changes.removed,
+        bytes: changes.bytes,
+        key: parts,
+    };
+    engine.store.record(key, record.clone());
+    Ok(outcome(record, false))
+}
+
+fn outcome(record: StepRecord, cached: bool) -> StepOutcome {
+    let changes =
+        ChangeSummary { added: record.added, modified: record.modified, removed: record.removed, bytes: record.bytes };
+    StepOutcome { snapshot: record.snapshot, cached, duration: record.duration, changes, key: record.key }
+}
+
+fn commit(engine: &Embedded, parent: &SnapshotId, draft: &Draft, layer: Layer) -> Result<SnapshotId, StepError> {
+    let id = engine.store.commit(draft, None, layer).map_err(store_error)?;
+    let mut layers = engine.store.layers(parent).map_err(store_error)?.to_vec();
+    layers.push(id);
+    Ok(engine.store.snapshot(&layers).map_err(store_error)?)
+}
+
+/// What a base brings: everything is new.
+fn add(changes: &mut ChangeSummary, layer: &Layer) {
+    changes.added += layer.entries.iter().filter(|entry| matches!(entry, Entry::Put { .. })).count() as u64;
+    changes.bytes += layer.bytes();
+}
+
+/// What a step's layer does to what lies below it.
+fn summarize(
+    engine: &Embedded,
+    parent: &SnapshotId,
+    layer: &Layer,
+    changes: &mut ChangeSummary,
+) -> Result<(), StepError> {
+    let ids = engine.store.layers(parent).map_err(store_error)?;
+    let below = ids.iter().map(|id| engine.store.index(id)).collect::<Result<Vec<_>, _>>().map_err(store_error)?;
+    let counts = crate::layers::changes(&below, layer);
+    changes.added = counts.added;
+    changes.modified = counts.modified;
+    changes.removed = counts.removed;
+    changes.bytes = layer.bytes();
+    Ok(())
+}
+
+/// What a step reads besides its own stage, as directories and stacks.
+pub(super) async fn inputs(
+    engine: &Embedded,
+    origins: &[FileOrigin],
+    snapshots: &[Option<SnapshotId>],
+    output: &Output,
+) -> Result<Vec<Input>, StepError> {
+    let mut inputs = Vec::new();
+    for (index, origin) in origins.iter().enumerate() {
+        inputs.push(match origin {
+            FileOrigin::Scratch => Input::Scratch,
+            FileOrigin::Stage(_) => match snapshots.get(index).and_then(Option::as_ref) {
+                Some(snapshot) => Input::Stack(engine.stack(snapshot)?),
+                None => return Err(EngineError::new("the source stage has not been built").into()),
+            },
+            FileOrigin::Image(name) => {
+                let snapshot = engine.image_snapshot(name, output).await?;
+                Input::Stack(engine.stack(&snapshot)?)
+            }
+            FileOrigin::Context { name } => {
+                let context = match name {
+                    None => engine.settings.context.as_ref(),
+                    Some(name) => engine.settings.directories.get(name),
+                };
+                match context {
+                    Some(context) => {
+                        let unreadable = |error: std::io::Error| EngineError::new(format!("cannot read {error}"));
+                        context.input().map_err(unreadable)?
+                    }
+                    None => return Err(TaskError::input("there is no build context").into()),
+                }
+            }
+        });
+    }
+    Ok(inputs)
+}
+
+/// The content digest of every input, in the order that [`cache_key::parts`] takes them.
+async fn contents(
+    engine: &Embedded,
+    step: &Step,
+    inputs: &[Input],
+    fetched: &[(String, std::path::PathBuf)],
+) -> Result<Vec<String>, StepError> {
+    let mut tasks = Vec::new();
+    match &step.op {
+        Op::Copy(copy) => {
+            let input = inputs.first().cloned().unwrap_or(Input::Scratch);
+            if copy.sources.iter().any(|source| matches!(source, CopySource::Path(_))) {
+                tasks.push(Task::Digest { copy: copy.clone(), input });
+            }
+            for (_, path) in fetched {
+                tasks.push(super::fetch::digest_task(path));
+            }
+        }
+        Op::Run(run) => {
+            for mount in &run.mounts {
+                let (input, path) = match &mount.kind {
+                    MountKind::Bind { input, source, .. } => (Some(*input), source),
+                    MountKind::Cache { input, source, .. } => (*input, source),
+                    _ => continue,
+                };
+                if let Some(input) = input.and_then(|index| inputs.get(index)).cloned() {
+                    tasks.push(Task::DigestPath { input, path: path.clone() });
+                }
+            }
+        }
+        _ => {}
+    }
+    let mut contents = Vec::new();
+    for task in tasks {
+        let mut handle = engine.launcher.task(task, Vec::new());
+        let mut text = None;
+        while let Some((report, _)) = handle.next().await {
+            match report {
+                Report::Text(it) => text = Some(it),
+                Report::Failed(error) => return Err(error.into()),
+                Report::Done => break,
+                _ => {}
+            }
+        }
+        contents.push(text.ok_or_else(|| EngineError::new("the engine process ended while it read the sources"))?);
+    }
+    Ok(contents)
+}
+
+fn task(
+    engine: &Embedded,
+    step: &Step,
+    parent: &SnapshotId,
+    mut inputs: Vec<Input>,
+    fetched: Vec<(String, std::path::PathBuf)>,
+    draft: &Draft,
+) -> Result<Task, StepError> {
+    let stack = engine.stack(parent)?;
+    let upper = Upper { dir: draft.fs(), work: draft.work() };
+    let epoch = engine.settings.epoch;
+    Ok(match &step.op {
+        Op::Run(run) => Task::Run(Box::new(run_task(engine, run, stack, upper, inputs)?)),
+        Op::Copy(copy) => {
+            let input = (!inputs.is_empty()).then(|| inputs.remove(0));
+            Task::Copy(Box::new(CopyTask { stack, upper, copy: copy.clone(), input, fetched, epoch }))
+        }
+        Op::Workdir { path, user } => Task::Workdir { stack, upper, path: path.clone(), user: user.clone(), epoch },
+        Op::From(_) | Op::Config => return Err(EngineError::new("this step has nothing to run").into()),
+    })
+}
+
+/// A command with everything that its mounts need.
+pub(super) fn run_task(
+    engine: &Embedded,
+    run: &Run,
+    stack: super::task::Stack,
+    upper: Upper,
+    inputs: Vec<Input>,
+) -> Result<RunTask, StepError> {
+    let mut caches = Vec::new();
+    let mut secrets = Vec::new();
+    let mut agents = Vec::new();
+    for mount in &run.mounts {
+        match &mount.kind {
+            MountKind::Cache { id, .. } => caches.push(engine.store.cache_dir(id)),
+            MountKind::Secret { id, required, .. } => match engine.settings.secrets.get(id) {
+                Some(secret) => {
+                    let unreadable = |error: String| TaskError::input(format!("cannot read the secret {id}: {error}"));
+                    secrets.push((id.clone(), secret.read().map_err(unreadable)?));
+                }
+                None if *required => {
+                    let missing = TaskError::input(format!("secret {id}: not found"));
+                    return Err(missing.with_help(format!("give it: --secret id={id},src=FILE")).into());
+                }
+                None => {}
+            },
+            MountKind::Ssh { id, required, .. } => match engine.settings.agents.get(id) {
+                Some(socket) => agents.push((id.clone(), socket.clone())),
+                None if *required => {
+                    let missing = TaskError::input(format!("no ssh agent is given for {id}"));
+                    return Err(missing.with_help(format!("give it: --ssh {id}")).into());
+                }
+                None => {}
+            },
+            MountKind::Bind { .. } | MountKind::Tmpfs { .. } => {}
+        }
+    }
+    let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    Ok(RunTask {
+        stack,
+        upper,
+        scratch: false,
+        run: run.clone(),
+        inputs,
+        caches,
+        secrets,
+        agents,
+        terminal: None,
+        toolbox: None,
+        hosts: "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
+        resolv,
+        hostname: "buildkitsandbox".to_owned(),
+        stdin: false,
+    })
+}
+
+/// The layer that the task made, and why it failed although it made one.
+async fn execute(engine: &Embedded, task: Task, output: &Output) -> Result<(Layer, Option<StepError>), StepError> {
+    let mut handle = engine.launcher.task(task, Vec::new());
+    let (mut layer, mut failure) = (None, None);
+    while let Some((report, _)) = handle.next().await {
+        match report {
+            Report::Stdout(bytes) => drop(output.0.send(OutputEvent::Stdout(bytes)).await),
+            Report::Stderr(bytes) => drop(output.0.send(OutputEvent::Stderr(bytes)).await),
+            Report::Notice(text) => drop(output.0.send(OutputEvent::Notice(text)).await),
+            Report::Progress { done, total } => {
+                let _ = output.0.try_send(OutputEvent::Progress { what: String::new(), done, total });
+            }
+            Report::Exit(0) => {}
+            Report::Exit(code) => failure = Some(exit_error(code)),
+            Report::Layer(it) => layer = Some(it),
+            Report::Failed(error) => return Err(error.into()),
+            Report::Done => {
+                let nothing = || EngineError::new("the engine process reported no layer");
+                return Ok((layer.ok_or_else(nothing)?, failure));
+            }
+            _ => {}
+        }
+    }
+    Err(EngineError::new("the engine process ended while the step ran").into())
+}
+
+fn exit_error(code: i32) -> StepError {
+    let message = match code {
+        126 => "the command could not be executed: exit code 126".to_owned(),
+        127 => "a command was not found: exit code 127".to_owned(),
+        137 => "the command was killed: exit code 137 (SIGKILL)".to_owned(),
+        _ if code > 128 => format!("the command ended with exit code {code} (signal {})", code - 128),
+        _ => format!("the command failed with exit code {code}"),
+    };
+    StepError { kind: StepErrorKind::Exit(code), message, help: Vec::new(), after: None }
+}
+
+impl EngineError {
+    pub(crate) fn new(message: impl Into<String>) -> EngineError {
+        EngineError { message: message.into(), help: Vec::new() }
+    }
+}
+
+impl From<EngineError> for StepError {
+    fn from(error: EngineError) -> StepError {
+        StepError { kind: StepErrorKind::Engine, message: error.message, help: error.help, after: None }
+    }
+}
+
+impl From<TaskError> for StepError {
+    fn from(error: TaskError) -> StepError {
+        let kind = if error.input { StepErrorKind::Input } else { StepErrorKind::Engine };
+        StepError { kind, message: error.message, help: error.help, after: None }
+    }
+}
