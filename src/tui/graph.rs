@@ -17,6 +17,8 @@ pub struct Shape {
     pub height: usize,
     /// Stands as low as its readers allow (a base image), not as high as it could.
     pub low: bool,
+    /// Stands below all others, and its lines are not drawn: it is no part of what the graph is about.
+    pub apart: bool,
 }
 
 /// `to` reads from `from`. `label` is the width to keep free beside the line, 0 for none.
@@ -78,9 +80,10 @@ pub fn layout(shapes: &[Shape], links: &[Link], width: usize) -> Layout {
     if shapes.len() > MOST {
         return stacked(shapes);
     }
-    let shapes = widened(shapes, links);
-    let mut work = Work::new(&shapes, links, width);
-    for rank in ranked(&shapes, links) {
+    let drawn: Vec<Link> = links.iter().copied().map(|link| hidden(shapes, link)).collect();
+    let shapes = widened(shapes, &drawn);
+    let mut work = Work::new(&shapes, &drawn, width);
+    for rank in ranked(&shapes, &drawn) {
         let mut left = rank;
         while !left.is_empty() {
             left = work.row(left);
@@ -89,10 +92,18 @@ pub fn layout(shapes: &[Shape], links: &[Link], width: usize) -> Layout {
     work.out
 }
 
+/// A link that is not drawn leads from a box to itself, so that the others keep their numbers.
+fn hidden(shapes: &[Shape], link: Link) -> Link {
+    match shapes[link.from].apart || shapes[link.to].apart {
+        true => Link { to: link.from, label: 0, ..link },
+        false => link,
+    }
+}
+
 /// Every line that arrives at a box needs a column of its own on its upper edge.
 fn widened(shapes: &[Shape], links: &[Link]) -> Vec<Shape> {
     let mut sources = vec![BTreeSet::new(); shapes.len()];
-    for link in links {
+    for link in links.iter().filter(|link| link.from != link.to) {
         sources[link.to].insert(link.from);
     }
     let wide =
@@ -116,7 +127,7 @@ fn ranked(shapes: &[Shape], links: &[Link]) -> Vec<Vec<usize>> {
     // A way through all boxes has as many links, so this many rounds settle everything but cycles.
     for _ in 0..shapes.len() {
         let mut settled = true;
-        for link in links {
+        for link in links.iter().filter(|link| link.from != link.to) {
             if rank[link.to] <= rank[link.from] && rank[link.from] + 1 < shapes.len() {
                 rank[link.to] = rank[link.from] + 1;
                 settled = false;
@@ -127,12 +138,12 @@ fn ranked(shapes: &[Shape], links: &[Link]) -> Vec<Vec<usize>> {
         }
     }
     for (index, _) in shapes.iter().enumerate().filter(|(_, shape)| shape.low) {
-        let reads = links.iter().filter(|link| link.from == index).map(|link| rank[link.to]);
+        let reads = links.iter().filter(|link| link.from == index && link.to != index).map(|link| rank[link.to]);
         rank[index] = reads.min().map_or(0, |lowest| lowest.saturating_sub(1)).max(rank[index]);
     }
-    let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut rows: BTreeMap<(bool, usize), Vec<usize>> = BTreeMap::new();
     for (index, rank) in rank.into_iter().enumerate() {
-        rows.entry(rank).or_default().push(index);
+        rows.entry((shapes[index].apart, rank)).or_default().push(index);
     }
     rows.into_values().collect()
 }
@@ -525,7 +536,7 @@ mod tests {
     }
 
     fn shape(width: usize, height: usize) -> Shape {
-        Shape { width, height, low: height == 3 }
+        Shape { width, height, low: height == 3, apart: false }
     }
 
     fn link(from: usize, to: usize, label: usize) -> Link {
@@ -574,6 +585,7 @@ mod tests {
                     width,
                     height,
                     low: low && !links.iter().any(|it| it.to == at),
+                    apart: false,
                 })
                 .collect();
             (shapes, links, width)

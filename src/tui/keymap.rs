@@ -21,7 +21,6 @@ pub enum Context {
     Typing,
     Variables,
     Breakpoints,
-    Help,
 }
 
 impl Context {
@@ -38,7 +37,6 @@ impl Context {
             Context::Shell | Context::Typing => "Shell",
             Context::Variables => "Variables",
             Context::Breakpoints => "Breakpoints",
-            Context::Help => "Help",
         }
     }
 }
@@ -259,7 +257,7 @@ pub const TABLE: &[Binding] = &[
 /// What a key means in a context.
 pub fn lookup(context: Context, key: Key) -> Option<Action> {
     let find = |context: Context| TABLE.iter().find(|it| it.context == context && it.keys.contains(&key));
-    let global = if context == Context::Typing || context == Context::Help { None } else { Some(Context::Global) };
+    let global = (context != Context::Typing).then_some(Context::Global);
     find(context).or_else(|| global.and_then(find)).map(|binding| binding.action)
 }
 

@@ -4,16 +4,28 @@
 //!
 //! Invariant: `update` never waits; whatever takes time is a job whose stale answers are dropped.
 
+mod actions;
 pub mod answers;
+pub mod app;
 pub mod build;
+pub mod command;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod graph;
+pub mod input;
 pub mod keymap;
+pub mod layout;
+mod mouse;
+mod orders;
+pub mod panes;
 mod passthrough;
 pub mod rail;
+#[cfg(test)]
+mod screens;
 pub mod text;
 pub mod theme;
+pub mod update;
+pub mod views;
 pub mod widgets;
 
 pub use passthrough::{passthrough, terminal_size};

@@ -240,6 +240,9 @@ pub struct Signs {
     pub failed: &'static str,
     pub cancelled: &'static str,
     pub skipped: &'static str,
+    /// An instruction on the rail of the stage graph, not yet done and done.
+    pub node: &'static str,
+    pub node_done: &'static str,
     /// One after the other while something runs.
     pub spinner: &'static [&'static str],
     pub ellipsis: &'static str,
@@ -318,6 +321,8 @@ pub static UNICODE: Signs = Signs {
     failed: "✗",
     cancelled: "⊗",
     skipped: "·",
+    node: "◇",
+    node_done: "◆",
     spinner: &["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"],
     ellipsis: "…",
     bullet: " · ",
@@ -354,6 +359,8 @@ pub static ASCII: Signs = Signs {
     failed: "x",
     cancelled: "c",
     skipped: ".",
+    node: "o",
+    node_done: "*",
     spinner: &["|", "/", "-", "\\"],
     ellipsis: "...",
     bullet: " - ",

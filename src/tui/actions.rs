@@ -1,0 +1,422 @@
+//! What each action of the keymap does.
+
+use super::app::{App, PaneId};
+use super::input::{Input, Purpose};
+use super::keymap::{Action, Motion, key_of};
+use super::update::{Effect, on_requests};
+use super::views::breakpoints;
+use super::widgets::ShellNews;
+use crate::debug::{BreakpointState, Command, Location, Position, ShellPlace, Side};
+
+pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
+    match action {
+        Action::StepOver => step(app, Command::StepOver),
+        Action::StepIn => step(app, Command::StepIn),
+        Action::StepOut => step(app, Command::StepOut),
+        Action::Continue => step(app, Command::Continue),
+        Action::BackOver => step(app, Command::BackOver),
+        Action::BackIn => step(app, Command::BackIn),
+        Action::BackOut => step(app, Command::BackOut),
+        Action::BackContinue => step(app, Command::BackContinue),
+        Action::Restart => step(app, Command::Restart),
+        Action::Retry => step(app, Command::Retry),
+        Action::RunToCursor => match app.selected_step().map(|step| step.id) {
+            Some(id) => step(app, Command::RunTo(Position::before(id))),
+            None => wrong(app, "there is no instruction on this line or above it"),
+        },
+        Action::Goto => goto_selected(app),
+        Action::Pause if app.build.running => vec![Effect::Session(Command::Pause)],
+        Action::Pause => wrong(app, "nothing runs"),
+        Action::Interrupt if app.build.running => {
+            app.say("cancelling");
+            vec![Effect::Session(Command::Cancel)]
+        }
+        Action::Interrupt => ask_to_leave(app),
+        Action::Quit if app.build.running || app.panes.shell_is_open() => ask_to_leave(app),
+        Action::Quit => vec![Effect::Quit],
+        Action::Edit => match &app.dockerfile {
+            Some(path) => vec![Effect::Edit(path.clone())],
+            None => wrong(app, "this Dockerfile is not a file that can be edited here"),
+        },
+        Action::ToggleBreakpoint => toggle_breakpoint(app),
+        Action::ShellAfter => shell_after(app),
+        Action::ShellBefore => shell_before(app),
+        Action::EnterShell => match app.panes.shell_is_open() {
+            true => {
+                app.typing = true;
+                Vec::new()
+            }
+            false => shell_after(app),
+        },
+        Action::LeaveShell => {
+            app.typing = false;
+            app.say(format!(
+                "{} types into the shell again, {} gives it the whole screen",
+                key_of(Action::EnterShell),
+                key_of(Action::Zoom)
+            ));
+            Vec::new()
+        }
+        Action::FocusNext => cycle(app, true),
+        Action::FocusPrevious => cycle(app, false),
+        Action::Focus(number) => match PaneId::NUMBERED.get(usize::from(number).wrapping_sub(1)) {
+            Some(id) => focus(app, *id),
+            None => Vec::new(),
+        },
+        Action::Zoom => {
+            app.zoomed = !app.zoomed;
+            app.lay_out_stages();
+            Vec::new()
+        }
+        Action::Find => {
+            app.input = Some(Input::new(Purpose::Find, String::new()));
+            Vec::new()
+        }
+        Action::FindNext => find_next(app, true),
+        Action::FindPrevious => find_next(app, false),
+        Action::CommandLine => {
+            app.input = Some(Input::new(Purpose::Command, String::new()));
+            Vec::new()
+        }
+        Action::Help => {
+            app.help = Some(0);
+            Vec::new()
+        }
+        Action::Close => close(app),
+        Action::Suspend => vec![Effect::Suspend],
+        Action::Redraw => vec![Effect::Redraw],
+        Action::Move(motion) => go(app, motion),
+        Action::Open => open(app),
+        Action::EnableBreakpoint => match app.build.breakpoints.get(app.breakpoint) {
+            Some(it) => vec![Effect::Session(Command::EnableBreakpoint(it.id, !it.enabled))],
+            None => vec![Effect::Session(Command::BreakOnFailure(!app.build.break_on_failure))],
+        },
+        Action::RemoveBreakpoint => match app.build.breakpoints.get(app.breakpoint) {
+            Some(it) => vec![Effect::Session(Command::RemoveBreakpoint(it.id))],
+            None => wrong(app, "this one cannot be removed; Space turns it off"),
+        },
+        Action::Pane => Vec::new(),
+    }
+}
+
+/// While the help is open, keys move in it or close it.
+pub(super) fn in_help(app: &mut App, action: Option<Action>) -> Vec<Effect> {
+    let page = usize::from(app.size.1).saturating_sub(6).max(1);
+    let top = app.help.unwrap_or(0);
+    app.help = match action {
+        Some(Action::Move(Motion::Up)) => Some(top.saturating_sub(1)),
+        Some(Action::Move(Motion::Down)) => Some(top + 1),
+        Some(Action::Move(Motion::PageUp)) => Some(top.saturating_sub(page)),
+        Some(Action::Move(Motion::PageDown)) => Some(top + page),
+        Some(Action::Move(Motion::First)) => Some(0),
+        Some(Action::Move(Motion::Last)) => Some(usize::MAX / 2),
+        Some(Action::Close | Action::Help | Action::Quit | Action::Interrupt) => None,
+        _ => Some(top),
+    };
+    match action {
+        Some(Action::Suspend) => vec![Effect::Suspend],
+        Some(Action::Redraw) => vec![Effect::Redraw],
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn wrong(app: &mut App, text: &str) -> Vec<Effect> {
+    app.complain(text);
+    Vec::new()
+}
+
+/// A command that moves the build.
+pub(super) fn step(app: &mut App, command: Command) -> Vec<Effect> {
+    if app.build.plan.is_none() {
+        return wrong(app, "there is no plan to step through");
+    }
+    if app.build.running {
+        let text = format!("it runs: {} pauses, {} cancels", key_of(Action::Pause), key_of(Action::Interrupt));
+        return wrong(app, &text);
+    }
+    vec![Effect::Session(command)]
+}
+
+fn ask_to_leave(app: &mut App) -> Vec<Effect> {
+    app.leaving = true;
+    Vec::new()
+}
+
+fn goto_selected(app: &mut App) -> Vec<Effect> {
+    let Some(id) = app.selected_step().map(|step| step.id) else {
+        return wrong(app, "there is no instruction on this line or above it");
+    };
+    goto(app, Position::before(id))
+}
+
+pub(super) fn goto(app: &mut App, to: Position) -> Vec<Effect> {
+    let reached = match (app.plan(), to.previous()) {
+        (Some(plan), _) => to.done <= app.build.frontier(plan.stage(to.stage)),
+        (None, _) => false,
+    };
+    match reached {
+        true => step(app, Command::Goto(to)),
+        false => {
+            let text = format!("that place has not been reached: {} runs to it", key_of(Action::RunToCursor));
+            wrong(app, &text)
+        }
+    }
+}
+
+fn toggle_breakpoint(app: &mut App) -> Vec<Effect> {
+    let line = app.source.selected_line();
+    toggle_breakpoint_at(app, line)
+}
+
+/// Removes the breakpoint that stops at the instruction of a line or that was wanted there, or sets one.
+pub(super) fn toggle_breakpoint_at(app: &mut App, line: u32) -> Vec<Effect> {
+    let step = app.source.step_at_line(line);
+    let here = app.build.breakpoints.iter().find(|it| match &it.state {
+        BreakpointState::Bound { step: at, .. } => Some(*at) == step || it.wanted == Location::Line(line),
+        _ => it.wanted == Location::Line(line),
+    });
+    match here {
+        Some(it) => vec![Effect::Session(Command::RemoveBreakpoint(it.id))],
+        None => vec![Effect::Session(Command::SetBreakpoint(Location::Line(line)))],
+    }
+}
+
+fn shell_after(app: &mut App) -> Vec<Effect> {
+    let Some(stop) = &app.build.stop else { return wrong(app, "there is no file system yet to stand in") };
+    let position = stop.position;
+    let side = match (stop.side, &stop.failure) {
+        (Side::Failed, Some(failure)) if failure.after.is_some() => Side::Failed,
+        (Side::After, _) => Side::After,
+        _ => Side::Before,
+    };
+    open_shell(app, ShellPlace { position, side })
+}
+
+fn shell_before(app: &mut App) -> Vec<Effect> {
+    let Some(stop) = &app.build.stop else { return wrong(app, "there is no file system yet to stand in") };
+    let position = match (stop.side, stop.position.previous()) {
+        (Side::Failed, _) => stop.position,
+        (_, Some(previous)) => Position::before(previous),
+        (_, None) => stop.position,
+    };
+    open_shell(app, ShellPlace { position, side: Side::Before })
+}
+
+/// Opens a shell and gives it the keys; one that is open already only gets the focus.
+pub(super) fn open_shell(app: &mut App, place: ShellPlace) -> Vec<Effect> {
+    if app.panes.shell_is_open() {
+        focus(app, PaneId::Shell);
+        app.typing = true;
+        return Vec::new();
+    }
+    if app.build.running {
+        return wrong(app, "it runs: a shell can be opened when it has stopped");
+    }
+    if place.position.done == 0 && place.side == Side::Before {
+        let text = format!("before FROM there is no file system: {} runs it", key_of(Action::StepOver));
+        return wrong(app, &text);
+    }
+    let where_ = app.place_in_words(place.position, place.side);
+    focus(app, PaneId::Shell);
+    app.typing = true;
+    let requests = app.panes.shell_news(ShellNews::Opening { place, where_ });
+    let mut effects = on_requests(app, requests);
+    let inner = app.areas().inner(PaneId::Shell).unwrap_or_default();
+    effects.push(Effect::OpenShell { place, size: (inner.width.max(1), inner.height.max(1)) });
+    effects
+}
+
+/// Gives a pane the focus, and the lower pane's place if it is one of its tabs.
+pub(super) fn focus(app: &mut App, id: PaneId) -> Vec<Effect> {
+    let areas = app.areas();
+    if areas.tabs.contains(&id) {
+        app.lower = id;
+    }
+    app.focus = id;
+    if app.zoomed {
+        app.lay_out_stages();
+    }
+    // A shell that is gone to by its number takes the keys at once, like one that was opened.
+    if id == PaneId::Shell && app.panes.shell_is_open() {
+        app.typing = true;
+    }
+    Vec::new()
+}
+
+fn cycle(app: &mut App, forward: bool) -> Vec<Effect> {
+    let zoomed = std::mem::replace(&mut app.zoomed, false);
+    let panes: Vec<PaneId> = app.areas().panes.iter().map(|(id, _)| *id).collect();
+    app.zoomed = zoomed;
+    if panes.is_empty() {
+        return Vec::new();
+    }
+    let at = panes.iter().position(|id| *id == app.focus).unwrap_or(0);
+    let next = if forward { (at + 1) % panes.len() } else { (at + panes.len() - 1) % panes.len() };
+    app.focus = panes[next];
+    // Passing through with Tab must not swallow the next Tab.
+    app.typing = false;
+    Vec::new()
+}
+
+fn close(app: &mut App) -> Vec<Effect> {
+    if app.focus == PaneId::Viewer {
+        app.viewing = false;
+        app.focus = app.lower;
+    } else if app.zoomed {
+        app.zoomed = false;
+        app.lay_out_stages();
+    } else {
+        app.source.hits.clear();
+        app.source.moved = false;
+        app.stages.moved = false;
+        if let (Some(plan), Some(stop)) = (app.build.plan.clone(), app.build.stop.clone()) {
+            app.source.select_step(&plan, stop.step);
+            app.stages.select_stage(stop.position.stage);
+        }
+    }
+    Vec::new()
+}
+
+pub(super) fn go(app: &mut App, motion: Motion) -> Vec<Effect> {
+    let height = app.areas().inner(app.focus).map_or(1, |area| usize::from(area.height));
+    match app.focus {
+        PaneId::Source => app.source.go(motion, height),
+        PaneId::Stages => app.stages.go(motion),
+        PaneId::Breakpoints => app.breakpoint = moved(app.breakpoint, motion, height, breakpoints::count(app)),
+        PaneId::Variables => app.variables_top = moved(app.variables_top, motion, height, usize::MAX / 4),
+        PaneId::Image => app.image_top = moved(app.image_top, motion, height, usize::MAX / 4),
+        _ => {}
+    }
+    Vec::new()
+}
+
+/// An index moved within `total`; what is drawn clamps it to what there is.
+fn moved(at: usize, motion: Motion, height: usize, total: usize) -> usize {
+    let page = height.saturating_sub(1).max(1);
+    let next = match motion {
+        Motion::Up => at.saturating_sub(1),
+        Motion::Down => at + 1,
+        Motion::PageUp => at.saturating_sub(page),
+        Motion::PageDown => at + page,
+        Motion::First => 0,
+        Motion::Last => total,
+        Motion::Left | Motion::Right => at,
+    };
+    next.min(total.saturating_sub(1))
+}
+
+fn open(app: &mut App) -> Vec<Effect> {
+    match app.focus {
+        PaneId::Source => {
+            app.source.moved = true;
+            focus(app, PaneId::Layer)
+        }
+        PaneId::Stages => {
+            use super::views::stages::Node;
+            let line = match app.stages.selected() {
+                Some(Node::Stage(stage)) => app.stage_line(*stage),
+                Some(Node::Image(image)) => app.plan().and_then(|plan| {
+                    let origin = crate::plan::FileOrigin::Image(image.clone());
+                    let edges = plan.stages.iter().flat_map(|stage| &stage.needs);
+                    let reader = edges.filter(|edge| edge.origin == origin).map(|edge| edge.step).next()?;
+                    Some(plan.step(reader).lines.start)
+                }),
+                None => None,
+            };
+            if let Some(line) = line {
+                app.source.select_line(line);
+                app.source.moved = true;
+                app.focus = PaneId::Source;
+            }
+            Vec::new()
+        }
+        PaneId::Breakpoints => {
+            let line = app.build.breakpoints.get(app.breakpoint).and_then(|it| match &it.state {
+                BreakpointState::Bound { step, .. } => app.plan().map(|plan| plan.step(*step).lines.start),
+                _ => match it.wanted {
+                    Location::Line(line) => Some(line),
+                    Location::Instruction { .. } => None,
+                },
+            });
+            if let Some(line) = line {
+                app.source.select_line(line);
+                app.source.moved = true;
+                app.focus = PaneId::Source;
+            }
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Searches the pane with the focus.
+pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
+    let id = app.focus;
+    app.needle.insert(id, needle.to_owned());
+    let hits = match id {
+        PaneId::Source => app.source.find(needle),
+        PaneId::Stages => match app.build.plan.clone() {
+            Some(plan) => app.stages.find(&plan, needle, None),
+            None => 0,
+        },
+        PaneId::Variables => find_variable(app, None),
+        _ => app.panes.get(id).map_or(0, |widget| widget.find(needle)),
+    };
+    match (needle.is_empty(), hits) {
+        (true, _) => {
+            app.needle.remove(&id);
+        }
+        (false, 0) => app.complain(format!("{needle:?} is not in this pane")),
+        (false, hits) => app.say(format!(
+            "{}, {} and {} go through them",
+            super::text::count(hits, "hit"),
+            key_of(Action::FindNext),
+            key_of(Action::FindPrevious)
+        )),
+    }
+    Vec::new()
+}
+
+fn find_next(app: &mut App, forward: bool) -> Vec<Effect> {
+    let id = app.focus;
+    let Some(needle) = app.needle.get(&id).cloned() else {
+        let text = format!("nothing was searched for here: {} does", key_of(Action::Find));
+        return wrong(app, &text);
+    };
+    match id {
+        PaneId::Source => app.source.find_next(forward),
+        PaneId::Stages => {
+            if let Some(plan) = app.build.plan.clone() {
+                app.stages.find(&plan, &needle, Some(forward));
+            }
+        }
+        PaneId::Variables => {
+            find_variable(app, Some(forward));
+        }
+        _ => {
+            if let Some(widget) = app.panes.get(id) {
+                widget.find_next(forward);
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// Scrolls to an entry that holds the needle.
+fn find_variable(app: &mut App, forward: Option<bool>) -> usize {
+    use super::views::variables;
+    let needle = app.needle.get(&PaneId::Variables).map(|it| it.to_lowercase()).unwrap_or_default();
+    let (Some(plan), Some(step)) = (app.plan(), app.variables_step()) else { return 0 };
+    let entries = variables::entries(plan, step);
+    let hits: Vec<usize> = (0..entries.len()).filter(|at| variables::holds(&entries[*at], &needle)).collect();
+    let top = app.variables_top;
+    let next = match forward {
+        None => hits.iter().find(|at| **at >= top).or(hits.first()),
+        Some(true) => hits.iter().find(|at| **at > top).or(hits.first()),
+        Some(false) => hits.iter().rev().find(|at| **at < top).or(hits.last()),
+    };
+    if let Some(at) = next {
+        app.variables_top = *at;
+    }
+    hits.len()
+}

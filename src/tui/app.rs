@@ -1,0 +1,324 @@
+//! Everything the screen knows. Changed by `update` only, drawn by `views`.
+
+use super::build::Build;
+use super::input::Input;
+use super::layout::{self, Areas};
+use super::theme::{Depth, Look, Theme};
+use super::views::source::Source;
+use super::views::stages::Stages;
+use super::widgets::{Pane, Place};
+use super::{Options, panes::Panes};
+use crate::debug::{BreakpointState, Position, Side, StopReason};
+use crate::plan::{Plan, StageId, Step, StepId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A part of the screen that can have the focus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PaneId {
+    Stages,
+    Source,
+    Layer,
+    Files,
+    Output,
+    Shell,
+    Variables,
+    Breakpoints,
+    Image,
+    /// A file beside the lower pane.
+    Viewer,
+}
+
+impl PaneId {
+    /// All that have a number, in its order.
+    pub const NUMBERED: [PaneId; 9] = [
+        PaneId::Stages,
+        PaneId::Source,
+        PaneId::Layer,
+        PaneId::Files,
+        PaneId::Output,
+        PaneId::Shell,
+        PaneId::Variables,
+        PaneId::Breakpoints,
+        PaneId::Image,
+    ];
+
+    pub fn number(self) -> Option<usize> {
+        PaneId::NUMBERED.iter().position(|it| *it == self).map(|at| at + 1)
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            PaneId::Stages => "Stages",
+            PaneId::Source => "Dockerfile",
+            PaneId::Layer => "Layer",
+            PaneId::Files => "Files",
+            PaneId::Output => "Output",
+            PaneId::Shell => "Shell",
+            PaneId::Variables => "Variables",
+            PaneId::Breakpoints => "Breakpoints",
+            PaneId::Image => "Image",
+            PaneId::Viewer => "File",
+        }
+    }
+
+    /// For tabs that have little room.
+    pub fn short(self) -> &'static str {
+        match self {
+            PaneId::Variables => "Vars",
+            PaneId::Breakpoints => "Breaks",
+            other => other.title(),
+        }
+    }
+}
+
+/// Something to say in the bottom line, until the next key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub text: String,
+    pub wrong: bool,
+}
+
+pub struct App {
+    pub title: String,
+    pub dockerfile: Option<PathBuf>,
+    pub look: Look,
+    pub depth: Depth,
+    pub ascii: bool,
+    /// Columns and rows.
+    pub size: (u16, u16),
+    /// Since the screen began.
+    pub now: Duration,
+    pub build: Build,
+    pub focus: PaneId,
+    /// What the lower pane shows.
+    pub lower: PaneId,
+    pub zoomed: bool,
+    pub source: Source,
+    pub stages: Stages,
+    /// First line shown of the variables, and of the image.
+    pub variables_top: usize,
+    pub image_top: usize,
+    /// The selected line of the breakpoints.
+    pub breakpoint: usize,
+    pub panes: Panes,
+    /// Whether a file is open beside the lower pane.
+    pub viewing: bool,
+    /// Whether keys go to the shell while it has the focus.
+    pub typing: bool,
+    pub input: Option<Input>,
+    /// Whether the user is asked if they want to leave.
+    pub leaving: bool,
+    /// The help's first line, while it is open.
+    pub help: Option<usize>,
+    pub note: Option<Note>,
+    pub history: Vec<String>,
+    /// What was searched for last, by pane.
+    pub needle: BTreeMap<PaneId, String>,
+    /// Bytes of dead content in the finished image, once known.
+    pub waste: Option<u64>,
+    pub(super) shown: BTreeMap<PaneId, Place>,
+    pub(super) sizes: BTreeMap<PaneId, (u16, u16)>,
+    /// The signal that ends it.
+    pub signal: Option<i32>,
+}
+
+impl App {
+    pub fn new(options: &Options, look: Look, depth: Depth, size: (u16, u16)) -> App {
+        App {
+            title: options.title.clone(),
+            dockerfile: options.dockerfile.clone(),
+            ascii: look.ascii(),
+            look,
+            depth,
+            size,
+            now: Duration::ZERO,
+            build: Build::default(),
+            focus: PaneId::Source,
+            lower: PaneId::Layer,
+            zoomed: false,
+            source: Source::default(),
+            stages: Stages::default(),
+            variables_top: 0,
+            image_top: 0,
+            breakpoint: 0,
+            panes: Panes::default(),
+            viewing: false,
+            typing: false,
+            input: None,
+            leaving: false,
+            help: None,
+            note: None,
+            history: Vec::new(),
+            needle: BTreeMap::new(),
+            waste: None,
+            shown: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            signal: None,
+        }
+    }
+
+    pub fn set_theme(&mut self, theme: &Theme) {
+        self.look = Look::new(theme, self.depth, self.ascii);
+    }
+
+    pub fn plan(&self) -> Option<&Plan> {
+        self.build.plan.as_deref()
+    }
+
+    pub fn areas(&self) -> Areas {
+        layout::areas(self)
+    }
+
+    /// Columns that the stage graph takes.
+    pub fn graph_width(&self) -> usize {
+        self.stages.layout().width
+    }
+
+    /// The instruction on the selected line.
+    pub fn selected_step(&self) -> Option<&Step> {
+        let step = self.source.selected_step()?;
+        Some(self.plan()?.step(step))
+    }
+
+    /// The step that runs now: the one the build stands at, if several do.
+    pub fn running_step(&self) -> Option<StepId> {
+        if !self.build.running {
+            return None;
+        }
+        self.build.running_steps().next()
+    }
+
+    /// What the panes speak of: the selected instruction if the user has moved to one that was run; else the
+    /// one that runs or failed, or the last one before the place where the build stands.
+    pub fn place(&self) -> Place {
+        let Some(plan) = self.plan() else { return Place::default() };
+        let stop = self.build.stop.as_ref();
+        let looked_at = self.source.selected_step().filter(|step| {
+            self.source.moved && (self.build.after(*step).is_some() || Some(*step) == self.running_step())
+        });
+        let at_stop = || match stop {
+            Some(stop) if stop.side == Side::Failed => Some(stop.step),
+            Some(stop) => stop.position.previous(),
+            None => None,
+        };
+        let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else { return Place::default() };
+        let status = self.build.status(step);
+        Place {
+            step: Some(step),
+            text: plan.step(step).text.clone(),
+            before: self.build.before(step),
+            after: self.build.after(step),
+            running: matches!(status, crate::debug::StepStatus::Running),
+            failed: matches!(status, crate::debug::StepStatus::Failed(_)),
+        }
+    }
+
+    /// The step whose variables are shown: any that is selected, for they are known before it runs.
+    pub fn variables_step(&self) -> Option<StepId> {
+        match self.source.selected_step().filter(|_| self.source.moved) {
+            Some(step) => Some(step),
+            None => self.place().step,
+        }
+    }
+
+    /// The pane by its id, if it is a widget with a state of its own.
+    pub fn widget(&mut self, id: PaneId) -> Option<&mut dyn Pane> {
+        self.panes.get(id)
+    }
+
+    /// What the build stands at, in words: `builder, before instruction 4, line 7`.
+    pub fn place_in_words(&self, position: Position, side: Side) -> String {
+        let Some(plan) = self.plan() else { return String::new() };
+        let stage = plan.stage(position.stage);
+        let name = stage.label();
+        let step = match side {
+            Side::Before | Side::Failed => position.next(plan),
+            Side::After => position.previous(),
+        };
+        let word = match side {
+            Side::Before => "before",
+            Side::After => "after",
+            Side::Failed => "after the failure of",
+        };
+        match step {
+            Some(step) => {
+                format!("{name}, {word} instruction {}, line {}", step.index, plan.step(step).lines.start)
+            }
+            None => format!("{name}, at its end"),
+        }
+    }
+
+    /// The breakpoint that stops before a step.
+    pub fn breakpoint_at(&self, step: StepId) -> Option<&crate::debug::Breakpoint> {
+        let bound = |state: &BreakpointState| matches!(state, BreakpointState::Bound { step: at, .. } if *at == step);
+        self.build.breakpoints.iter().find(|it| bound(&it.state))
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.build.finished.is_some()
+            && self.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End || stop.side == Side::After)
+    }
+
+    /// The sign of something that runs, as it is now.
+    pub fn spinner(&self) -> &'static str {
+        let signs = self.look.signs.spinner;
+        signs[(self.now.as_millis() / 100) as usize % signs.len()]
+    }
+
+    /// Lays the stage graph out anew, after the plan or the room for it has changed.
+    pub(super) fn lay_out_stages(&mut self) {
+        let Some(plan) = self.build.plan.clone() else { return };
+        // The pane takes what the graph needs, up to this.
+        let width = layout::graph_limit(self.size);
+        self.stages.lay_out(&plan, width);
+    }
+
+    pub(super) fn say(&mut self, text: impl Into<String>) {
+        self.note = Some(Note { text: text.into(), wrong: false });
+    }
+
+    pub(super) fn complain(&mut self, text: impl Into<String>) {
+        self.note = Some(Note { text: text.into(), wrong: true });
+    }
+
+    /// The first line of a stage.
+    pub fn stage_line(&self, stage: StageId) -> Option<u32> {
+        let plan = self.plan()?;
+        plan.stage(stage).steps.iter().find(|step| !step.onbuild).map(|step| step.lines.start)
+    }
+}
+
+/// The place where a list of `total` lines is to begin so that `selected` is seen in `height` lines, moving as
+/// little as can be from `top`. A little is kept in sight on both sides.
+pub fn follow(top: usize, selected: usize, height: usize, total: usize) -> usize {
+    if height == 0 {
+        return top;
+    }
+    let margin = (height / 6).min(3);
+    let least = (selected + margin + 1).saturating_sub(height);
+    let most = selected.saturating_sub(margin);
+    let top = if least > most { least } else { top.clamp(least, most) };
+    top.min(total.saturating_sub(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_moves_as_little_as_it_can() {
+        let check = |top, selected, height, total, expected| {
+            assert_eq!(follow(top, selected, height, total), expected, "{top} {selected} {height} {total}");
+        };
+        check(0, 3, 12, 100, 0);
+        check(0, 9, 12, 100, 0);
+        check(0, 10, 12, 100, 1);
+        check(50, 40, 12, 100, 38);
+        check(50, 99, 12, 100, 88);
+        check(5, 1, 12, 3, 0);
+        check(7, 3, 0, 100, 7);
+        check(0, 3, 1, 100, 3);
+    }
+}

@@ -1,0 +1,392 @@
+//! Message in, state changed, effects out. Never waits.
+
+use super::app::{App, PaneId};
+use super::input::{Input, Purpose, Typed};
+use super::keymap::{self, Action, Context, Key};
+use super::widgets::{Answer, Outcome, Query, Request, ShellNews, Slot};
+use super::{actions, layout, mouse, orders};
+use crate::debug::{BreakpointState, Command, Event, ShellPlace, Side, StopReason};
+use crate::engine::{EngineError, ShellInput};
+use crate::snapshot::SnapshotId;
+use bstr::BString;
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
+use std::path::PathBuf;
+
+/// Everything that can happen to the screen.
+#[derive(Debug, Clone)]
+pub enum Message {
+    Key(KeyEvent),
+    Mouse(MouseEvent),
+    Paste(String),
+    Resize(u16, u16),
+    Session(Event),
+    /// The session's stream of events has ended.
+    SessionEnded,
+    Loaded {
+        slot: Slot,
+        query: Query,
+        answer: Result<Answer, EngineError>,
+    },
+    /// Content bytes of a finished image that later layers hide.
+    Waste(u64),
+    /// What became of writing a file out.
+    Extracted(Result<String, String>),
+    Shell(ShellNews),
+    /// The editor has ended.
+    Edited(Result<(), String>),
+    /// Something inside has gone wrong; the screen goes on.
+    Mishap(String),
+    Signal(i32),
+    Tick,
+}
+
+/// What the loop is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    Session(Command),
+    Load(Slot, Query),
+    Waste(SnapshotId),
+    OpenShell {
+        place: ShellPlace,
+        size: (u16, u16),
+    },
+    Shell(ShellInput),
+    Copy(String),
+    Extract {
+        at: SnapshotId,
+        path: BString,
+        to: PathBuf,
+    },
+    Edit(PathBuf),
+    Suspend,
+    /// Draw every cell again.
+    Redraw,
+    Quit,
+}
+
+pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
+    let mut effects = match message {
+        Message::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
+        Message::Key(key) => on_key(app, key),
+        Message::Mouse(event) => mouse::on_mouse(app, event),
+        Message::Paste(text) => on_paste(app, &text),
+        Message::Resize(columns, rows) => {
+            app.size = (columns, rows);
+            app.lay_out_stages();
+            vec![Effect::Redraw]
+        }
+        Message::Session(event) => on_event(app, event),
+        Message::SessionEnded => vec![Effect::Quit],
+        Message::Loaded { slot, query, answer } => {
+            let requests = app.panes.of_slot(slot).map(|pane| pane.loaded(&query, answer)).unwrap_or_default();
+            on_requests(app, requests)
+        }
+        Message::Waste(bytes) => {
+            app.waste = Some(bytes);
+            Vec::new()
+        }
+        Message::Extracted(Ok(text)) => {
+            app.say(text);
+            Vec::new()
+        }
+        Message::Extracted(Err(text)) | Message::Mishap(text) => {
+            app.complain(text);
+            Vec::new()
+        }
+        Message::Shell(news) => {
+            if matches!(news, ShellNews::Exited { .. } | ShellNews::Failed(_)) {
+                app.typing = false;
+            }
+            let requests = app.panes.shell_news(news);
+            on_requests(app, requests)
+        }
+        Message::Edited(Ok(())) => vec![Effect::Session(Command::Reload)],
+        Message::Edited(Err(text)) => {
+            app.complain(text);
+            Vec::new()
+        }
+        Message::Signal(number) => {
+            app.signal = Some(number);
+            vec![Effect::Quit]
+        }
+        Message::Tick => Vec::new(),
+    };
+    effects.extend(settle(app));
+    effects
+}
+
+/// Tells the panes that are seen what they are about and how much room they have.
+fn settle(app: &mut App) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let areas = app.areas();
+    if app.focus == PaneId::Viewer && !app.viewing {
+        app.focus = app.lower;
+    }
+    let place = app.place();
+    for (id, area) in areas.panes {
+        let inner = layout::inner(area);
+        let size = (inner.width, inner.height);
+        let resized = app.sizes.insert(id, size) != Some(size);
+        let moved = app.shown.get(&id) != Some(&place);
+        let mut requests = Vec::new();
+        if let Some(widget) = app.panes.get(id) {
+            if resized {
+                requests.extend(widget.resized(size.0, size.1));
+            }
+            if moved && id != PaneId::Viewer {
+                requests.extend(widget.show(&place));
+            }
+        }
+        if moved {
+            app.shown.insert(id, place.clone());
+        }
+        effects.extend(on_requests(app, requests));
+    }
+    effects
+}
+
+pub(super) fn on_requests(app: &mut App, requests: Vec<Request>) -> Vec<Effect> {
+    requests.into_iter().flat_map(|request| on_request(app, request)).collect()
+}
+
+fn on_request(app: &mut App, request: Request) -> Vec<Effect> {
+    match request {
+        Request::Load(slot, query) => vec![Effect::Load(slot, query)],
+        Request::OpenFile { at, path, before } => {
+            let requests = app.panes.open_file(at, path, before);
+            app.viewing = true;
+            app.focus = PaneId::Viewer;
+            on_requests(app, requests)
+        }
+        Request::CloseFile => {
+            app.viewing = false;
+            Vec::new()
+        }
+        Request::Extract { at, path } => {
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = String::from_utf8_lossy(name).into_owned();
+            let name = if name.is_empty() { "root".to_owned() } else { name };
+            app.input = Some(Input::new(Purpose::Extract { at, path }, format!("./{name}")));
+            Vec::new()
+        }
+        Request::Copy(text) => {
+            app.say("copied");
+            vec![Effect::Copy(text)]
+        }
+        Request::OpenShell(place) => actions::open_shell(app, place),
+        Request::Shell(input) => vec![Effect::Shell(input)],
+        Request::Session(command) => vec![Effect::Session(command)],
+        Request::Say(text) => {
+            app.say(text);
+            Vec::new()
+        }
+    }
+}
+
+pub(super) fn on_outcome(app: &mut App, outcome: Outcome) -> Vec<Effect> {
+    match outcome {
+        Outcome::Effect(request) => on_request(app, request),
+        Outcome::Ignored | Outcome::Consumed => Vec::new(),
+    }
+}
+
+fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
+    let before = match &event {
+        Event::Breakpoints { .. } => app.build.breakpoints.clone(),
+        _ => Vec::new(),
+    };
+    app.build.apply(&event, app.now);
+    match event {
+        Event::Planned { plan } => {
+            app.source.set_plan(&plan);
+            app.lay_out_stages();
+            app.waste = None;
+            app.note = None;
+            app.panes.new_plan();
+            app.shown.clear();
+        }
+        Event::Step { step, status: crate::debug::StepStatus::Running, .. } => {
+            app.panes.output_begins(step);
+            if let Some(plan) = app.build.plan.clone()
+                && app.build.running
+                && !app.source.moved
+            {
+                app.source.select_step(&plan, step);
+                follow_stage(app, step.stage);
+            }
+        }
+        Event::Output { step, stderr, bytes } => app.panes.output(step, stderr, &bytes),
+        Event::OutputClipped { step, dropped } => app.panes.output_clipped(step, dropped),
+        Event::Resumed => {
+            app.source.moved = false;
+            app.stages.moved = false;
+            if let Some(plan) = app.build.plan.clone() {
+                app.source.set_rows(&plan, None, &[]);
+            }
+        }
+        Event::Stopped(stop) => return on_stop(app, stop),
+        Event::Breakpoints { list, .. } => {
+            app.breakpoint = app.breakpoint.min(list.len());
+            let note = |it: &crate::debug::Breakpoint| match &it.state {
+                BreakpointState::Bound { note, .. } => note.clone(),
+                BreakpointState::Unbound { reason } => Some(reason.clone()),
+                BreakpointState::Pending => None,
+            };
+            let fresh = list.iter().filter(|it| !before.iter().any(|old| old.id == it.id && old.state == it.state));
+            if let Some(text) = fresh.filter_map(note).next_back() {
+                app.say(text);
+            }
+        }
+        Event::Notice { message } => app.say(message),
+        Event::PlanFailed { .. } => app.panes.new_plan(),
+        Event::Ended => return vec![Effect::Quit],
+        _ => {}
+    }
+    Vec::new()
+}
+
+fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
+    let Some(plan) = app.build.plan.clone() else { return Vec::new() };
+    let output = match stop.side {
+        Side::Failed => app.build.last_lines(stop.step, 5),
+        _ => Vec::new(),
+    };
+    app.source.set_rows(&plan, Some(&stop), &output);
+    app.source.select_step(&plan, stop.step);
+    app.source.moved = false;
+    app.stages.moved = false;
+    follow_stage(app, stop.position.stage);
+    if let StopReason::Breakpoint(id) = stop.reason {
+        app.say(format!("breakpoint #{}", id.0));
+    }
+    match (&app.build.finished, &stop.reason) {
+        (Some((snapshot, _)), StopReason::End) => {
+            let wanted = app.waste.is_none().then(|| Effect::Waste(snapshot.clone()));
+            if app.lower != PaneId::Shell {
+                let focused = app.focus == app.lower;
+                app.lower = PaneId::Image;
+                app.viewing = false;
+                if focused {
+                    app.focus = app.lower;
+                }
+            }
+            wanted.into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn follow_stage(app: &mut App, stage: crate::plan::StageId) {
+    if !app.stages.moved {
+        app.stages.select_stage(stage);
+    }
+}
+
+/// The context of the table that the focus stands for.
+pub(super) fn context(app: &App) -> Context {
+    match app.focus {
+        PaneId::Stages => Context::Stages,
+        PaneId::Source => Context::Source,
+        PaneId::Layer => Context::Layer,
+        PaneId::Files => Context::Files,
+        PaneId::Output => Context::Output,
+        PaneId::Viewer => Context::Viewer,
+        PaneId::Shell if app.typing && app.panes.shell_is_open() => Context::Typing,
+        PaneId::Shell => Context::Shell,
+        PaneId::Variables => Context::Variables,
+        PaneId::Breakpoints => Context::Breakpoints,
+        PaneId::Image => Context::Global,
+    }
+}
+
+fn on_key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    if app.input.is_some() {
+        return on_typed(app, key);
+    }
+    if app.leaving {
+        app.leaving = false;
+        let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+        let yes = matches!(key.code, KeyCode::Char('y' | 'Y' | 'q') | KeyCode::Enter) || interrupt;
+        return if yes { vec![Effect::Quit] } else { Vec::new() };
+    }
+    app.note = None;
+    let context = context(app);
+    let action = keymap::lookup(context, Key::from(key));
+    if app.help.is_some() {
+        return actions::in_help(app, action);
+    }
+    match action {
+        Some(Action::Pane | Action::Move(_) | Action::Open | Action::Close) => to_pane(app, key, action),
+        Some(action) => actions::perform(app, action),
+        None if context == Context::Typing => to_widget(app, key).unwrap_or_default(),
+        None => Vec::new(),
+    }
+}
+
+/// To the widget with the focus; what it does not want, and what has no widget, is the frame's.
+fn to_pane(app: &mut App, key: KeyEvent, action: Option<Action>) -> Vec<Effect> {
+    if let Some(effects) = to_widget(app, key) {
+        return effects;
+    }
+    match action {
+        Some(Action::Pane) | None => Vec::new(),
+        Some(action) => actions::perform(app, action),
+    }
+}
+
+fn to_widget(app: &mut App, key: KeyEvent) -> Option<Vec<Effect>> {
+    let outcome = app.panes.get(app.focus)?.key(key);
+    (outcome != Outcome::Ignored).then(|| on_outcome(app, outcome))
+}
+
+fn on_paste(app: &mut App, text: &str) -> Vec<Effect> {
+    if let Some(input) = &mut app.input {
+        input.insert(text);
+        return Vec::new();
+    }
+    // Pasted text is never taken for keys.
+    match app.panes.get(app.focus) {
+        Some(widget) if app.typing => {
+            let outcome = widget.paste(text);
+            on_outcome(app, outcome)
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
+    let Some(mut input) = app.input.take() else { return Vec::new() };
+    match input.key(key) {
+        Typed::Given => return Vec::new(),
+        Typed::Accepted => return orders::accept(app, input),
+        Typed::Edited => {}
+        Typed::Complete { forward } => {
+            if input.purpose == Purpose::Command {
+                if input.offers.is_empty() {
+                    input.offers = super::command::complete(&input.text, app.plan(), &app.build.breakpoints);
+                }
+                input.take_offer(forward);
+                if input.offers.len() == 1 {
+                    input.offers.clear();
+                    input.offer = None;
+                }
+            }
+        }
+        Typed::Older => recall(app, &mut input, true),
+        Typed::Newer => recall(app, &mut input, false),
+    }
+    app.input = Some(input);
+    Vec::new()
+}
+
+fn recall(app: &App, input: &mut Input, older: bool) {
+    if input.purpose != Purpose::Command {
+        return;
+    }
+    let back = if older { (input.back + 1).min(app.history.len()) } else { input.back.saturating_sub(1) };
+    if back != input.back {
+        input.back = back;
+        let line = back.checked_sub(1).and_then(|at| app.history.iter().rev().nth(at));
+        input.set(line.cloned().unwrap_or_default());
+    }
+}

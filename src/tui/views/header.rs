@@ -1,0 +1,95 @@
+//! The first line: what is debugged, the state it is in, what runs it.
+
+use crate::debug::{Side, StopReason};
+use crate::tui::app::App;
+use crate::tui::build::Build;
+use crate::tui::text;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let look = &app.look;
+    let width = usize::from(area.width);
+    let (state, style) = state(app);
+    let right = right(app, width.saturating_sub(text::width(&state) + 40));
+    let name = "stagedive";
+    let title = title(app);
+    let fixed = 1 + name.len() + 2 + 3 + text::width(&state) + 2 + text::width(&right) + 1;
+    let title = text::clip(&title, width.saturating_sub(fixed), look.signs.ellipsis).into_owned();
+    let left = vec![
+        Span::raw(" "),
+        Span::styled(name, look.accent.add_modifier(Modifier::BOLD)),
+        Span::raw("  "),
+        Span::styled(title, look.text),
+        Span::raw("   "),
+        Span::styled(state, style),
+    ];
+    buffer.set_line(area.x, area.y, &Line::from(left), area.width);
+    let at = area.right().saturating_sub(text::width(&right) as u16 + 1);
+    buffer.set_line(at, area.y, &Line::from(Span::styled(right, look.muted)), area.right() - at);
+}
+
+fn title(app: &App) -> String {
+    let title = text::sanitise(&app.title);
+    match app.plan() {
+        Some(plan) => {
+            let target = plan.stage(plan.target).label();
+            format!("{title} {} {}", app.look.signs.arrow, text::sanitise(&target))
+        }
+        None => title.into_owned(),
+    }
+}
+
+/// What the build does, in capitals where it is one of the states it can be in.
+pub fn state(app: &App) -> (String, Style) {
+    let look = &app.look;
+    let bold = |style: Style| style.add_modifier(Modifier::BOLD);
+    let build = &app.build;
+    let Some(plan) = app.plan() else {
+        return match build.problem {
+            Some(_) => ("NO PLAN".to_owned(), bold(look.removed)),
+            None => (format!("{} STARTING", app.spinner()), look.accent),
+        };
+    };
+    if build.running {
+        let time = text::duration(app.now.saturating_sub(build.resumed));
+        return (format!("{} RUNNING {time}", app.spinner()), bold(look.accent));
+    }
+    let Some(stop) = &build.stop else { return (format!("{} STARTING", app.spinner()), look.accent) };
+    let stage = plan.stage(stop.position.stage);
+    let label = text::sanitise(&stage.label()).into_owned();
+    if stop.side == Side::Failed {
+        return (format!("{} FAILED {label}:{}", look.signs.failed, stop.step.index), bold(look.removed));
+    }
+    if stop.in_the_past {
+        let total = stage.steps.len();
+        return (format!("in the past: {label} {} of {total}", stop.position.done), bold(look.changed));
+    }
+    let side = Build::side(stop);
+    match stop.reason {
+        StopReason::End if build.finished.is_some() => (format!("{} FINISHED", look.signs.done), bold(look.added)),
+        StopReason::Cancelled => (format!("CANCELLED {side} {label}:{}", stop.step.index), bold(look.warning)),
+        _ => (format!("PAUSED {side} {label}:{}", stop.step.index), bold(look.accent)),
+    }
+}
+
+/// Engine, mode and step; what does not fit is left out from the left.
+fn right(app: &App, room: usize) -> String {
+    let bullet = app.look.signs.bullet;
+    let mut parts: Vec<String> = Vec::new();
+    if let Some((number, total)) = app.build.count() {
+        parts.push(match number {
+            0 => text::count(total, "step"),
+            _ => format!("step {number} of {total}"),
+        });
+    }
+    if let Some(engine) = &app.build.engine {
+        parts.insert(0, format!("{}{bullet}{}", text::sanitise(&engine.engine), text::sanitise(&engine.mode)));
+    }
+    while parts.len() > 1 && text::width(&parts.join(bullet)) > room {
+        parts.remove(0);
+    }
+    parts.join(bullet)
+}

@@ -1,0 +1,127 @@
+//! What the image is made of: bytes by stage, what was left behind, what is dead in it.
+
+use crate::debug::StepStatus;
+use crate::plan::StageId;
+use crate::tui::app::App;
+use crate::tui::build::Contribution;
+use crate::tui::keymap::{Action, key_of};
+use crate::tui::text;
+use crate::tui::views::source::bar;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+/// Draws it. Answers with how many lines there are.
+pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) -> usize {
+    let lines = lines(app, usize::from(area.width));
+    app.image_top = app.image_top.min(lines.len().saturating_sub(usize::from(area.height)));
+    for (row, line) in lines.iter().skip(app.image_top).enumerate() {
+        super::put_line(buffer, area, row, line);
+    }
+    lines.len()
+}
+
+pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
+    let look = &app.look;
+    let Some(plan) = app.plan() else { return Vec::new() };
+    let done = |stage: &StageId| {
+        plan.stage(*stage).steps.iter().all(|step| matches!(app.build.status(step.id), StepStatus::Done(_)))
+    };
+    if !done(&plan.target) {
+        let words = format!(
+            " The image is known when {} is done: {} runs on to there.",
+            text::sanitise(&plan.stage(plan.target).label()),
+            key_of(Action::Continue)
+        );
+        return vec![Line::styled(words, look.muted)];
+    }
+    let parts = app.build.contributions();
+    let total: u64 = parts.iter().map(|part| part.shipped).sum();
+    let mut out = vec![summary(app, total)];
+    out.push(Line::default());
+    out.push(Line::styled(
+        format!(" {:<16} {:>9}  {:<12} {:>9}  {:>9}", "stage", "shipped", "", "built", "left"),
+        look.muted,
+    ));
+    for part in &parts {
+        out.push(stage(app, part, total, width));
+    }
+    out.push(Line::default());
+    out.extend(heaviest(app, width));
+    out
+}
+
+/// The image's size, and what of it is dead.
+fn summary(app: &App, total: u64) -> Line<'static> {
+    let look = &app.look;
+    let mut spans = vec![
+        Span::raw(" "),
+        Span::styled(text::size(total), look.text.add_modifier(Modifier::BOLD)),
+        Span::styled(" ship", look.muted),
+    ];
+    let parts = app.build.contributions();
+    let built: u64 = parts.iter().map(|part| part.built).sum();
+    let left = built.saturating_sub(total);
+    spans.push(Span::styled(format!(", {} are left behind", text::size(left)), look.muted));
+    match app.waste {
+        Some(0) => spans.push(Span::styled(", nothing in it is dead", look.muted)),
+        Some(waste) => {
+            spans.push(Span::styled(", ", look.muted));
+            spans.push(Span::styled(text::size(waste), look.warning));
+            spans.push(Span::styled(" in it are overwritten or deleted by later layers", look.muted));
+        }
+        None => {}
+    }
+    Line::from(spans)
+}
+
+fn stage(app: &App, part: &Contribution, total: u64, width: usize) -> Line<'static> {
+    let look = &app.look;
+    let label = app.plan().map(|plan| plan.stage(part.stage).label()).unwrap_or_default();
+    let label = text::sanitise(&label).into_owned();
+    let name = text::clip(&label, 16, look.signs.ellipsis).into_owned();
+    let pad = 16usize.saturating_sub(text::width(&name));
+    let left = part.built.saturating_sub(part.shipped.min(part.built));
+    let left = if part.in_image { 0 } else { left };
+    let style = if part.shipped == 0 { look.muted } else { look.text };
+    let mut spans = vec![
+        Span::styled(format!(" {name}{} {:>9}  ", " ".repeat(pad), text::size(part.shipped)), style),
+        Span::styled(bar(look, part.shipped, total, 12), look.accent),
+        Span::styled(format!(" {:>9}  {:>9}", text::size(part.built), text::size(left)), look.muted),
+    ];
+    if width > 90 {
+        let words = match (part.in_image, part.shipped) {
+            (true, _) => "its layers are the image",
+            (false, 0) => "nothing of it ships",
+            (false, _) => "copied from",
+        };
+        spans.push(Span::styled(format!("   {words}"), look.muted));
+    }
+    Line::from(spans)
+}
+
+/// The instructions that weigh most in the image: the next thing to ask about.
+fn heaviest(app: &App, width: usize) -> Vec<Line<'static>> {
+    let look = &app.look;
+    let Some(plan) = app.plan() else { return Vec::new() };
+    let inside: Vec<StageId> =
+        app.build.contributions().iter().filter(|part| part.in_image).map(|part| part.stage).collect();
+    let steps = inside.iter().flat_map(|stage| &plan.stage(*stage).steps);
+    let mut weighed: Vec<(u64, &crate::plan::Step)> =
+        steps.filter_map(|step| Some((app.build.carried(step.id)?, step))).filter(|(bytes, _)| *bytes > 0).collect();
+    weighed.sort_by_key(|(bytes, step)| (std::cmp::Reverse(*bytes), step.id));
+    let mut out = Vec::new();
+    if !weighed.is_empty() {
+        out.push(Line::styled(" heaviest", look.muted));
+    }
+    for (bytes, step) in weighed.into_iter().take(5) {
+        let line: (String, Style) = (format!("line {}", step.lines.start), look.muted);
+        let words = text::sanitise(&step.text).into_owned();
+        let mut spans = vec![Span::styled(format!(" {:>9}  ", text::size(bytes)), look.text)];
+        let room = width.saturating_sub(14);
+        spans.extend(super::justified(look, (&words, look.text), (&line.0, line.1), room));
+        out.push(Line::from(spans));
+    }
+    out
+}

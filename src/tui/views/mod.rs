@@ -1,0 +1,285 @@
+//! What the screen shows: each file draws one part of it from the state.
+//!
+//! May import what `tui` may.
+//!
+//! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
+
+pub mod breakpoints;
+pub mod header;
+pub mod help;
+pub mod image;
+pub mod keys;
+pub mod source;
+pub mod stages;
+pub mod start;
+pub mod variables;
+
+use super::app::{App, PaneId};
+use super::graph::{DOWN, LEFT, RIGHT, UP};
+use super::layout::{self, Areas, LEAST};
+use super::text;
+use super::theme::{Lines, Look};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+/// Draws everything. Answers with the place of the terminal's cursor, if it is to be seen.
+pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
+    let area = buffer.area;
+    buffer.set_style(area, app.look.text);
+    let areas = app.areas();
+    if areas.too_small {
+        too_small(app, area, buffer);
+        return None;
+    }
+    header::draw(app, areas.header, buffer);
+    for (id, area) in areas.panes.clone() {
+        pane(app, &areas, id, area, buffer);
+    }
+    let cursor = keys::draw(app, areas.keys, buffer);
+    if app.help.is_some() {
+        help::draw(app, area, buffer);
+        return None;
+    }
+    cursor
+}
+
+/// Replaces what the terminal must not get: a last line of defence behind the views' own care, and the only
+/// place that knows what a terminal without UTF-8 can show.
+pub fn make_safe(buffer: &mut Buffer, ascii: bool) {
+    for cell in &mut buffer.content {
+        let unsafe_char = |c: char| text::is_harmful(c) || ascii && !c.is_ascii();
+        if cell.symbol().chars().any(unsafe_char) {
+            let wide = text::width(cell.symbol());
+            cell.set_symbol(if wide > 1 { "??" } else { "?" });
+        }
+    }
+}
+
+fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
+    let (columns, rows) = LEAST;
+    let lines = [
+        format!("{columns} columns and {rows} rows are needed;"),
+        format!("here are {} and {}.", app.size.0, app.size.1),
+        "Make the window larger, or the letters smaller.".to_owned(),
+    ];
+    let top = area.height.saturating_sub(lines.len() as u16) / 2;
+    for (at, line) in lines.iter().enumerate() {
+        let y = area.y + top + at as u16;
+        if y < area.bottom() {
+            let x = area.width.saturating_sub(text::width(line) as u16) / 2;
+            buffer.set_stringn(area.x + x, y, line, usize::from(area.width - x), app.look.text);
+        }
+    }
+}
+
+fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffer) {
+    let focused = app.focus == id && app.help.is_none();
+    let lower = areas.tabs.contains(&id) || id == PaneId::Viewer;
+    let tabs = if lower && !app.zoomed { areas.tabs.as_slice() } else { &[] };
+    let title = pane_title(app, id, focused, tabs, area);
+    border(&app.look, area, focused, title, buffer);
+    let note = pane_note(app, id);
+    note_at_right(&app.look, area, &note, tabs_width(&app.look, tabs, area) + 2, buffer);
+    let inner = layout::inner(area);
+    let rows = usize::from(inner.height);
+    match id {
+        PaneId::Stages if app.build.plan.is_some() => stages::draw(app, inner, buffer),
+        PaneId::Source if app.build.plan.is_some() => {
+            source::draw(app, inner, buffer, areas.wide);
+            scrollbar(&app.look, area, app.source.top, rows, app.source.line_count(), focused, buffer);
+        }
+        PaneId::Stages => {}
+        PaneId::Source => start::draw(app, inner, buffer),
+        PaneId::Variables => {
+            let total = variables::draw(app, inner, buffer);
+            scrollbar(&app.look, area, app.variables_top, rows, total, focused, buffer);
+        }
+        PaneId::Breakpoints => breakpoints::draw(app, inner, buffer),
+        PaneId::Image => {
+            let total = image::draw(app, inner, buffer);
+            scrollbar(&app.look, area, app.image_top, rows, total, focused, buffer);
+        }
+        PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Shell | PaneId::Viewer => {
+            let look = app.look.clone();
+            if let Some(widget) = app.widget(id) {
+                widget.render(inner, buffer, &look, focused);
+            }
+        }
+    }
+}
+
+fn border(look: &Look, area: Rect, focused: bool, title: Line<'static>, buffer: &mut Buffer) {
+    if area.width < 2 || area.height < 2 {
+        return;
+    }
+    let style = look.border_of(focused);
+    let set = look.signs.border;
+    let flat = usize::from(area.width - 2);
+    let top = format!("{}{}{}", set.top_left, set.horizontal_top.repeat(flat), set.top_right);
+    let bottom = format!("{}{}{}", set.bottom_left, set.horizontal_bottom.repeat(flat), set.bottom_right);
+    buffer.set_stringn(area.x, area.y, top, usize::from(area.width), style);
+    buffer.set_stringn(area.x, area.bottom() - 1, bottom, usize::from(area.width), style);
+    for y in area.y + 1..area.bottom() - 1 {
+        buffer.set_string(area.x, y, set.vertical_left, style);
+        buffer.set_string(area.right() - 1, y, set.vertical_right, style);
+    }
+    buffer.set_line(area.x + 1, area.y, &title, area.width.saturating_sub(2));
+}
+
+/// A pane's title with its number, or the tabs of the lower pane.
+fn pane_title(app: &App, id: PaneId, focused: bool, tabs: &[PaneId], area: Rect) -> Line<'static> {
+    let look = &app.look;
+    let name = |id: PaneId, title: &'static str, on: bool| {
+        let number = id.number().map(|number| format!("{number} ")).unwrap_or_default();
+        let title_style = match (on, focused) {
+            (true, true) => look.accent.add_modifier(Modifier::BOLD),
+            (true, false) => look.text.add_modifier(Modifier::BOLD),
+            _ => look.muted,
+        };
+        let number_style = if on && focused { look.accent } else { look.muted };
+        [Span::raw(" "), Span::styled(number, number_style), Span::styled(title, title_style), Span::raw(" ")]
+    };
+    if tabs.is_empty() {
+        return Line::from(name(id, id.title(), true).to_vec());
+    }
+    let mut spans = Vec::new();
+    let short = shortened(tabs, area);
+    for tab in tabs {
+        let on = *tab == if id == PaneId::Viewer { app.lower } else { id };
+        let title = if short { tab.short() } else { tab.title() };
+        let mut parts = name(*tab, title, on);
+        if on {
+            // A sign that does without colours.
+            parts[2].style = parts[2].style.add_modifier(Modifier::UNDERLINED);
+        }
+        if *tab == PaneId::Output && app.running_step().is_some() && !on {
+            parts[3] = Span::styled(app.spinner(), look.accent);
+        }
+        spans.extend(parts);
+    }
+    Line::from(spans)
+}
+
+fn shortened(tabs: &[PaneId], area: Rect) -> bool {
+    let full: usize = tabs.iter().map(|tab| tab.title().len() + 4).sum();
+    full + 2 > usize::from(area.width)
+}
+
+fn tabs_width(look: &Look, tabs: &[PaneId], area: Rect) -> usize {
+    let _ = look;
+    let short = shortened(tabs, area);
+    tabs.iter().map(|tab| if short { tab.short().len() } else { tab.title().len() } + 4).sum()
+}
+
+/// The tab whose name stands at a column of the lower pane's upper edge.
+pub fn tab_at(tabs: &[PaneId], area: Rect, column: u16) -> Option<PaneId> {
+    let short = shortened(tabs, area);
+    let mut x = area.x + 1;
+    for tab in tabs {
+        let width = (if short { tab.short().len() } else { tab.title().len() } + 4) as u16;
+        if (x..x + width).contains(&column) {
+            return Some(*tab);
+        }
+        x += width;
+    }
+    None
+}
+
+/// What a pane says at the right of its upper edge.
+fn pane_note(app: &mut App, id: PaneId) -> String {
+    match id {
+        PaneId::Source | PaneId::Breakpoints => String::new(),
+        PaneId::Stages => String::new(),
+        PaneId::Variables => variables::title(app),
+        PaneId::Image => String::new(),
+        _ => app.widget(id).map(|widget| widget.title()).unwrap_or_default(),
+    }
+}
+
+fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, buffer: &mut Buffer) {
+    let room = usize::from(area.width).saturating_sub(taken + 6);
+    if note.is_empty() || room < 8 {
+        return;
+    }
+    let safe = text::sanitise(note);
+    let shown = text::clip(&safe, room, look.signs.ellipsis);
+    let x = area.right().saturating_sub(text::width(&shown) as u16 + 3);
+    buffer.set_line(x, area.y, &Line::from(vec![Span::styled(format!(" {shown} "), look.muted)]), area.right() - x);
+}
+
+/// A thumb on the right edge, where there is more than is seen.
+fn scrollbar(look: &Look, area: Rect, top: usize, seen: usize, total: usize, focused: bool, buffer: &mut Buffer) {
+    if total <= seen || seen < 2 {
+        return;
+    }
+    let length = (seen * seen / total).clamp(1, seen - 1);
+    let most = total - seen;
+    let from = (top.min(most) * (seen - length)).div_ceil(most);
+    for at in from..from + length {
+        let y = area.y + 1 + at as u16;
+        if y + 1 < area.bottom() {
+            let style = if focused { look.accent } else { look.muted };
+            buffer.set_string(area.right() - 1, y, look.signs.thumb, style);
+        }
+    }
+}
+
+/// The sign for a line that leaves a cell in these ways.
+pub(crate) fn wire_sign(lines: &Lines, ways: u8) -> &'static str {
+    const ALL: u8 = UP | DOWN | LEFT | RIGHT;
+    match ways & ALL {
+        0 => " ",
+        it if it & (LEFT | RIGHT) == 0 => lines.vertical,
+        it if it & (UP | DOWN) == 0 => lines.horizontal,
+        it if it == UP | LEFT => lines.up_left,
+        it if it == UP | RIGHT => lines.up_right,
+        it if it == DOWN | LEFT => lines.down_left,
+        it if it == DOWN | RIGHT => lines.down_right,
+        it if it == UP | DOWN | LEFT => lines.up_down_left,
+        it if it == UP | DOWN | RIGHT => lines.up_down_right,
+        it if it == LEFT | RIGHT | UP => lines.left_right_up,
+        it if it == LEFT | RIGHT | DOWN => lines.left_right_down,
+        _ => lines.cross,
+    }
+}
+
+/// Writes spans into a line of an area, cut to it.
+pub(crate) fn put_line(buffer: &mut Buffer, area: Rect, row: usize, line: &Line) {
+    if row < usize::from(area.height) {
+        buffer.set_line(area.x, area.y + row as u16, line, area.width);
+    }
+}
+
+/// Two texts at the ends of `width` columns; the left one gives way.
+pub(crate) fn justified(look: &Look, left: (&str, Style), right: (&str, Style), width: usize) -> Vec<Span<'static>> {
+    let right_width = text::width(right.0);
+    let room = width.saturating_sub(right_width + usize::from(right_width > 0));
+    let shown = text::clip(left.0, room, look.signs.ellipsis).into_owned();
+    let pad = width.saturating_sub(text::width(&shown) + right_width);
+    vec![Span::styled(shown, left.1), Span::raw(" ".repeat(pad)), Span::styled(right.0.to_owned(), right.1)]
+}
+
+/// The name of a signal by its number, of those that end programs.
+pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL (an instruction that the processor does not know)",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE (an arithmetic error)",
+        9 => "SIGKILL",
+        11 => "SIGSEGV (an access to memory that is not there)",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS (a system call that is not allowed)",
+        _ => return None,
+    })
+}
