@@ -2,6 +2,7 @@
 
 use super::app::PaneId;
 use super::widgets::{Pane, Request, ShellNews, Slot};
+use crate::layers::Meta;
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -20,7 +21,13 @@ impl Panes {
         None
     }
 
-    pub fn open_file(&mut self, _at: SnapshotId, _path: BString, _before: Option<SnapshotId>) -> Vec<Request> {
+    pub fn open_file(
+        &mut self,
+        _at: SnapshotId,
+        _path: BString,
+        _before: Option<SnapshotId>,
+        _meta: Meta,
+    ) -> Vec<Request> {
         Vec::new()
     }
 

@@ -152,8 +152,8 @@ pub(super) fn on_requests(app: &mut App, requests: Vec<Request>) -> Vec<Effect> 
 fn on_request(app: &mut App, request: Request) -> Vec<Effect> {
     match request {
         Request::Load(slot, query) => vec![Effect::Load(slot, query)],
-        Request::OpenFile { at, path, before } => {
-            let requests = app.panes.open_file(at, path, before);
+        Request::OpenFile { at, path, before, meta } => {
+            let requests = app.panes.open_file(at, path, before, *meta);
             app.viewing = true;
             app.focus = PaneId::Viewer;
             on_requests(app, requests)
