@@ -1,0 +1,155 @@
+//! Whole builds by the real program, on bases made of this machine's programs: no network, no Docker, no root.
+
+mod program;
+
+use program::{Project, Run, files_of};
+
+/// Builds `dockerfile` and looks at files of the result: `Some(content)`, or `None` for one that must not be there.
+fn check(dockerfile: &str, args: &[&str], expected: &[(&str, Option<&str>)]) -> (Project, Run) {
+    let project = Project::new(&[("Dockerfile", dockerfile)]);
+    let archive = project.dir.path().join("result.tar");
+    let output = format!("type=tar,dest={}", archive.display());
+    let args: Vec<&str> = ["-o", &output].into_iter().chain(args.iter().copied()).collect();
+    let run = project.build(&args);
+    run.expect(0);
+    let files = files_of(&archive);
+    for (path, content) in expected {
+        assert_eq!(files.get(*path).map(String::as_str), *content, "{path} in the result of\n{dockerfile}");
+    }
+    (project, run)
+}
+
+#[test]
+fn only_the_last_stage_is_the_result() {
+    let dockerfile = "FROM node\nWORKDIR /app0\nRUN echo left > only\nFROM node\nWORKDIR /app1\nRUN echo kept > index1.js\n";
+    check(dockerfile, &["--all-stages"], &[("app1/index1.js", Some("kept\n")), ("app0/only", None)]);
+}
+
+#[test]
+fn copy_from_a_stage_by_index() {
+    let dockerfile = "FROM node\nWORKDIR /app0\nRUN echo zero > index0.js\nFROM node\nWORKDIR /app1\n\
+                      COPY --from=0 /app0/index0.js .\n";
+    check(dockerfile, &[], &[("app1/index0.js", Some("zero\n"))]);
+}
+
+#[test]
+fn copy_from_a_stage_by_name() {
+    let dockerfile = "FROM node AS builder\nRUN echo built > /result\nFROM ubuntu:16.04\nCOPY --from=Builder /result /r\n";
+    check(dockerfile, &[], &[("r", Some("built\n")), ("result", None)]);
+}
+
+#[test]
+fn copy_from_an_image_served_under_its_name() {
+    let dockerfile = "FROM scratch\nCOPY --from=quay.io/coreos/etcd:v3.3.9 /etc/passwd /\n";
+    let served = ["--build-context", "quay.io/coreos/etcd:v3.3.9=host:"];
+    let (_project, run) = check(dockerfile, &served, &[]);
+    run.expect(0);
+}
+
+#[test]
+fn a_target_builds_that_stage_and_what_it_needs() {
+    let dockerfile = "FROM node AS deps\nRUN echo deps > /deps\nFROM deps AS builder\nRUN cat /deps > /built\n\
+                      FROM node AS never\nRUN echo 'must not run'; exit 1\nFROM ubuntu:16.04\nCOPY --from=never / /\n";
+    let (_project, run) = check(dockerfile, &["--target", "builder"], &[("built", Some("deps\n"))]);
+    run.never_says("│ must not run");
+}
+
+#[test]
+fn the_old_form_of_env() {
+    let dockerfile = "FROM node\nENV NODE_VERSION 8.11.4 with words\nRUN echo \"$NODE_VERSION\" > /version\n";
+    check(dockerfile, &[], &[("version", Some("8.11.4 with words\n"))]);
+}
+
+#[test]
+fn unneeded_stages_are_skipped_unless_asked_for() {
+    let dockerfile = "FROM node AS unused\nRUN echo 'the unused stage ran'\nFROM ubuntu:16.04\nRUN echo used > /used\n";
+    let (_project, run) = check(dockerfile, &[], &[("used", Some("used\n"))]);
+    run.never_says("│ the unused stage ran").says("SKIPPED");
+    let (_project, run) = check(dockerfile, &["--all-stages"], &[("used", Some("used\n"))]);
+    run.says("│ the unused stage ran");
+}
+
+#[test]
+fn force_rm_drops_what_a_failed_run_made() {
+    let project = Project::new(&[("Dockerfile", "FROM node AS builder\nRUN echo made by this run > /made\nRUN exit 7\n")]);
+    project.build(&["--force-rm"]).expect(4).says("exit code 7");
+    let mode = std::fs::read_dir(project.store()).unwrap().flatten().find(|it| it.path().join("layers").exists()).unwrap();
+    let layers = std::fs::read_dir(mode.path().join("layers")).unwrap().flatten();
+    let made: Vec<String> = layers.map(|it| it.file_name().to_string_lossy().into_owned()).filter(|it| it.starts_with("s-")).collect();
+    assert!(made.is_empty(), "layers of the run are left: {made:?}");
+    assert_eq!(std::fs::read_dir(mode.path().join("steps")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_second_build_reuses_what_is_unchanged() {
+    let project = Project::new(&[
+        ("Dockerfile", "FROM node\nCOPY a /a\nRUN echo first $RANDOM\nCOPY b /b\nRUN echo second\n"),
+        ("a", "1"),
+        ("b", "1"),
+    ]);
+    project.build(&[]).expect(0).never_says("CACHED");
+    let again = project.build(&[]);
+    again.expect(0).never_says("│ first").never_says("│ second");
+    assert_eq!(again.stderr.matches("CACHED").count(), 4, "{}", again.stderr);
+    project.write("b", "2");
+    let changed = project.build(&[]);
+    changed.expect(0).never_says("│ first").says("│ second");
+    assert_eq!(changed.stderr.matches("CACHED").count(), 2, "{}", changed.stderr);
+    project.build(&["--no-cache"]).expect(0).never_says("CACHED").says("│ first");
+}
+
+#[test]
+fn heredocs_arguments_and_exec_form() {
+    let dockerfile = "ARG WHO=world\nFROM node\nARG WHO\nARG MORE=default\nENV GREETING=\"hello $WHO\"\n\
+                      RUN <<EOF\necho \"$GREETING, $MORE\" > /greeting\npwd > /pwd\nEOF\n\
+                      COPY <<EOF /inline\n$GREETING\nEOF\n\
+                      SHELL [\"/bin/sh\", \"-e\", \"-c\"]\nRUN [\"sh\", \"-c\", \"echo exec > /exec\"]\n";
+    let expected =
+        [("greeting", Some("hello you, default\n")), ("pwd", Some("/\n")), ("inline", Some("hello you\n")), ("exec", Some("exec\n"))];
+    check(dockerfile, &["--build-arg", "WHO=you"], &expected);
+}
+
+#[test]
+fn shells_and_commands_inside_a_stage() {
+    let project = Project::new(&[(
+        "Dockerfile",
+        "FROM node AS builder\nENV A=1\nWORKDIR /src\nRUN echo x > file\nENV A=2\nFROM node\nCOPY --from=builder /src/file /\n",
+    )]);
+    let inside = |place: &str, command: &[&str]| {
+        let args: Vec<&str> =
+            ["shell", place, "--build-context", "node=host:", ".", "--"].into_iter().chain(command.iter().copied()).collect();
+        project.run(&args)
+    };
+    let check = |place: &str, command: &[&str], code: i32, stdout: &str| {
+        let run = inside(place, command);
+        run.expect(code);
+        assert_eq!(run.stdout, stdout, "{place}: {command:?}: {}", run.stderr);
+    };
+    check("builder", &["pwd"], 0, "/src\n");
+    check("builder", &["sh", "-c", "echo $A; ls"], 0, "2\nfile\n");
+    check("builder@5", &["sh", "-c", "echo $A; ls"], 0, "1\nfile\n");
+    check("0@4", &["sh", "-c", "echo $A; ls; exit 9"], 9, "1\n");
+    check("1", &["cat", "/file"], 0, "x\n");
+    inside("bilder", &["true"]).expect(3).says("builder");
+    inside("builder@99", &["true"]).expect(2).says("99");
+}
+
+#[test]
+fn faults_are_told_with_their_place() {
+    let check = |dockerfile: &str, args: &[&str], code: i32, texts: &[&str]| {
+        let project = Project::new(&[("Dockerfile", dockerfile)]);
+        let run = project.build(args);
+        run.expect(code);
+        texts.iter().for_each(|text| drop(run.says(text)));
+    };
+    check("", &[], 3, &["no instructions"]);
+    check("FROM node\nRUM true\n", &[], 3, &["Dockerfile:2", "RUM", "RUN"]);
+    check("FROM node AS builder\n", &["--target", "bulider"], 3, &["bulider", "builder"]);
+    check("FROM node\nCOPY nothing.txt /\n", &[], 4, &["nothing.txt", "Dockerfile:2"]);
+    check("FROM node AS a\nRUN echo > /index.js\nFROM node\nCOPY --from=a /indx.js /\n", &[], 4, &["index.js"]);
+    check("FROM node\nRUN exit 7\n", &[], 4, &["exit code 7", "Dockerfile:2"]);
+    check("FROM node\nRUN [\"no-such-program\"]\n", &[], 4, &["no-such-program"]);
+    check("FROM node\nUSER nobody-there\nRUN true\n", &[], 4, &["nobody-there"]);
+    check("FROM 127.0.0.1:9/nothing:here\n", &[], 3, &["127.0.0.1:9/nothing:here", "--build-context"]);
+    check("FROM node AS a\nCOPY --from=b / /x\nFROM node AS b\nCOPY --from=a / /x\n", &[], 3, &["a", "b"]);
+}
