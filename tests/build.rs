@@ -21,7 +21,8 @@ fn check(dockerfile: &str, args: &[&str], expected: &[(&str, Option<&str>)]) -> 
 
 #[test]
 fn only_the_last_stage_is_the_result() {
-    let dockerfile = "FROM node\nWORKDIR /app0\nRUN echo left > only\nFROM node\nWORKDIR /app1\nRUN echo kept > index1.js\n";
+    let dockerfile =
+        "FROM node\nWORKDIR /app0\nRUN echo left > only\nFROM node\nWORKDIR /app1\nRUN echo kept > index1.js\n";
     check(dockerfile, &["--all-stages"], &[("app1/index1.js", Some("kept\n")), ("app0/only", None)]);
 }
 
@@ -34,7 +35,8 @@ fn copy_from_a_stage_by_index() {
 
 #[test]
 fn copy_from_a_stage_by_name() {
-    let dockerfile = "FROM node AS builder\nRUN echo built > /result\nFROM ubuntu:16.04\nCOPY --from=Builder /result /r\n";
+    let dockerfile =
+        "FROM node AS builder\nRUN echo built > /result\nFROM ubuntu:16.04\nCOPY --from=Builder /result /r\n";
     check(dockerfile, &[], &[("r", Some("built\n")), ("result", None)]);
 }
 
@@ -71,11 +73,14 @@ fn unneeded_stages_are_skipped_unless_asked_for() {
 
 #[test]
 fn force_rm_drops_what_a_failed_run_made() {
-    let project = Project::new(&[("Dockerfile", "FROM node AS builder\nRUN echo made by this run > /made\nRUN exit 7\n")]);
+    let project =
+        Project::new(&[("Dockerfile", "FROM node AS builder\nRUN echo made by this run > /made\nRUN exit 7\n")]);
     project.build(&["--force-rm"]).expect(4).says("exit code 7");
-    let mode = std::fs::read_dir(project.store()).unwrap().flatten().find(|it| it.path().join("layers").exists()).unwrap();
+    let mode =
+        std::fs::read_dir(project.store()).unwrap().flatten().find(|it| it.path().join("layers").exists()).unwrap();
     let layers = std::fs::read_dir(mode.path().join("layers")).unwrap().flatten();
-    let made: Vec<String> = layers.map(|it| it.file_name().to_string_lossy().into_owned()).filter(|it| it.starts_with("s-")).collect();
+    let made: Vec<String> =
+        layers.map(|it| it.file_name().to_string_lossy().into_owned()).filter(|it| it.starts_with("s-")).collect();
     assert!(made.is_empty(), "layers of the run are left: {made:?}");
     assert_eq!(std::fs::read_dir(mode.path().join("steps")).unwrap().count(), 0);
 }
@@ -104,8 +109,12 @@ fn heredocs_arguments_and_exec_form() {
                       RUN <<EOF\necho \"$GREETING, $MORE\" > /greeting\npwd > /pwd\nEOF\n\
                       COPY <<EOF /inline\n$GREETING\nEOF\n\
                       SHELL [\"/bin/sh\", \"-e\", \"-c\"]\nRUN [\"sh\", \"-c\", \"echo exec > /exec\"]\n";
-    let expected =
-        [("greeting", Some("hello you, default\n")), ("pwd", Some("/\n")), ("inline", Some("hello you\n")), ("exec", Some("exec\n"))];
+    let expected = [
+        ("greeting", Some("hello you, default\n")),
+        ("pwd", Some("/\n")),
+        ("inline", Some("hello you\n")),
+        ("exec", Some("exec\n")),
+    ];
     check(dockerfile, &["--build-arg", "WHO=you"], &expected);
 }
 
@@ -116,8 +125,10 @@ fn shells_and_commands_inside_a_stage() {
         "FROM node AS builder\nENV A=1\nWORKDIR /src\nRUN echo x > file\nENV A=2\nFROM node\nCOPY --from=builder /src/file /\n",
     )]);
     let inside = |place: &str, command: &[&str]| {
-        let args: Vec<&str> =
-            ["shell", place, "--build-context", "node=host:", ".", "--"].into_iter().chain(command.iter().copied()).collect();
+        let args: Vec<&str> = ["shell", place, "--build-context", "node=host:", ".", "--"]
+            .into_iter()
+            .chain(command.iter().copied())
+            .collect();
         project.run(&args)
     };
     let check = |place: &str, command: &[&str], code: i32, stdout: &str| {

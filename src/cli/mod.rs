@@ -6,6 +6,7 @@
 //! user asked for byte by byte (a shell, an archive).
 
 pub mod args;
+pub mod ast;
 pub mod build;
 pub mod clock;
 pub mod demo;

@@ -2,8 +2,10 @@
 //!
 //! The rules are those of BuildKit's `parser/line_parsers.go` and `parser/split_command.go`.
 
+use super::json::{self, Array};
+
 /// One instruction's line, split.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arguments {
     /// Lower case.
     pub keyword: String,
@@ -16,23 +18,71 @@ pub(super) struct Arguments {
 
 #[derive(Debug)]
 pub(super) struct Trigger {
-    pub keyword: String,
     pub original: String,
-    pub flags: Vec<String>,
-    pub args: Vec<String>,
-    pub json: bool,
+    pub arguments: Box<Arguments>,
 }
 
-pub(super) fn parse(line: &str, escape: char) -> Result<Arguments, String> {
+/// Why a line could not be split.
+#[derive(Debug)]
+pub(super) struct Malformed {
+    pub message: String,
+    pub help: &'static str,
+    /// The offending text; empty if it is the whole line.
+    pub word: String,
+}
+
+pub(super) fn parse(line: &str, escape: char) -> Result<Arguments, Malformed> {
+    let (mut out, rest) = head(line, escape);
+    if out.keyword != "onbuild" {
+        arguments(&mut out, rest.trim(), escape)?;
+    } else if !rest.trim().is_empty() {
+        let original = rest.trim().to_owned();
+        let arguments = Box::new(nested(&original, escape)?);
+        out.trigger = Some(Trigger { original, arguments });
+    }
+    Ok(out)
+}
+
+/// The instruction after ONBUILD. Another ONBUILD is refused when instructions are typed, so of a chain only the
+/// first is kept; but what follows it must be well-formed too. A loop, so that no length of a chain can exhaust the
+/// stack.
+fn nested(line: &str, escape: char) -> Result<Arguments, Malformed> {
+    let (mut out, mut rest) = head(line, escape);
+    if out.keyword != "onbuild" {
+        arguments(&mut out, rest.trim(), escape)?;
+        return Ok(out);
+    }
+    loop {
+        let line = rest.trim().to_owned();
+        if line.is_empty() {
+            return Ok(out);
+        }
+        let (mut inner, after) = head(&line, escape);
+        if inner.keyword != "onbuild" {
+            arguments(&mut inner, after.trim(), escape)?;
+            return Ok(out);
+        }
+        rest = after;
+    }
+}
+
+/// Keyword and flags, and the text after them.
+fn head(line: &str, escape: char) -> (Arguments, String) {
     let trimmed = line.trim();
-    let (keyword, rest) = match trimmed.find(is_blank) {
+    let (written, rest) = match trimmed.find(is_blank) {
         Some(at) => (&trimmed[..at], trimmed[at..].trim_start_matches(is_blank)),
         None => (trimmed, ""),
     };
-    let keyword = keyword.to_lowercase();
-    let (flags, rest) = split_flags(rest);
-    let rest = rest.trim();
-    let mut out = Arguments { keyword, flags, args: Vec::new(), json: false, trigger: None };
+    let (flags, rest) = split_flags(rest, escape);
+    (Arguments { keyword: lower(written), flags, ..Arguments::default() }, rest)
+}
+
+/// Lower case, one character for one.
+fn lower(word: &str) -> String {
+    word.chars().filter_map(|c| c.to_lowercase().next()).collect()
+}
+
+fn arguments(out: &mut Arguments, rest: &str, escape: char) -> Result<(), Malformed> {
     match out.keyword.as_str() {
         "add" | "copy" | "volume" => (out.args, out.json) = json_or(rest, words_by_blanks)?,
         "cmd" | "entrypoint" | "run" | "shell" => (out.args, out.json) = json_or(rest, whole)?,
@@ -41,34 +91,19 @@ pub(super) fn parse(line: &str, escape: char) -> Result<Arguments, String> {
         "expose" | "from" => out.args = words_by_blanks(rest),
         "maintainer" | "stopsignal" | "user" | "workdir" => out.args = whole(rest),
         "healthcheck" => {
-            let end = rest.find(|c: char| c.is_whitespace()).unwrap_or(rest.len());
+            let end = rest.bytes().position(is_space_byte).unwrap_or(rest.len());
+            let next = rest.bytes().skip(end).position(|c| !is_space_byte(c)).map_or(rest.len(), |at| end + at);
             if end > 0 {
-                let (args, json) = json_or(rest[end..].trim_start(), whole)?;
-                out.args.push(rest[..end].to_owned());
+                let (args, json) = json_or(&piece(rest, next, rest.len()), whole)?;
+                out.args.push(piece(rest, 0, end));
                 out.args.extend(args);
                 out.json = json;
             }
         }
-        "onbuild" if !rest.is_empty() => {
-            let it = nested(rest, escape)?;
-            out.trigger = Some(it);
-        }
-        "onbuild" => {}
+        // Not an instruction. It is refused later; here it has one empty argument.
         _ => out.args = vec![String::new()],
     }
-    Ok(out)
-}
-
-/// The trigger of an ONBUILD. One level only: a trigger that is an ONBUILD itself is refused later, and is
-/// not looked into, so that no depth of nesting can exhaust the stack.
-fn nested(line: &str, escape: char) -> Result<Trigger, String> {
-    let is_onbuild = line.split(is_blank).next().is_some_and(|word| word.eq_ignore_ascii_case("onbuild"));
-    if is_onbuild {
-        let keyword = "onbuild".to_owned();
-        return Ok(Trigger { keyword, original: line.to_owned(), flags: Vec::new(), args: Vec::new(), json: false });
-    }
-    let it = parse(line, escape)?;
-    Ok(Trigger { keyword: it.keyword, original: line.to_owned(), flags: it.flags, args: it.args, json: it.json })
+    Ok(())
 }
 
 /// What separates words where quoting plays no part.
@@ -76,56 +111,58 @@ fn is_blank(c: char) -> bool {
     matches!(c, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ')
 }
 
+/// What separates words where the official parser goes by bytes: inside of a longer character, 85 and A0 count as
+/// blanks, being blanks of Latin-1.
+fn is_space_byte(byte: u8) -> bool {
+    char::from(byte).is_whitespace()
+}
+
+/// A part of the text, by bytes; pieces of characters at its ends become U+FFFD, one for a byte.
+fn piece(text: &str, start: usize, end: usize) -> String {
+    let bytes = text.as_bytes().get(start..end).unwrap_or_default();
+    super::lex::lossy(bytes)
+}
+
 fn whole(rest: &str) -> Vec<String> {
     if rest.is_empty() { Vec::new() } else { vec![rest.to_owned()] }
 }
 
 fn words_by_blanks(rest: &str) -> Vec<String> {
-    if rest.is_empty() {
-        return Vec::new();
+    rest.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn json_or(rest: &str, other: fn(&str) -> Vec<String>) -> Result<(Vec<String>, bool), Malformed> {
+    if !rest.starts_with('[') {
+        return Ok((other(rest), false));
     }
-    let mut out = Vec::new();
-    let mut at = rest;
-    loop {
-        match at.find(is_blank) {
-            Some(end) => {
-                out.push(at[..end].to_owned());
-                at = at[end..].trim_start_matches(is_blank);
-            }
-            None => {
-                out.push(at.to_owned());
-                return out;
-            }
-        }
+    match json::array(rest) {
+        Array::Strings(strings) => Ok((strings, true)),
+        Array::Other => Ok((other(rest), false)),
+        Array::Mixed => Err(Malformed {
+            message: "the JSON array holds something that is not a string".to_owned(),
+            help: "put every element in double quotes",
+            word: rest.to_owned(),
+        }),
     }
 }
 
-fn json_or(rest: &str, other: fn(&str) -> Vec<String>) -> Result<(Vec<String>, bool), String> {
-    if rest.starts_with('[') {
-        // Strings are most of what arrays hold, and refusing others needs a whole array of anything.
-        if let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(rest) {
-            let strings = values.into_iter().map(|value| match value {
-                serde_json::Value::String(text) => Ok(text),
-                _ => Err("when using JSON array syntax, arrays must be comprised of strings only".to_owned()),
-            });
-            return Ok((strings.collect::<Result<_, _>>()?, true));
-        }
-    }
-    Ok((other(rest), false))
-}
-
-fn name_values(rest: &str, keyword: &str, escape: char) -> Result<Vec<String>, String> {
+fn name_values(rest: &str, keyword: &str, escape: char) -> Result<Vec<String>, Malformed> {
+    const HELP: &str = "write NAME=value, with quotes around a value that has blanks";
     let words = words(rest, escape);
     let Some(first) = words.first() else { return Ok(Vec::new()) };
     if !first.contains('=') {
-        let Some(at) = rest.find(is_blank) else { return Err(format!("{keyword} must have two arguments")) };
+        let Some(at) = rest.find(is_blank) else {
+            let message = format!("{keyword} {rest} has no value");
+            return Err(Malformed { message, help: HELP, word: rest.to_owned() });
+        };
         let value = rest[at..].trim_start_matches(is_blank);
         return Ok(vec![rest[..at].to_owned(), value.to_owned(), String::new()]);
     }
     let mut out = Vec::new();
-    for word in &words {
+    for word in words {
         let Some((name, value)) = word.split_once('=') else {
-            return Err(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"));
+            let message = format!("{word:?} has no = between name and value");
+            return Err(Malformed { message, help: HELP, word });
         };
         out.extend([name.to_owned(), value.to_owned(), "=".to_owned()]);
     }
@@ -136,99 +173,63 @@ fn name_values(rest: &str, keyword: &str, escape: char) -> Result<Vec<String>, S
 fn words(rest: &str, escape: char) -> Vec<String> {
     let mut out = Vec::new();
     let mut word = String::new();
-    let mut started = false;
     let mut quote: Option<char> = None;
     let mut chars = rest.chars();
     while let Some(c) = chars.next() {
         match quote {
             None if c.is_whitespace() => {
-                if started || !word.is_empty() {
+                if !word.is_empty() {
                     out.push(std::mem::take(&mut word));
                 }
-                started = false;
+                continue;
             }
-            None => {
-                if c == '\'' || c == '"' {
-                    quote = Some(c);
-                    started = true;
-                }
-                if c == escape {
-                    let Some(next) = chars.next() else { break };
-                    word.push(c);
-                    word.push(next);
-                } else {
-                    word.push(c);
-                }
-            }
-            Some(open) => {
-                if c == open {
-                    quote = None;
-                }
-                if c == escape && open != '\'' {
-                    let Some(next) = chars.next() else { break };
-                    word.push(c);
-                    word.push(next);
-                } else {
-                    word.push(c);
-                }
-            }
+            None if c == '\'' || c == '"' => quote = Some(c),
+            Some(open) if c == open => quote = None,
+            _ => {}
+        }
+        if c == escape && quote != Some('\'') {
+            // At the end it is dropped.
+            let Some(next) = chars.next() else { break };
+            word.extend([c, next]);
+        } else {
+            word.push(c);
         }
     }
-    if started || !word.is_empty() {
+    if !word.is_empty() {
         out.push(word);
     }
     out
 }
 
-/// The `--name=value` words at the beginning, and what follows them.
-fn split_flags(line: &str) -> (Vec<String>, &str) {
+/// The `--name=value` words at the beginning, and what follows them. By bytes, as the official parser goes here:
+/// each byte of a flag becomes the character of that number.
+fn split_flags(line: &str, escape: char) -> (Vec<String>, String) {
+    let bytes = line.as_bytes();
     let mut flags = Vec::new();
-    let mut rest = line;
+    let mut at = 0;
     loop {
-        rest = rest.trim_start();
-        if !rest.starts_with("--") {
-            return (flags, rest);
+        at += bytes.iter().skip(at).take_while(|c| is_space_byte(**c)).count();
+        if !bytes.get(at..).is_some_and(|rest| rest.starts_with(b"--")) {
+            return (flags, piece(line, at, line.len()));
         }
         let mut word = String::new();
-        let mut quoted = false;
-        let mut quote: Option<char> = None;
-        let mut end = rest.len();
-        let mut chars = rest.char_indices();
-        while let Some((at, c)) = chars.next() {
+        let mut quote: Option<u8> = None;
+        while let Some(&c) = bytes.get(at) {
             match quote {
-                None if c.is_whitespace() => {
-                    end = at;
-                    break;
+                None if is_space_byte(c) => break,
+                None if c == b'\'' || c == b'"' => quote = Some(c),
+                Some(open) if c == open => quote = None,
+                _ if char::from(c) == escape => {
+                    at += 1;
+                    word.extend(bytes.get(at).map(|c| char::from(*c)));
                 }
-                None if c == '\'' || c == '"' => {
-                    quote = Some(c);
-                    quoted = true;
-                    continue;
-                }
-                Some(open) if c == open => {
-                    quote = None;
-                    continue;
-                }
-                _ => {}
+                _ => word.push(char::from(c)),
             }
-            if c == '\\' {
-                match chars.next() {
-                    Some((_, next)) => word.push(next),
-                    None => break,
-                }
-            } else {
-                word.push(c);
-            }
+            at += 1;
         }
-        rest = &rest[end..];
         if word == "--" {
-            return (flags, rest);
+            return (flags, piece(line, at, line.len()));
         }
-        if quoted || !word.is_empty() {
-            flags.push(word);
-        }
-        if rest.is_empty() {
-            return (flags, "");
-        }
+        flags.push(word);
     }
 }

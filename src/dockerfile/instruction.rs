@@ -23,6 +23,9 @@ pub struct Dockerfile {
     pub check: Option<String>,
     pub instructions: Vec<Instruction>,
     pub diagnostics: Vec<Diagnostic>,
+    /// The line that the official parser names if the text is not even well-formed; nothing is read after it.
+    /// `None` if all was read. Can be 0, and the line before the one in the diagnostic.
+    pub stopped_at: Option<u32>,
 }
 
 /// One instruction, lexed: continuation lines joined, comments between them dropped, flags split off.
@@ -50,7 +53,7 @@ pub struct Heredoc {
     /// The delimiter word, unquoted.
     pub name: String,
     /// The file descriptor before `<<`, 0 if none is written.
-    pub fd: u32,
+    pub fd: u64,
     /// Whether variables are expanded (the delimiter is not quoted).
     pub expand: bool,
     /// Whether leading tabs are stripped (`<<-`).

@@ -2,9 +2,9 @@
 //!
 //! The rules are those of BuildKit's `frontend/dockerfile/parser`: a line at a time, in bytes.
 
-use super::arguments::{self, Arguments};
-use super::{Diagnostic, Dockerfile, Instruction, Lines, Severity, Span, heredoc};
-use std::collections::BTreeSet;
+use super::arguments::{self, Arguments, Trigger};
+use super::directives::{self, Directives};
+use super::{Diagnostic, Dockerfile, Heredoc, Instruction, Lines, Severity, Span, heredoc};
 use std::sync::Arc;
 
 /// The longest line the official parser reads, in bytes with its end.
@@ -14,23 +14,34 @@ const MAX_LINE: usize = 64 * 1024;
 pub const SYNTAX: &str = "syntax";
 
 /// Reads a Dockerfile. Never fails: what is wrong is in `diagnostics`, what was understood in `instructions`.
-/// Bytes that are not UTF-8 become U+FFFD.
+/// Every byte that is not part of UTF-8 becomes U+FFFD.
 pub fn parse(text: &[u8]) -> Dockerfile {
-    let text: Arc<str> = String::from_utf8_lossy(text).into();
+    let text: Arc<str> = lossy(text).into();
     let mut lexer = Lexer::new(&text);
     lexer.run();
-    let Lexer { instructions, mut diagnostics, directives, .. } = lexer;
-    if instructions.is_empty() && diagnostics.is_empty() {
-        diagnostics.push(error("the file has no instructions", Span { start: 0, end: 0 }, "begin with FROM"));
+    if lexer.instructions.is_empty() && lexer.diagnostics.is_empty() {
+        let at = text.trim_end().len();
+        lexer.fail(lexer.line, "the file has no instructions", Span { start: at, end: at }, "begin with FROM");
     }
+    let Lexer { instructions, diagnostics, directives, stopped_at, .. } = lexer;
     Dockerfile {
         text: text.clone(),
         escape: directives.escape,
-        syntax: directives.syntax,
-        check: directives.check,
+        syntax: directives::syntax(&text),
+        check: directives::check(&text),
         instructions,
         diagnostics,
+        stopped_at,
     }
+}
+
+pub(super) fn lossy(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    out
 }
 
 /// One physical line: its bytes with the line end, and where it begins.
@@ -55,12 +66,14 @@ impl<'t> Line<'t> {
 }
 
 struct Lexer<'t> {
-    lines: std::iter::Peekable<Box<dyn Iterator<Item = Line<'t>> + 't>>,
+    text: &'t str,
+    lines: Box<dyn Iterator<Item = Line<'t>> + 't>,
     /// Lines read so far.
     line: u32,
     directives: Directives,
     instructions: Vec<Instruction>,
     diagnostics: Vec<Diagnostic>,
+    stopped_at: Option<u32>,
 }
 
 impl<'t> Lexer<'t> {
@@ -71,24 +84,28 @@ impl<'t> Lexer<'t> {
             start += text.len();
             line
         });
-        let lines: Box<dyn Iterator<Item = Line<'t>> + 't> = Box::new(lines);
         Lexer {
-            lines: lines.peekable(),
+            text,
+            lines: Box::new(lines),
             line: 0,
             directives: Directives::default(),
             instructions: Vec::new(),
             diagnostics: Vec::new(),
+            stopped_at: None,
         }
     }
 
     fn next(&mut self) -> Option<Line<'t>> {
         let line = self.lines.next()?;
-        self.line += 1;
         if line.text.len() > MAX_LINE || (line.text.len() == MAX_LINE && !line.text.ends_with('\n')) {
-            let span = Span { start: line.start, end: line.start + 80.min(line.text.len()) };
-            self.fail(format!("line {} is longer than {} bytes", self.line, MAX_LINE - 1), span, "split it with \\");
+            // The official parser names the line before it, which is the last that it has read.
+            let at = self.line;
+            let span = Span { start: line.start, end: line.end() };
+            let message = format!("line {} is longer than {} bytes", at.saturating_add(1), MAX_LINE - 1);
+            self.fail(at, message, span, "split it over several lines with a \\ at the end of each");
             return None;
         }
+        self.line = self.line.saturating_add(1);
         Some(line)
     }
 
@@ -101,26 +118,27 @@ impl<'t> Lexer<'t> {
                 }
             }
             let content = line.trimmed().trim_start();
+            let start = line.end() - content.len();
             if let Err(message) = self.directives.read(content) {
-                self.fail(message, Span { start: line.start, end: line.end() }, "");
+                // As the official parser counts, which has not counted this line yet.
+                let span = Span { start, end: line.end() };
+                self.fail(self.line.saturating_sub(1), message, span, "");
                 return;
             }
-            let content = if line.is_comment() { "" } else { content };
+            if content.starts_with('#') {
+                continue;
+            }
             let (first, mut ended) = self.directives.strip_continuation(content);
             if ended && first.is_empty() {
                 continue;
             }
             let start_line = self.line;
-            let start = line.start + (line.trimmed().len() - content.len());
             let mut end = line.end();
             let mut joined = first.to_owned();
             while !ended {
                 let Some(line) = self.next() else { break };
-                if line.is_comment() {
-                    continue;
-                }
                 let content = line.trimmed();
-                if content.trim().is_empty() {
+                if line.is_comment() || content.trim().is_empty() {
                     continue;
                 }
                 let (part, part_ended) = self.directives.strip_continuation(content);
@@ -139,134 +157,83 @@ impl<'t> Lexer<'t> {
         let Arguments { keyword, flags, args, json, trigger } =
             match arguments::parse(&original, self.directives.escape) {
                 Ok(it) => it,
-                Err(message) => return self.fail(message, span, ""),
+                Err(problem) => {
+                    let span = place(self.text, span, &problem.word);
+                    return self.fail(start_line, problem.message, span, problem.help);
+                }
             };
         let takes_heredoc = |keyword: &str| matches!(keyword, "add" | "copy" | "run");
-        let heredocs_possible = match (&trigger, keyword.as_str()) {
-            (Some(trigger), "onbuild") => takes_heredoc(&trigger.keyword) && !trigger.json,
-            (_, keyword) => takes_heredoc(keyword) && !json,
+        let heredocs_possible = match &trigger {
+            Some(trigger) => takes_heredoc(&trigger.arguments.keyword) && !trigger.arguments.json,
+            None => takes_heredoc(&keyword) && !json,
         };
-        let mut span = span;
+        let mut end = span.end;
         let mut heredocs = Vec::new();
         if heredocs_possible && original.contains("<<") {
             heredocs = match heredoc::in_line(&original) {
                 Ok(it) => it,
-                Err(message) => return self.fail(message, span, ""),
+                Err(error) => return self.fail(start_line, error.to_string(), place(self.text, span, "<<"), ""),
             };
             for heredoc in &mut heredocs {
-                loop {
-                    let Some(line) = self.next() else {
+                match self.heredoc(heredoc) {
+                    Some(line) => end = line.end(),
+                    None => {
+                        // A line that is too long cuts the heredoc off, and that is what is reported then.
                         if self.diagnostics.is_empty() {
-                            let message = format!("unterminated heredoc: no line holds only {}", heredoc.name);
-                            self.fail(message, span, "end it with its name alone on a line");
+                            let message = format!("the heredoc {} is not ended", heredoc.name);
+                            let help = format!("put a line with only {} after its content", heredoc.name);
+                            self.fail(start_line, message, place(self.text, span, "<<"), &help);
                         }
+                        self.stopped_at = Some(start_line);
                         return;
-                    };
-                    span.end = line.end();
-                    let end = line.trimmed();
-                    let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
-                    if end == heredoc.name {
-                        break;
                     }
-                    heredoc.content.push_str(line.text);
                 }
             }
         }
+        let span = Span { end, ..span };
         let lines = Lines { start: start_line, end: self.line };
-        let trigger = trigger.map(|it| {
+        let trigger = trigger.map(|Trigger { original, arguments }| {
+            let Arguments { keyword, flags, args, json, .. } = *arguments;
             let heredocs = heredocs.clone();
-            Box::new(Instruction {
-                keyword: it.keyword,
-                lines,
-                span,
-                original: it.original,
-                flags: it.flags,
-                args: it.args,
-                json: it.json,
-                heredocs,
-                trigger: None,
-            })
+            Box::new(Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger: None })
         });
         self.instructions.push(Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger });
     }
 
-    fn fail(&mut self, message: impl Into<String>, span: Span, help: &str) {
-        self.diagnostics.push(error(message, span, help));
-    }
-}
-
-fn error(message: impl Into<String>, span: Span, help: &str) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        code: SYNTAX.to_owned(),
-        message: message.into(),
-        span,
-        help: help.to_owned(),
-    }
-}
-
-/// `# name=value` lines at the top of the file.
-struct Directives {
-    escape: char,
-    syntax: Option<String>,
-    check: Option<String>,
-    seen: BTreeSet<String>,
-    done: bool,
-}
-
-impl Default for Directives {
-    fn default() -> Self {
-        Directives { escape: '\\', syntax: None, check: None, seen: BTreeSet::new(), done: false }
-    }
-}
-
-impl Directives {
-    fn read(&mut self, line: &str) -> Result<(), String> {
-        if self.done {
-            return Ok(());
-        }
-        let Some((name, value)) = directive(line) else {
-            self.done = true;
-            return Ok(());
-        };
-        let name = name.to_ascii_lowercase();
-        if !matches!(name.as_str(), "escape" | "syntax" | "check") {
-            return Ok(());
-        }
-        if !self.seen.insert(name.clone()) {
-            return Err(format!("only one {name} parser directive can be used"));
-        }
-        match name.as_str() {
-            "escape" => match value {
-                "\\" => self.escape = '\\',
-                "`" => self.escape = '`',
-                _ => return Err(format!("invalid escape token {value:?}: it must be \\ or `")),
-            },
-            "syntax" => self.syntax = Some(value.to_owned()),
-            _ => self.check = Some(value.to_owned()),
-        }
-        Ok(())
-    }
-
-    /// The line without its continuation character, and whether the instruction ends here.
-    fn strip_continuation<'a>(&self, line: &'a str) -> (&'a str, bool) {
-        let rest = line.trim_end_matches([' ', '\t']);
-        match rest.strip_suffix(self.escape) {
-            // An escape before it makes it a character like any other.
-            Some(before) if before.ends_with(self.escape) => (line, true),
-            Some(before) => (before, false),
-            None => (line, true),
+    /// Reads a heredoc's content, and the line that ends it.
+    fn heredoc(&mut self, heredoc: &mut Heredoc) -> Option<Line<'t>> {
+        loop {
+            let line = self.next()?;
+            let end = line.trimmed();
+            let end = if heredoc.chomp { end.trim_start_matches('\t') } else { end };
+            if end == heredoc.name {
+                return Some(line);
+            }
+            heredoc.content.push_str(line.text);
         }
     }
+
+    /// `line` is where the official parser reports it.
+    fn fail(&mut self, line: u32, message: impl Into<String>, span: Span, help: &str) {
+        self.stopped_at = Some(line);
+        self.diagnostics.push(Diagnostic {
+            severity: Severity::Error,
+            code: SYNTAX.to_owned(),
+            message: message.into(),
+            span,
+            help: help.to_owned(),
+        });
+    }
 }
 
-fn directive(line: &str) -> Option<(&str, &str)> {
-    let rest = line.strip_prefix('#')?.trim_start();
-    let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-    let (name, rest) = rest.split_at(end);
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return None;
+/// The first place of a word inside a span; the span's first line if it is not found as it is.
+fn place(text: &str, span: Span, word: &str) -> Span {
+    let source = text.get(span.start..span.end).unwrap_or_default();
+    match source.find(word) {
+        Some(at) if !word.is_empty() => Span { start: span.start + at, end: span.start + at + word.len() },
+        _ => Span { end: span.start + source.lines().next().unwrap_or_default().len(), ..span },
     }
-    let value = rest.trim_start().strip_prefix('=')?.trim();
-    (!value.is_empty()).then_some((name, value))
 }
+
+#[cfg(test)]
+mod tests;

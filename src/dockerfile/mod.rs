@@ -8,6 +8,7 @@
 mod arguments;
 pub mod command;
 pub mod diagnostic;
+mod directives;
 pub mod expand;
 mod flags;
 mod healthcheck;
@@ -15,10 +16,12 @@ mod heredoc;
 pub mod highlight;
 pub mod ignore;
 pub mod instruction;
+mod json;
 pub mod lex;
 pub mod mount;
 pub mod nearest;
 mod pattern;
+pub mod stages;
 mod substitution;
 pub mod wildcard;
 

@@ -6,11 +6,23 @@
 //! resolved to a stage, a context or an image; an engine needs nothing but the step.
 
 pub mod cache_key;
+mod config;
+mod contexts;
+mod copy;
+mod go_format;
+pub mod image_name;
 pub mod lower;
 pub mod options;
+mod ports;
+pub mod remote;
+mod run;
+mod scope;
+mod stages;
 pub mod step;
+mod text;
+pub mod unix_path;
 
-pub use lower::{bases, lower};
+pub use lower::{bases, lower, missing_bases};
 pub use options::Options;
 pub use step::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, InlineFile, Mount, MountKind, Network, Op, Origin, Plan, Run,
