@@ -45,6 +45,7 @@ pub struct Diff {
     scope: Scope,
     by_size: OnceLock<Vec<u32>>,
     by_change: OnceLock<Vec<u32>>,
+    letters: OnceLock<Vec<u64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -251,6 +252,12 @@ impl Diff {
     pub fn prepare(&self) {
         self.order(Order::Size);
         self.order(Order::Change);
+        self.letters();
+    }
+
+    /// The letters of each name, to rule out at a glance what a search cannot find.
+    pub(super) fn letters(&self) -> &[u64] {
+        self.letters.get_or_init(|| self.ids().map(|id| super::search::letters(self.name(id))).collect())
     }
 
     fn permutation<K: Ord>(&self, key: impl Fn(DiffId) -> K) -> Vec<u32> {
@@ -296,6 +303,7 @@ impl Comparison<'_> {
             scope: self.scope,
             by_size: OnceLock::new(),
             by_change: OnceLock::new(),
+            letters: OnceLock::new(),
         }
     }
 

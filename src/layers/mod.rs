@@ -13,6 +13,7 @@ pub mod entry;
 #[cfg(test)]
 mod model;
 pub mod patch;
+pub mod search;
 pub mod tree;
 
 pub use changes::{Changes, Index, changes};
@@ -20,4 +21,5 @@ pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
 pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
 pub use patch::Patch;
+pub use search::Pattern;
 pub use tree::{Builder, FileTree, MetaRef, NodeId, Version};

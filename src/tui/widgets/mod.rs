@@ -8,6 +8,9 @@
 //!
 //! Invariant: an answer that no longer fits what the widget shows is dropped by the widget.
 
+mod scroll;
+pub mod tree;
+
 use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
 use crate::layers::{Diff, Layer, Meta, Patch};

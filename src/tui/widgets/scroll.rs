@@ -1,0 +1,71 @@
+//! Keeping a place in sight, and showing where it is.
+
+use crate::tui::theme::Look;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+/// The first line to show so that line `selected` of `total` is in sight, moving as little as can be.
+pub(crate) fn in_sight(top: usize, selected: usize, height: usize, total: usize) -> usize {
+    let least = (selected + 1).saturating_sub(height);
+    top.clamp(least, selected.max(least)).min(total.saturating_sub(height))
+}
+
+/// Draws a bar into the last column of `area` if not all lines can be seen. Answers with what is left.
+pub(crate) fn bar(area: Rect, buffer: &mut Buffer, look: &Look, top: usize, total: usize) -> Rect {
+    let height = usize::from(area.height);
+    if total <= height || area.width < 8 || height == 0 {
+        return area;
+    }
+    let x = area.right() - 1;
+    let length = (height * height / total).max(1);
+    let room = height - length;
+    let hidden = total - height;
+    // The ends are reached only at the ends.
+    let start = match top.min(hidden) {
+        0 => 0,
+        top if top == hidden => room,
+        top => (top * room / hidden).clamp(1.min(room), room.saturating_sub(1).max(1.min(room))),
+    };
+    for row in start..start + length {
+        buffer.set_string(x, area.y + row as u16, look.signs.thumb, look.border);
+    }
+    Rect { width: area.width - 1, ..area }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::theme::{Depth, Look, Theme};
+
+    #[test]
+    fn moves_as_little_as_can_be() {
+        let check = |top, selected, height, total, expected| {
+            assert_eq!(in_sight(top, selected, height, total), expected, "{top} {selected} {height} {total}");
+        };
+        check(0, 3, 10, 100, 0);
+        check(0, 10, 10, 100, 1);
+        check(50, 40, 10, 100, 40);
+        check(95, 99, 10, 100, 90);
+        check(5, 1, 10, 3, 0);
+        check(0, 5, 0, 10, 6);
+        check(0, 0, 10, 0, 0);
+    }
+
+    #[test]
+    fn the_bar_is_at_an_end_only_at_an_end() {
+        let look = Look::new(&Theme::dark(), Depth::None, true);
+        let drawn = |top, total| {
+            let area = Rect::new(0, 0, 10, 5);
+            let mut buffer = Buffer::empty(area);
+            let left = bar(area, &mut buffer, &look, top, total);
+            let column: String = (0..5).map(|y| buffer[(9, y)].symbol().to_owned()).collect();
+            (left.width, column)
+        };
+        assert_eq!(drawn(0, 5), (10, "     ".to_owned()));
+        assert_eq!(drawn(0, 25), (9, "#    ".to_owned()));
+        assert_eq!(drawn(1, 25), (9, " #   ".to_owned()));
+        assert_eq!(drawn(19, 25), (9, "   # ".to_owned()));
+        assert_eq!(drawn(20, 25), (9, "    #".to_owned()));
+        assert_eq!(drawn(1, 6), (9, " ####".to_owned()));
+    }
+}

@@ -1,0 +1,504 @@
+//! A difference, or a whole file system, as a tree to walk through.
+//!
+//! Only rows that are on show are drawn, and only those of open directories exist, so that 300,000 paths answer
+//! a key as fast as thirty.
+
+mod columns;
+mod draw;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::layers::{Change, Diff, DiffId, Order, Pattern, Scope};
+use bstr::BStr;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::layout::Rect;
+use rows::{Row, Shape};
+use std::sync::Arc;
+
+/// Rows that a turn of the mouse's wheel moves by.
+const WHEEL: usize = 3;
+/// Rows that a tree opens itself up to at first, as long as it has never been drawn.
+const UNSEEN: usize = 12;
+
+/// What kind of tree it is, and so what its numbers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// What changed: sizes are bytes added or removed, directories that lead to one directory share its row.
+    Changes,
+    /// What is there: sizes are all that lies below. What was removed is seen among the changes only.
+    Files,
+}
+
+/// What a key or a click did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    Ignored,
+    Consumed,
+    /// The user wants to look into this path, which is not a directory.
+    Open(DiffId),
+}
+
+#[derive(Debug, Clone)]
+pub struct Tree {
+    flavour: Flavour,
+    diff: Option<Arc<Diff>>,
+    shape: Shape,
+    rows: Vec<Row>,
+    selected: usize,
+    top: usize,
+    /// Whether the selection must be in sight; not while the wheel turns.
+    follow: bool,
+    /// Rows that the last drawing had room for.
+    page: usize,
+    only_changed: bool,
+    columns: bool,
+    pattern: Option<Pattern>,
+    hits: Vec<DiffId>,
+    /// Hits only; with what was open before.
+    filtered: Option<Vec<bool>>,
+}
+
+impl Tree {
+    pub fn new(flavour: Flavour) -> Tree {
+        let joined = flavour == Flavour::Changes;
+        Tree {
+            flavour,
+            diff: None,
+            shape: Shape { expanded: Vec::new(), hidden: Vec::new(), order: Order::Name, joined },
+            rows: Vec::new(),
+            selected: 0,
+            top: 0,
+            follow: true,
+            page: 0,
+            only_changed: false,
+            columns: false,
+            pattern: None,
+            hits: Vec::new(),
+            filtered: None,
+        }
+    }
+
+    /// Shows another difference. With `keep`, what is open stays open and what is selected stays selected, as
+    /// far as the paths are there.
+    pub fn set(&mut self, diff: Arc<Diff>, keep: bool) {
+        let old = self.diff.replace(diff.clone()).filter(|_| keep);
+        let selected = self.selected().filter(|_| keep);
+        let path = old.as_ref().zip(selected).map(|(old, id)| old.path(id));
+        if self.filtered.take().is_some() && old.is_none() {
+            self.pattern = None;
+        }
+        self.shape.expanded = match &old {
+            Some(old) => carry(old, &self.shape.expanded, &diff),
+            None => vec![false; diff.len()],
+        };
+        self.search(&diff);
+        self.hide();
+        match path {
+            Some(path) => {
+                self.rebuild(Diff::ROOT);
+                self.select_path(path.as_ref());
+            }
+            None => {
+                self.selected = 0;
+                self.top = 0;
+                self.open_a_little();
+            }
+        }
+        self.follow = true;
+    }
+
+    pub fn clear(&mut self) {
+        *self = Tree { columns: self.columns, ..Tree::new(self.flavour) };
+    }
+
+    pub fn diff(&self) -> Option<&Arc<Diff>> {
+        self.diff.as_ref()
+    }
+
+    pub fn selected(&self) -> Option<DiffId> {
+        self.rows.get(self.selected).map(|row| row.id)
+    }
+
+    /// Goes to a path, or to the nearest directory above it that is there, and opens what is above it.
+    pub fn select_path(&mut self, path: &BStr) {
+        let Some(diff) = self.diff.clone() else { return };
+        let mut id = Diff::ROOT;
+        for name in path.split(|byte| *byte == b'/').map(BStr::new).filter(|name| !name.is_empty()) {
+            match diff.children(id).find(|child| diff.name(*child) == name) {
+                Some(child) => id = child,
+                None => break,
+            }
+        }
+        self.reveal(id);
+    }
+
+    /// How it is shown, in words, where that is not the usual: `by size · only what changed · 3 hits`.
+    pub fn state(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        match self.shape.order {
+            Order::Name => {}
+            Order::Size => words.push("by size".to_owned()),
+            Order::Change => words.push("by change".to_owned()),
+        }
+        if self.only_changed {
+            words.push("only what changed".to_owned());
+        }
+        if self.filtered.is_some() {
+            words.push("only hits".to_owned());
+        }
+        words
+    }
+
+    pub fn key(&mut self, key: KeyEvent) -> Reaction {
+        self.follow = true;
+        let page = self.page.max(2) - 1;
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('b') if control => self.move_by(-(page as isize)),
+            KeyCode::Char('f') if control => self.move_by(page as isize),
+            _ if control || key.modifiers.contains(KeyModifiers::ALT) => return Reaction::Ignored,
+            KeyCode::Up | KeyCode::Char('k') => self.move_by(-1),
+            KeyCode::Down | KeyCode::Char('j') => self.move_by(1),
+            KeyCode::PageUp => self.move_by(-(page as isize)),
+            KeyCode::PageDown => self.move_by(page as isize),
+            KeyCode::Home => self.selected = 0,
+            KeyCode::End => self.selected = self.rows.len().saturating_sub(1),
+            KeyCode::Right | KeyCode::Char('l') => self.right(),
+            KeyCode::Left | KeyCode::Char('h') => self.left(),
+            KeyCode::Enter => return self.open(),
+            KeyCode::Char(' ') => self.toggle(),
+            KeyCode::Char('*') => self.toggle_all(),
+            KeyCode::Char('o') => self.next_order(),
+            KeyCode::Char('a') if self.flavour == Flavour::Files => self.toggle_changed(),
+            KeyCode::Char('i') => self.columns = !self.columns,
+            KeyCode::Char('v') => self.toggle_filter(),
+            _ => return Reaction::Ignored,
+        }
+        Reaction::Consumed
+    }
+
+    /// `area` is where it was drawn last.
+    pub fn mouse(&mut self, event: MouseEvent, area: Rect) -> Reaction {
+        match event.kind {
+            MouseEventKind::ScrollUp => self.scroll_by(-(WHEEL as isize)),
+            MouseEventKind::ScrollDown => self.scroll_by(WHEEL as isize),
+            MouseEventKind::Down(MouseButton::Left) if area.contains((event.column, event.row).into()) => {
+                let index = self.top + usize::from(event.row - area.y);
+                if index >= self.rows.len() {
+                    return Reaction::Ignored;
+                }
+                let again = self.selected == index;
+                self.selected = index;
+                let on_marker = draw::marker_columns(&self.rows[index], area).contains(&event.column);
+                if again || on_marker {
+                    return self.open();
+                }
+            }
+            _ => return Reaction::Ignored,
+        }
+        Reaction::Consumed
+    }
+
+    /// Marks what contains the text and goes to the first of it from the selection on. How many there are.
+    pub fn find(&mut self, text: &str) -> usize {
+        let Some(diff) = self.diff.clone() else { return 0 };
+        self.pattern = Pattern::new(text);
+        self.search(&diff);
+        if self.filtered.is_some() {
+            self.filter();
+        }
+        let here = self.rows.get(self.selected).copied();
+        if !here.is_some_and(|row| self.is_hit(&diff, &row)) {
+            self.find_next(true);
+        }
+        self.hits.len()
+    }
+
+    /// To the next hit in the order on show, or to the one before; around the end.
+    pub fn find_next(&mut self, forward: bool) {
+        let Some(diff) = self.diff.clone() else { return };
+        let hits: Vec<(u32, DiffId)> = match diff.order(self.shape.order) {
+            None => self.hits.iter().map(|id| (id.0, *id)).collect(),
+            Some(order) => {
+                let placed = (0u32..).zip(order).map(|(at, id)| (at, DiffId(*id)));
+                placed.filter(|(_, id)| self.hits.binary_search(id).is_ok()).collect()
+            }
+        };
+        // The places that the selected row stands for.
+        let (start, end) = match self.rows.get(self.selected) {
+            Some(row) => (row.at - u32::from(diff.depth(row.id) - diff.depth(row.first)), row.at),
+            None => (0, 0),
+        };
+        let next = match forward {
+            true => hits.iter().find(|(at, _)| *at > end).or(hits.first()),
+            false => hits.iter().rfind(|(at, _)| *at < start).or(hits.last()),
+        };
+        if let Some((_, id)) = next {
+            self.reveal(*id);
+        }
+    }
+
+    /// Whether a row stands for a path that was found.
+    fn is_hit(&self, diff: &Diff, row: &Row) -> bool {
+        let mut at = Some(row.id).filter(|_| !self.hits.is_empty());
+        while let Some(id) = at {
+            if self.hits.binary_search(&id).is_ok() {
+                return true;
+            }
+            at = diff.parent(id).filter(|_| id != row.first);
+        }
+        false
+    }
+
+    /// Opens what is above a path and selects it.
+    fn reveal(&mut self, id: DiffId) {
+        let Some(diff) = self.diff.clone() else { return };
+        let mut above = diff.parent(id);
+        let mut opened = false;
+        while let Some(parent) = above {
+            opened |= !std::mem::replace(&mut self.shape.expanded[parent.0 as usize], true);
+            above = diff.parent(parent);
+        }
+        if opened {
+            self.rows = rows::rows(&diff, &self.shape);
+        }
+        if let Some(index) = rows::find(&diff, &self.shape, &self.rows, id) {
+            self.selected = index;
+        }
+        self.follow = true;
+    }
+
+    /// Makes the rows anew and selects a path, or what is nearest.
+    fn rebuild(&mut self, selected: DiffId) {
+        let Some(diff) = self.diff.clone() else { return };
+        self.rows = rows::rows(&diff, &self.shape);
+        let index = rows::find(&diff, &self.shape, &self.rows, selected).unwrap_or(0);
+        self.selected = index.min(self.rows.len().saturating_sub(1));
+        self.follow = true;
+    }
+
+    /// Opens level after level as long as all of it can be seen.
+    fn open_a_little(&mut self) {
+        let Some(diff) = self.diff.clone() else { return };
+        let room = if self.page == 0 { UNSEEN } else { self.page };
+        self.rows = rows::rows(&diff, &self.shape);
+        // A whole file system is opened by its user.
+        while self.flavour == Flavour::Changes {
+            let mut next = self.shape.clone();
+            for row in &self.rows {
+                next.expanded[row.id.0 as usize] = diff.below(row.id) > 0;
+            }
+            let rows = rows::rows(&diff, &next);
+            if rows.len() > room || rows.len() == self.rows.len() {
+                break;
+            }
+            self.shape = next;
+            self.rows = rows;
+        }
+    }
+
+    fn move_by(&mut self, by: isize) {
+        let last = self.rows.len().saturating_sub(1);
+        self.selected = self.selected.saturating_add_signed(by).min(last);
+    }
+
+    fn scroll_by(&mut self, by: isize) {
+        let last = self.rows.len().saturating_sub(self.page.max(1));
+        self.top = self.top.saturating_add_signed(by).min(last);
+        self.follow = false;
+    }
+
+    fn is_open(&self, id: DiffId) -> bool {
+        self.shape.expanded.get(id.0 as usize).copied().unwrap_or(false)
+    }
+
+    fn is_directory(&self, id: DiffId) -> bool {
+        self.diff.as_ref().is_some_and(|diff| draw::is_directory(diff, id))
+    }
+
+    fn right(&mut self) {
+        let Some(id) = self.selected() else { return };
+        match self.is_open(id) {
+            false => self.set_open(true),
+            true => {
+                let indent = self.rows[self.selected].indent;
+                if self.rows.get(self.selected + 1).is_some_and(|row| row.indent > indent) {
+                    self.selected += 1;
+                }
+            }
+        }
+    }
+
+    fn left(&mut self) {
+        let Some(id) = self.selected() else { return };
+        if self.is_open(id) && self.diff.as_ref().is_some_and(|diff| diff.below(id) > 0) {
+            return self.set_open(false);
+        }
+        let indent = self.rows[self.selected].indent;
+        let above = self.rows[..self.selected].iter().rposition(|row| row.indent < indent);
+        self.selected = above.unwrap_or(self.selected);
+    }
+
+    fn open(&mut self) -> Reaction {
+        match self.selected() {
+            Some(id) if self.is_directory(id) => self.toggle(),
+            Some(id) => return Reaction::Open(id),
+            None => {}
+        }
+        Reaction::Consumed
+    }
+
+    fn toggle(&mut self) {
+        if let Some(id) = self.selected() {
+            self.set_open(!self.is_open(id));
+        }
+    }
+
+    fn set_open(&mut self, open: bool) {
+        let (Some(diff), Some(row)) = (self.diff.clone(), self.rows.get(self.selected).copied()) else { return };
+        if diff.below(row.id) == 0 || self.is_open(row.id) == open {
+            return;
+        }
+        self.shape.expanded[row.id.0 as usize] = open;
+        let end = row.at + 1 + diff.below(row.id);
+        let after = self.rows.partition_point(|other| other.at < end);
+        let new = if open { rows::rows_below(&diff, &self.shape, &row) } else { Vec::new() };
+        self.rows.splice(self.selected + 1..after, new);
+    }
+
+    /// Opens everything; closes everything if it is open.
+    fn toggle_all(&mut self) {
+        let Some(diff) = self.diff.clone() else { return };
+        let all = diff.ids().skip(1).all(|id| diff.below(id) == 0 || self.is_open(id));
+        let selected = self.selected().unwrap_or(Diff::ROOT);
+        self.shape.expanded = vec![!all; diff.len()];
+        self.rebuild(selected);
+    }
+
+    fn next_order(&mut self) {
+        let selected = self.selected().unwrap_or(Diff::ROOT);
+        self.shape.order = match self.shape.order {
+            Order::Name => Order::Size,
+            Order::Size => Order::Change,
+            Order::Change => Order::Name,
+        };
+        self.rebuild(selected);
+    }
+
+    fn toggle_changed(&mut self) {
+        let selected = self.selected().unwrap_or(Diff::ROOT);
+        self.only_changed = !self.only_changed;
+        if let Some(diff) = self.diff.clone() {
+            self.search(&diff);
+        }
+        self.hide();
+        self.rebuild(selected);
+    }
+
+    /// Hits only, or everything again.
+    fn toggle_filter(&mut self) {
+        match self.filtered.take() {
+            Some(expanded) => {
+                let selected = self.selected();
+                self.shape.expanded = expanded;
+                self.hide();
+                self.rebuild(Diff::ROOT);
+                if let Some(id) = selected {
+                    self.reveal(id);
+                }
+            }
+            None if !self.hits.is_empty() => {
+                self.filtered = Some(self.shape.expanded.clone());
+                self.filter();
+            }
+            None => {}
+        }
+    }
+
+    /// Shows hits, what is below them, and the directories that lead to them, open.
+    fn filter(&mut self) {
+        let Some(diff) = self.diff.clone() else { return };
+        let selected = self.selected().unwrap_or(Diff::ROOT);
+        self.shape.expanded = vec![false; diff.len()];
+        for id in &self.hits {
+            let mut above = diff.parent(*id);
+            while let Some(parent) = above {
+                if std::mem::replace(&mut self.shape.expanded[parent.0 as usize], true) {
+                    break;
+                }
+                above = diff.parent(parent);
+            }
+        }
+        self.hide();
+        self.rebuild(selected);
+    }
+
+    fn search(&mut self, diff: &Diff) {
+        let mut hits = self.pattern.as_ref().map(|pattern| diff.find(pattern)).unwrap_or_default();
+        hits.retain(|id| !self.leaves_out(diff, *id));
+        self.hits = hits;
+    }
+
+    /// Whether a path is not shown whatever is looked for; all below it is not shown either.
+    fn leaves_out(&self, diff: &Diff, id: DiffId) -> bool {
+        match self.only_changed {
+            true => diff.change(id) == Change::Unchanged && !diff.touched(id),
+            false => self.flavour == Flavour::Files && diff.change(id) == Change::Removed,
+        }
+    }
+
+    /// Works out what is left out.
+    fn hide(&mut self) {
+        let Some(diff) = self.diff.clone() else { return };
+        let some_left_out = match self.only_changed {
+            true => diff.scope() == Scope::Everything,
+            false => self.flavour == Flavour::Files && diff.removed > 0,
+        };
+        if self.filtered.is_none() && !some_left_out {
+            self.shape.hidden = Vec::new();
+            return;
+        }
+        let mut hidden = vec![false; diff.len()];
+        if self.filtered.is_some() {
+            hidden.fill(true);
+            let mut end = 0;
+            for id in self.hits.iter().map(|id| id.0 as usize) {
+                // A hit below another hit is in sight already.
+                if id >= end {
+                    end = id + 1 + diff.below(DiffId(id as u32)) as usize;
+                    hidden[id..end].fill(false);
+                }
+            }
+            for id in diff.ids().rev() {
+                if let Some(parent) = diff.parent(id).filter(|_| !hidden[id.0 as usize]) {
+                    hidden[parent.0 as usize] = false;
+                }
+            }
+        }
+        for id in diff.ids().skip(1) {
+            hidden[id.0 as usize] |= self.leaves_out(&diff, id);
+        }
+        self.shape.hidden = hidden;
+    }
+}
+
+/// What was open in one difference, by the numbers of another.
+fn carry(old: &Diff, expanded: &[bool], new: &Diff) -> Vec<bool> {
+    let mut out = vec![false; new.len()];
+    let mut open = vec![(Diff::ROOT, Diff::ROOT)];
+    while let Some((from, to)) = open.pop() {
+        out[to.0 as usize] = expanded.get(from.0 as usize).copied().unwrap_or(false);
+        // Both list their children by name. The root is always open.
+        let mut others = new.children(to).peekable();
+        for child in old.children(from) {
+            while others.next_if(|other| new.name(*other) < old.name(child)).is_some() {}
+            if let Some(other) = others.next_if(|other| new.name(*other) == old.name(child))
+                && expanded.get(child.0 as usize).copied().unwrap_or(false)
+            {
+                open.push((child, other));
+            }
+        }
+    }
+    out
+}
