@@ -13,6 +13,8 @@ pub mod scan;
 #[cfg(target_os = "linux")]
 pub mod store;
 #[cfg(target_os = "linux")]
+pub mod tree_writer;
+#[cfg(target_os = "linux")]
 pub mod unpack;
 
 #[cfg(all(test, target_os = "linux"))]

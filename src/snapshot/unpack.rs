@@ -7,22 +7,23 @@
 //! The blob is untrusted: every path is looked up below the new directory and nowhere else, and nothing that grows
 //! without a bound is believed.
 
-use super::remove::{remove, remove_at, remove_in};
-use super::rooted::{At, PathError, Root, child, proc_path, split};
-use super::scan::{self, OPAQUE, is_kept, is_whiteout, scan};
+use super::remove::{remove, remove_in};
+use super::rooted::{At, PathError, Root, child, split};
+use super::scan::{self, OPAQUE, is_whiteout, scan};
+use super::tree_writer::{Attributes, Place, TreeWriter};
 use crate::image::compression;
 use crate::image::digest::Digest;
 use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
 use crate::layers::Layer;
 use bstr::{BStr, BString, ByteSlice};
-use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -99,7 +100,8 @@ fn unpack_file(
     let hash = Rc::new(Cell::new(Some(Sha256::new())));
     let mut archive = TarReader::new(BufReader::with_capacity(CHUNK, Hashed { input: content, hash: hash.clone() }));
     let root = Root::open(into).at("open", BStr::new(""))?;
-    set_mode(root.dir(BStr::new("")).at("open", BStr::new(""))?.as_fd(), 0o755).at("set the mode of", BStr::new(""))?;
+    let top = root.dir(BStr::new("")).at("open", BStr::new(""))?;
+    fs::fchmod(&top, Mode::from_raw_mode(0o755)).at("set the mode of", BStr::new(""))?;
 
     let mut unpacker = Unpacker::new(root, size);
     let mut reported = 0;
@@ -128,11 +130,9 @@ fn unpack_file(
 }
 
 struct Unpacker {
-    root: Root,
+    writer: TreeWriter,
     /// Directories that were looked up, by the names used in the archive.
     places: HashMap<BString, Rc<Place>>,
-    /// Properties that directories get in the end, when nothing changes their times any more, by canonical path.
-    directories: HashMap<BString, Attributes>,
     /// Canonical paths that a whiteout hides.
     hidden: HashSet<BString>,
     /// Whether there are directories of the old AUFS driver to be removed in the end.
@@ -140,42 +140,19 @@ struct Unpacker {
     buffer: Vec<u8>,
     blob: u64,
     written: u64,
-    refused: Refused,
-}
-
-struct Place {
-    fd: OwnedFd,
-    canonical: BString,
-}
-
-#[derive(Debug, Clone)]
-struct Attributes {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    mtime: (i64, u32),
-}
-
-/// What the operating system did not allow: how often, and where first.
-#[derive(Debug, Default)]
-struct Refused {
-    devices: (u64, BString),
-    owners: (u64, BString),
-    xattrs: (u64, BString),
 }
 
 impl Unpacker {
     fn new(root: Root, blob: u64) -> Unpacker {
+        let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (0, 0) };
         Unpacker {
-            root,
+            writer: TreeWriter::new(root, implied),
             places: HashMap::new(),
-            directories: HashMap::new(),
             hidden: HashSet::new(),
             aufs: false,
             buffer: vec![0; CHUNK],
             blob,
             written: 0,
-            refused: Refused::default(),
         }
     }
 
@@ -227,7 +204,7 @@ impl Unpacker {
     }
 
     fn mark_opaque(&mut self, canonical: &BString) -> Result<(), UnpackError> {
-        let dir = self.root.dir(canonical.as_bstr()).at("open", canonical.as_bstr())?;
+        let dir = self.writer.root.dir(canonical.as_bstr()).at("open", canonical.as_bstr())?;
         fs::fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty()).at("mark as opaque", canonical.as_bstr())?;
         Ok(())
     }
@@ -235,97 +212,61 @@ impl Unpacker {
     fn create(
         &mut self,
         entry: &TarEntry,
-        place: &Rc<Place>,
+        place: &Place,
         name: &BStr,
         content: &mut TarReader<impl Read>,
     ) -> Result<(), UnpackError> {
-        let path = child(place.canonical.as_bstr(), name);
-        let at = path.as_bstr();
         if entry.kind == TarKind::HardLink {
             return self.link(entry, place, name);
         }
         let exists = self.make_room(place, name, entry.kind == TarKind::Directory)?;
-        let dir = place.fd.as_fd();
-        let bytes = name.as_bytes();
+        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        let xattrs = &entry.xattrs;
         match entry.kind {
             TarKind::Directory => {
                 if !exists {
-                    fs::mkdirat(dir, bytes, Mode::RWXU).at("make the directory", at)?;
+                    self.writer.make_dir(place, name)?;
+                    let path = child(place.canonical.as_bstr(), name);
                     if self.hidden.contains(&path) {
                         self.mark_opaque(&path)?;
                     }
                 }
-                self.set_xattrs(entry, dir, name, at)?;
-                let attributes = attributes(entry);
-                self.directories.insert(path, attributes);
-                return Ok(());
+                self.writer.directory(place, name, attributes, xattrs)?;
             }
-            TarKind::File => return self.write_file(entry, dir, name, at, content),
-            TarKind::Symlink => {
-                if entry.target.is_empty() {
-                    return Err(problem(&entry.path, "is a symbolic link to nothing"));
-                }
-                fs::symlinkat(entry.target.as_bytes(), dir, bytes).at("make the symbolic link", at)?;
+            TarKind::File => {
+                let (buffer, written, blob) = (&mut self.buffer, &mut self.written, self.blob);
+                let path = child(place.canonical.as_bstr(), name);
+                self.writer.file(place, name, attributes, xattrs, |file| {
+                    fill(file, entry.size, content, buffer, path.as_bstr(), &mut |bytes| {
+                        *written += bytes;
+                        if is_bomb(*written, blob) { Err(UnpackError::Bomb { blob }) } else { Ok(()) }
+                    })
+                })?;
             }
-            TarKind::Fifo => {
-                fs::mknodat(dir, bytes, FileType::Fifo, Mode::empty(), 0).at("make the FIFO", at)?;
+            TarKind::Symlink if entry.target.is_empty() => {
+                return Err(problem(&entry.path, "is a symbolic link to nothing"));
             }
-            TarKind::CharDevice | TarKind::BlockDevice => {
-                let kind = match entry.kind {
-                    TarKind::CharDevice => FileType::CharacterDevice,
-                    _ => FileType::BlockDevice,
-                };
-                let (major, minor) = entry.device;
-                match fs::mknodat(dir, bytes, kind, Mode::empty(), fs::makedev(major, minor)) {
-                    Err(Errno::PERM) => {
-                        count(&mut self.refused.devices, at);
-                        return Ok(());
-                    }
-                    result => result.at("make the device", at)?,
-                }
+            TarKind::Symlink => self.writer.symlink(place, name, entry.target.as_bstr(), attributes, xattrs)?,
+            TarKind::Fifo => self.writer.node(place, name, FileType::Fifo, (0, 0), attributes, xattrs)?,
+            TarKind::CharDevice => {
+                self.writer.node(place, name, FileType::CharacterDevice, entry.device, attributes, xattrs)?;
+            }
+            TarKind::BlockDevice => {
+                self.writer.node(place, name, FileType::BlockDevice, entry.device, attributes, xattrs)?;
             }
             TarKind::HardLink => {}
         }
-        self.set_attributes(entry, dir, name, at)
-    }
-
-    fn write_file(
-        &mut self,
-        entry: &TarEntry,
-        dir: BorrowedFd<'_>,
-        name: &BStr,
-        path: &BStr,
-        content: &mut TarReader<impl Read>,
-    ) -> Result<(), UnpackError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(fs::openat(dir, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR).at("make", path)?);
-        while let Some((offset, bytes)) = content.chunk(&mut self.buffer)? {
-            // What is all zeros becomes a hole.
-            if bytes.iter().all(|byte| *byte == 0) {
-                continue;
-            }
-            file.write_all_at(bytes, offset).at("write", path)?;
-            self.written += bytes.len() as u64;
-            if is_bomb(self.written, self.blob) {
-                return Err(UnpackError::Bomb { blob: self.blob });
-            }
-        }
-        file.set_len(entry.size).at("write", path)?;
-        let owner = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-        self.note_owner(fs::fchown(&file, owner.0, owner.1), path)?;
-        self.set_xattrs(entry, dir, name, path)?;
-        set_mode(file.as_fd(), entry.mode).at("set the mode of", path)?;
-        fs::futimens(&file, &times(entry.mtime)).at("set the time of", path)?;
         Ok(())
     }
 
     /// Further names must be for something that this layer has: lower layers are not at hand.
-    fn link(&mut self, entry: &TarEntry, place: &Rc<Place>, name: &BStr) -> Result<(), UnpackError> {
+    fn link(&mut self, entry: &TarEntry, place: &Place, name: &BStr) -> Result<(), UnpackError> {
         let path = child(place.canonical.as_bstr(), name);
         let target = clean(entry.target.as_bstr());
         let (parent, target_name) = split(target.as_bstr());
         let missing = || problem(&entry.path, format!("is a hard link to {target:?}, which is not in the same layer"));
-        let found = self.root.resolve(parent, true).at("look up", target.as_bstr())?;
+        let root = &self.writer.root;
+        let found = root.resolve(parent, true).at("look up", target.as_bstr())?;
         if !found.exists || target_name.is_empty() {
             return Err(missing());
         }
@@ -333,7 +274,7 @@ impl Unpacker {
         if from == path {
             return Ok(());
         }
-        let source = self.root.place(found.path.as_bstr()).at("open", found.path.as_bstr())?;
+        let source = root.place(found.path.as_bstr()).at("open", found.path.as_bstr())?;
         match fs::statat(&source, target_name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if is_whiteout(&stat) => return Err(missing()),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
@@ -346,7 +287,8 @@ impl Unpacker {
         self.make_room(place, name, false)?;
         fs::linkat(&source, target_name.as_bytes(), &place.fd, name.as_bytes(), AtFlags::empty())
             .at("make the hard link", path.as_bstr())?;
-        self.set_attributes(entry, place.fd.as_fd(), name, path.as_bstr())
+        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        Ok(self.writer.attributes(place, name, attributes, &entry.xattrs)?)
     }
 
     /// Takes away what is in the way of a new entry. Answers whether a directory is there and may stay.
@@ -361,7 +303,6 @@ impl Unpacker {
             FileType::Directory => {
                 let mut inside = path.clone();
                 inside.push(b'/');
-                self.directories.retain(|it, _| *it != path && !it.starts_with(&inside[..]));
                 self.hidden.retain(|it| !it.starts_with(&inside[..]));
                 self.places.clear();
             }
@@ -369,7 +310,7 @@ impl Unpacker {
             FileType::Symlink => self.places.clear(),
             _ => {}
         }
-        remove_at(place.fd.as_fd(), name).at("replace", path.as_bstr())?;
+        self.writer.remove(place, name)?;
         Ok(false)
     }
 
@@ -378,29 +319,19 @@ impl Unpacker {
         if let Some(place) = self.places.get(parent) {
             return Ok(place.clone());
         }
-        let canonical = match self.make_dirs(parent) {
+        let canonical = match self.writer.make_dirs(parent) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory && self.reveal(parent)? => {
-                self.make_dirs(parent)
+                self.writer.make_dirs(parent)
             }
             result => result,
         };
         let canonical = canonical.at("make the directory", parent)?;
-        let fd = self.root.place(canonical.as_bstr()).at("open", canonical.as_bstr())?;
-        let place = Rc::new(Place { fd, canonical });
+        let place = Rc::new(self.writer.place(canonical.as_bstr())?);
         if self.places.len() > 256 {
             self.places.clear();
         }
         self.places.insert(parent.to_owned(), place.clone());
         Ok(place)
-    }
-
-    fn make_dirs(&mut self, path: &BStr) -> io::Result<BString> {
-        let directories = &mut self.directories;
-        self.root.make_dirs(path, &mut |made| {
-            let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (0, 0) };
-            directories.insert(made.to_owned(), implied);
-            Ok(())
-        })
     }
 
     /// Turns whiteouts on the way to a path into opaque directories: the layer hides what was there and puts a
@@ -409,137 +340,59 @@ impl Unpacker {
         let mut revealed = false;
         let ends = path.find_iter(b"/").chain([path.len()]);
         for prefix in ends.map(|end| path[..end].as_bstr()) {
-            let Ok(found) = self.root.resolve(prefix, true) else { break };
+            let Ok(found) = self.writer.root.resolve(prefix, true) else { break };
             if !found.exists {
                 break;
             }
             let canonical = found.path;
-            if !self.hidden.contains(&canonical)
-                || !is_whiteout(&self.root.stat(canonical.as_bstr()).at("look at", prefix)?)
-            {
+            let stat = self.writer.root.stat(canonical.as_bstr()).at("look at", prefix)?;
+            if !self.hidden.contains(&canonical) || !is_whiteout(&stat) {
                 continue;
             }
-            remove_in(&self.root, canonical.as_bstr())?;
-            self.make_dirs(canonical.as_bstr()).at("make the directory", canonical.as_bstr())?;
+            remove_in(&self.writer.root, canonical.as_bstr())?;
+            self.writer.make_dirs(canonical.as_bstr()).at("make the directory", canonical.as_bstr())?;
             self.mark_opaque(&canonical)?;
             revealed = true;
         }
         Ok(revealed)
     }
 
-    fn set_attributes(
-        &mut self,
-        entry: &TarEntry,
-        dir: BorrowedFd<'_>,
-        name: &BStr,
-        path: &BStr,
-    ) -> Result<(), UnpackError> {
-        let stat = fs::statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("look at", path)?;
-        let owner = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-        self.note_owner(fs::chownat(dir, name.as_bytes(), owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW), path)?;
-        self.set_xattrs(entry, dir, name, path)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            fs::chmodat(dir, name.as_bytes(), Mode::from_raw_mode(entry.mode), AtFlags::empty())
-                .at("set the mode of", path)?;
-        }
-        fs::utimensat(dir, name.as_bytes(), &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
-            .at("set the time of", path)?;
-        Ok(())
-    }
-
-    /// Where only some ids exist, files of others stay our own.
-    fn note_owner(&mut self, result: Result<(), Errno>, path: &BStr) -> Result<(), UnpackError> {
-        match result {
-            Err(Errno::PERM | Errno::INVAL) => count(&mut self.refused.owners, path),
-            result => result.at("set the owner of", path)?,
-        }
-        Ok(())
-    }
-
-    fn set_xattrs(
-        &mut self,
-        entry: &TarEntry,
-        dir: BorrowedFd<'_>,
-        name: &BStr,
-        path: &BStr,
-    ) -> Result<(), UnpackError> {
-        for (key, value) in entry.xattrs.iter().filter(|(key, _)| is_kept(key.as_bstr())) {
-            let at = proc_path(dir, name);
-            match fs::lsetxattr(at.as_bytes(), key.as_bytes(), value, XattrFlags::empty()) {
-                Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL | Errno::ACCESS) => {
-                    count(&mut self.refused.xattrs, path)
-                }
-                result => result.at("set the attributes of", path)?,
-            }
-        }
-        Ok(())
-    }
-
     fn finish(mut self) -> Result<Vec<String>, UnpackError> {
         if self.aufs {
-            let top = self.root.dir(BStr::new("")).at("read", BStr::new(""))?;
-            for name in scan::names(top.as_fd()).at("read", BStr::new(""))? {
+            let top = self.writer.place(BStr::new(""))?;
+            let dir = self.writer.root.dir(BStr::new("")).at("read", BStr::new(""))?;
+            for name in scan::names(dir.as_fd()).at("read", BStr::new(""))? {
                 if name.starts_with(b".wh..wh.") {
-                    remove_at(top.as_fd(), name.as_bstr()).at("delete", name.as_bstr())?;
-                    self.directories.retain(|it, _| !it.starts_with(&name[..]));
+                    self.writer.remove(&top, name.as_bstr())?;
                 }
             }
         }
-        // The deepest first: a directory may lose its owner's rights here.
-        let mut directories: Vec<_> = std::mem::take(&mut self.directories).into_iter().collect();
-        directories.sort_by(|a, b| b.0.cmp(&a.0));
-        for (path, attributes) in directories {
-            let at = path.as_bstr();
-            let dir = self.root.dir(at).at("open", at)?;
-            let owner = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
-            self.note_owner(fs::fchown(&dir, owner.0, owner.1), at)?;
-            set_mode(dir.as_fd(), attributes.mode).at("set the mode of", at)?;
-            fs::futimens(&dir, &times(attributes.mtime)).at("set the time of", at)?;
+        Ok(self.writer.finish()?)
+    }
+}
+
+/// Writes a member's content. What is all zeros becomes a hole; `wrote` gets the number of other bytes.
+pub(crate) fn fill<E: From<PathError> + From<TarError>>(
+    file: &File,
+    size: u64,
+    content: &mut TarReader<impl Read>,
+    buffer: &mut [u8],
+    path: &BStr,
+    wrote: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<(), E> {
+    while let Some((offset, bytes)) = content.chunk(buffer)? {
+        if bytes.iter().all(|byte| *byte == 0) {
+            continue;
         }
-        Ok(self.refused.sentences())
+        file.write_all_at(bytes, offset).at("write", path)?;
+        wrote(bytes.len() as u64)?;
     }
-}
-
-impl Refused {
-    fn sentences(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        let mut say = |(times, first): &(u64, BString), one: &str| {
-            if *times > 0 {
-                out.push(format!(
-                    "{one}: {first:?}{}",
-                    if *times > 1 { format!(" and {} more", times - 1) } else { String::new() }
-                ));
-            }
-        };
-        say(&self.devices, "device nodes of the layer could not be made here and are left out");
-        say(&self.owners, "owners that do not exist here were left as root");
-        say(&self.xattrs, "extended attributes could not be set here and are left out");
-        out
-    }
-}
-
-fn count(refused: &mut (u64, BString), path: &BStr) {
-    if refused.0 == 0 {
-        refused.1 = path.to_owned();
-    }
-    refused.0 += 1;
+    file.set_len(size).at("write", path)?;
+    Ok(())
 }
 
 fn problem(path: &BString, problem: impl Into<String>) -> UnpackError {
     UnpackError::Entry { path: path.clone(), problem: problem.into() }
-}
-
-fn attributes(entry: &TarEntry) -> Attributes {
-    Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
-}
-
-fn set_mode(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
-    fs::fchmod(file, Mode::from_raw_mode(mode))
-}
-
-fn times((seconds, nanos): (i64, u32)) -> Timestamps {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
-    Timestamps { last_access: time, last_modification: time }
 }
 
 fn is_bomb(written: u64, blob: u64) -> bool {
@@ -548,7 +401,7 @@ fn is_bomb(written: u64, blob: u64) -> bool {
 
 /// A path of an archive without `.`, empty components and slashes at its ends. `..` takes back what is before it and
 /// stays at the root.
-fn clean(path: &BStr) -> BString {
+pub(crate) fn clean(path: &BStr) -> BString {
     let mut names: Vec<&[u8]> = Vec::new();
     for name in path.split_str("/") {
         match name {

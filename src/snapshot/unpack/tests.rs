@@ -136,7 +136,7 @@ fn the_last_of_equal_paths_wins() {
         &["link 777 a ->c", "file 644 a/d 2", "dir 755 a", "file 644 a/d 3"],
         &["dir 755 a ~0", "file 644 a/d 3 ~0", "dir 755 c ~0", "file 644 c/d 2 ~0"],
     );
-    check(&["file 644 a 1", "hard 0 b =a", "file 600 b 2"], &["file 0 a 1 ~0", "file 600 b 2 ~0"]);
+    check(&["file 644 a 1", "hard 644 b =a", "file 600 b 2"], &["file 644 a 1 ~0", "file 600 b 2 ~0"]);
 }
 
 #[test]
