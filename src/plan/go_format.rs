@@ -35,10 +35,10 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Letters, marks, numbers, punctuation and symbols. Within a word the standard library's debug form leaves just
-/// these as they are.
+/// Letters, marks, numbers, punctuation and symbols. After another letter the standard library's escaping leaves
+/// just these as they are.
 fn is_printable(c: char) -> bool {
-    format!("{:?}", format!("a{c}")).contains(c)
+    format!("a{c}").escape_debug().any(|it| it == c)
 }
 
 /// A duration in nanoseconds as `1h2m3.5s`.
