@@ -8,7 +8,7 @@ use crate::image::digest::Digest;
 use crate::image::reference;
 use crate::image::source::{self, LayerBlob, Opened};
 use crate::snapshot::SnapshotId;
-use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
+use crate::snapshot::store::{Draft, ImageLayer, ImageRecord, LayerId};
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -163,7 +163,7 @@ impl Embedded {
             std::fs::rename(&part, &archive)
                 .map_err(|error| EngineError::new(format!("{}: {error}", archive.display())))?;
         }
-        let draft = self.store.draft().map_err(store_error)?;
+        let draft = Draft { dir: self.store.scratch().map_err(store_error)? };
         let diff_id = Some(blob.diff_id.to_string());
         let task = Task::Unpack { blob: archive.clone(), diff_id, into: draft.fs() };
         let unpacked = self.unpack(task, &short, output).await;
