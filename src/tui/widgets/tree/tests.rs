@@ -148,7 +148,7 @@ fn hits_are_found_and_opened() {
     assert_eq!(selected(&tree), "go/pkg/mod/golang.org/x/net@v0.30.0/html.go");
     press(&mut tree, "v");
     assert_eq!(tree.state(), ["only hits"]);
-    assert_eq!(tree.rows.len(), 6);
+    assert_eq!(tree.rows.len(), 7);
     check(&mut tree, "v", "go/pkg/mod/golang.org/x/net@v0.30.0/html.go");
     assert_eq!(tree.find("nothing at all"), 0);
     let mut joined = changes();
