@@ -26,6 +26,8 @@ mod http;
 mod layout;
 mod registry;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 /// TLS for every HTTP client of this program; to be called before the first is made.
 pub fn install_tls_provider() {

@@ -1,0 +1,263 @@
+//! Archives of images: the forms that programs have written over the years, and what was written here.
+
+use super::*;
+use proptest::prelude::*;
+
+enum Entry {
+    File(&'static str, Vec<u8>),
+    Link(&'static str, &'static str),
+    HardLink(&'static str, &'static str),
+}
+
+fn archive(entries: Vec<Entry>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(0);
+        match entry {
+            Entry::File(name, bytes) => {
+                header.set_size(bytes.len() as u64);
+                builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+            }
+            Entry::Link(name, target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                builder.append_link(&mut header, name, target).unwrap();
+            }
+            Entry::HardLink(name, target) => {
+                header.set_entry_type(tar::EntryType::Link);
+                builder.append_link(&mut header, name, target).unwrap();
+            }
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn check_bytes(bytes: &[u8], transport: &str, asked: &str, expected: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.tar");
+    std::fs::write(&file, bytes).unwrap();
+    let answer = outcome(&format!("{transport}:{}{asked}", file.display()), "linux/amd64", dir.path());
+    assert!(answer.starts_with(expected), "{asked}: {answer}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["image.tar"], "something is left");
+}
+
+fn check(entries: Vec<Entry>, asked: &str, expected: &str) {
+    check_bytes(&archive(entries), "docker-archive", asked, expected);
+}
+
+/// `docker save` before version 25: a directory for each layer; of two equal ones, one is a link.
+fn old_save(manifest: &str) -> Vec<Entry> {
+    let (one, two) = (layer("one"), layer("two"));
+    let bytes = serde_json::to_vec(&config("amd64", &[Digest::of(&one), Digest::of(&two), Digest::of(&one)])).unwrap();
+    vec![
+        Entry::File("config.json", bytes),
+        Entry::File("aaa/layer.tar", one),
+        Entry::File("aaa/VERSION", b"1.0".to_vec()),
+        Entry::File("bbb/layer.tar", two),
+        Entry::Link("ccc/layer.tar", "../aaa/layer.tar"),
+        Entry::HardLink("ddd/layer.tar", "aaa/layer.tar"),
+        Entry::Link("loop/layer.tar", "layer.tar"),
+        Entry::Link("out/layer.tar", "../../../../etc/hostname"),
+        Entry::File("manifest.json", manifest.as_bytes().to_vec()),
+    ]
+}
+
+fn manifest_of(layers: &str) -> String {
+    let layers: Vec<String> = layers.split_whitespace().map(|it| format!("\"{it}/layer.tar\"")).collect();
+    format!(r#"[{{"Config":"config.json","RepoTags":["node:8","node:latest"],"Layers":[{}]}}]"#, layers.join(","))
+}
+
+#[test]
+fn saved_before_version_25() {
+    let check = |layers: &str, asked: &str, expected: &str| check(old_save(&manifest_of(layers)), asked, expected);
+    check("aaa bbb ccc", "", "amd64 [one two one]");
+    check("aaa bbb ddd", "", "amd64 [one two one]");
+    check("aaa bbb ./ccc", ":node:8", "amd64 [one two one]");
+    check("aaa bbb ccc", ":docker.io/library/node", "amd64 [one two one]");
+    check("aaa bbb ccc", ":8", "amd64 [one two one]");
+    check("aaa bbb ccc", ":@0", "amd64 [one two one]");
+    check(
+        "aaa bbb ccc",
+        ":node:9",
+        "Missing: docker-archive DIR/image.tar: it has no image named \"node:9\"; there is node:8, node:latest",
+    );
+    check("aaa bbb bbb", "", "Damaged: docker-archive DIR/image.tar: the layer sha256:HEX is damaged");
+    check("aaa bbb", "", "Damaged: docker-archive DIR/image.tar: its manifest has 2 layers, and its configuration 3");
+    check(
+        "aaa bbb xxx",
+        "",
+        "Missing: docker-archive DIR/image.tar: the layer sha256:HEX should be \"xxx/layer.tar\", which is not in it",
+    );
+    check("aaa bbb loop", "", "Missing");
+    check("aaa bbb out", "", "Missing");
+    check("aaa bbb ../..", "", "Missing");
+}
+
+#[test]
+fn several_images() {
+    let several = r#"[{"Config":"config.json","RepoTags":["a:1"],"Layers":["aaa/layer.tar","bbb/layer.tar","ccc/layer.tar"]},
+        {"Config":"missing.json","RepoTags":null,"Layers":[]}]"#;
+    check(
+        old_save(several),
+        "",
+        "Missing: docker-archive DIR/image.tar: it has several images: say which; there is a:1",
+    );
+    check(old_save(several), ":a:1", "amd64 [one two one]");
+    check(old_save(several), ":@1", "Missing: docker-archive DIR/image.tar: \"missing.json\" is not in it");
+    check(old_save("[]"), "", "Missing: docker-archive DIR/image.tar: it has no image");
+    check(old_save("{"), "", "Damaged: docker-archive DIR/image.tar: its manifest.json cannot be read");
+}
+
+#[test]
+fn names_that_are_digests_are_held_to() {
+    let bytes = serde_json::to_vec(&config("amd64", &[])).unwrap();
+    let wrong = format!("{}.json", Digest::of(b"other").hex()).leak();
+    let manifest = format!(r#"[{{"Config":"{wrong}","RepoTags":null,"Layers":null}}]"#);
+    let entries = vec![Entry::File(wrong, bytes), Entry::File("manifest.json", manifest.into_bytes())];
+    check(entries, "", "Damaged: docker-archive DIR/image.tar: the configuration \"HEX.json\" is damaged");
+}
+
+#[test]
+fn compressed_as_a_whole() {
+    let plain = archive(old_save(&manifest_of("aaa bbb ccc")));
+    check_bytes(&gzip(&plain), "docker-archive", "", "amd64 [one two one]");
+    check_bytes(&zstd::encode_all(plain.as_slice(), 1).unwrap(), "docker-archive", "", "amd64 [one two one]");
+    let cut = &gzip(&plain)[..200];
+    check_bytes(cut, "docker-archive", "", "Damaged: DIR/image.tar cannot be decompressed");
+}
+
+#[test]
+fn what_is_no_archive_of_an_image() {
+    let plain = archive(old_save(&manifest_of("aaa bbb ccc")));
+    check_bytes(
+        &plain[..2000],
+        "docker-archive",
+        "",
+        "Damaged: DIR/image.tar cannot be read as an archive: it ends in the middle of aaa/layer.tar",
+    );
+    check_bytes(
+        b"",
+        "docker-archive",
+        "",
+        "Damaged: DIR/image.tar cannot be read as an archive: there is nothing in it",
+    );
+    check_bytes(&[b'x'; 3000], "docker-archive", "", "Damaged: DIR/image.tar cannot be read as an archive");
+    check_bytes(
+        &layer("x"),
+        "oci-archive",
+        "",
+        "Damaged: oci-archive DIR/image.tar: there is neither a manifest.json nor an index.json",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("oci-archive:{}/missing", dir.path().display());
+    assert_eq!(outcome(&text, "linux/amd64", dir.path()), "Missing: there is no file DIR/missing");
+    let text = format!("oci-archive:{}", dir.path().display());
+    assert_eq!(outcome(&text, "linux/amd64", dir.path()), "Missing: DIR is not a file");
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    OciArchive,
+    DockerArchive,
+    OciLayout,
+}
+
+fn write(image: &ImageToWrite, form: Form, dest: &Path) -> export::Exported {
+    match form {
+        Form::OciArchive => export::oci_archive(image, dest),
+        Form::DockerArchive => export::docker_archive(image, dest),
+        Form::OciLayout => export::oci_layout(image, dest),
+    }
+    .unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What is written is what is read, and the same image gives the same bytes.
+    #[test]
+    fn written_and_read(
+        layers in proptest::collection::vec((prop_oneof!["[a-c]{1,2}", "[a-z]{600}"], 0..3), 0..4),
+        form in prop_oneof![Just(Form::OciArchive), Just(Form::DockerArchive), Just(Form::OciLayout)],
+        transport in prop_oneof![Just("oci-archive"), Just("docker-archive")],
+        tags in proptest::sample::subsequence(vec!["app", "quay.io/a/b:v1", "app:v2"], 0..=3),
+        env in proptest::collection::vec("[A-Z]{1,3}=\\PC{0,8}", 0..3),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs: Vec<(Vec<u8>, Vec<u8>)> = layers.iter().map(|(text, compression)| {
+            let plain = layer(text);
+            let blob = match compression { 0 => plain.clone(), 1 => gzip(&plain), _ => zstd::encode_all(plain.as_slice(), 1).unwrap() };
+            (plain, blob)
+        }).collect();
+        let mut image = to_write(dir.path(), &blobs, &tags);
+        image.config.config.env = env;
+        let dest = dir.path().join("out");
+        let exported = write(&image, form, &dest);
+        let transport = if matches!(form, Form::OciLayout) { "oci" } else { transport };
+        let mut asked = vec![format!("{transport}:{}", dest.display())];
+        asked.extend(tags.iter().map(|tag| format!("{transport}:{}:{tag}", dest.display())));
+        for text in asked {
+            let opened = open(&text, "linux/amd64", dir.path()).unwrap();
+            let mut expected = image.config.clone();
+            expected.rootfs.diff_ids = blobs.iter().map(|(plain, _)| Digest::of(plain)).collect();
+            prop_assert_eq!(&opened.config, &expected);
+            prop_assert_eq!(Digest::of(&opened.config_bytes), exported.image.clone());
+            let both: Vec<Vec<u8>> = blobs.iter().map(|(_, blob)| blob.clone()).collect();
+            prop_assert_eq!(fetched(&opened, dir.path()).unwrap(), both);
+            if opened.manifest.is_some() {
+                prop_assert_eq!(&opened.manifest, &exported.manifest);
+            }
+        }
+        prop_assert_eq!(export::digests(&image).unwrap(), exported);
+        if !matches!(form, Form::OciLayout) {
+            let again = dir.path().join("again");
+            write(&image, form, &again);
+            prop_assert!(std::fs::read(&dest).unwrap() == std::fs::read(&again).unwrap(), "other bytes");
+        }
+    }
+}
+
+#[test]
+fn a_layout_keeps_its_other_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let write = |text: &str, tag: &str| {
+        let blobs = [(layer(text), layer(text))];
+        export::oci_layout(&to_write(dir.path(), &blobs, &[tag]), &out).unwrap();
+    };
+    write("one", "app:v1");
+    write("two", "app:v2");
+    write("three", "app:v1");
+    let at = |tag: &str| outcome(&format!("oci:{}:{tag}", out.display()), "linux/amd64", dir.path());
+    assert_eq!((at("v1").as_str(), at("v2").as_str()), ("amd64 [three]", "amd64 [two]"));
+}
+
+#[test]
+fn a_layer_that_changed_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = [(layer("one"), layer("one"))];
+    let image = to_write(dir.path(), &blobs, &[]);
+    for content in [layer("two"), b"short".to_vec(), [layer("one"), vec![0]].concat()] {
+        std::fs::write(&image.layers[0].path, content).unwrap();
+        let dest = dir.path().join("out.tar");
+        let error = export::docker_archive(&image, &dest).unwrap_err();
+        assert!(matches!(error, export::ExportError::Changed { .. }), "{error}");
+        assert!(!dest.exists());
+    }
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 1, "temporary files are left");
+}
+
+#[test]
+fn where_it_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = to_write(dir.path(), &[], &[]);
+    let error = export::oci_archive(&image, &dir.path().join("missing/out.tar")).unwrap_err();
+    assert!(error.to_string().starts_with("cannot write"), "{error}");
+    let mut image = image;
+    image.tags = vec!["Not:A:Name".to_owned()];
+    let error = export::oci_archive(&image, &dir.path().join("out.tar")).unwrap_err();
+    assert!(error.to_string().starts_with("the tag \"Not:A:Name\" is not an image reference"), "{error}");
+}
