@@ -35,6 +35,7 @@ pub(super) struct TarFile {
     /// By name, without `./` before it.
     members: HashMap<String, Member>,
     _copy: Option<tempfile::TempPath>,
+    _directory: Option<tempfile::TempDir>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +68,12 @@ impl TarFile {
             let message = format!("{} cannot be read as an archive: {error}", path.display());
             SourceError::new(SourceErrorKind::Damaged, message)
         })?;
-        Ok(TarFile { path: path.to_owned(), plain, members, _copy: copy })
+        Ok(TarFile { path: path.to_owned(), plain, members, _copy: copy, _directory: None })
+    }
+
+    /// Keeps the directory that the archive lies in as long as the archive is needed.
+    pub(super) fn with_directory(self, directory: tempfile::TempDir) -> TarFile {
+        TarFile { _directory: Some(directory), ..self }
     }
 
     pub(super) fn path(&self) -> &Path {

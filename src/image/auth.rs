@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -136,12 +137,13 @@ async fn ask(helper: &str, server: &str) -> Result<Option<Credentials>, String> 
     if !helper.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err("this is not the name of a program".to_owned());
     }
-    tokio::time::timeout(HELPER_PATIENCE, run(helper, server))
+    let program = format!("docker-credential-{helper}");
+    tokio::time::timeout(HELPER_PATIENCE, run(OsStr::new(&program), server))
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} s", HELPER_PATIENCE.as_secs())))
 }
 
-async fn run(helper: &str, server: &str) -> Result<Option<Credentials>, String> {
+async fn run(program: &OsStr, server: &str) -> Result<Option<Credentials>, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
@@ -150,7 +152,7 @@ async fn run(helper: &str, server: &str) -> Result<Option<Credentials>, String> 
         #[serde(default)]
         secret: String,
     }
-    let started = Command::new(format!("docker-credential-{helper}"))
+    let started = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -257,6 +259,41 @@ mod tests {
     fn a_helper_that_is_missing_leaves_the_stored_entry() {
         let config = r#"{"credHelpers":{"quay.io":"no-such-helper-here"},"auths":{"quay.io":{"auth":"bWU6c2VjcmV0"}}}"#;
         check(config, "quay.io", "me / secret, docker-credential-no-such-helper-here: ");
+    }
+
+    /// A helper that is this script, asked for `registry.example`.
+    #[cfg(unix)]
+    fn check_helper(script: &str, expected: &str) {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("helper");
+        // Written by a process of its own: if this one had it open for writing while another test starts a
+        // program, it could not be run.
+        let mut writer = std::process::Command::new("sh");
+        writer.args(["-c", "cat >\"$0\"; chmod +x \"$0\""]).arg(&program).stdin(Stdio::piped());
+        let mut child = writer.spawn().unwrap();
+        write!(child.stdin.take().unwrap(), "#!/bin/sh\n{script}\n").unwrap();
+        child.wait().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = match runtime.block_on(run(program.as_os_str(), "registry.example")) {
+            Ok(Some(found)) => describe(&found),
+            Ok(None) => "nothing".to_owned(),
+            Err(why) => why,
+        };
+        assert!(answer.starts_with(expected), "{script}: {answer}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn helpers() {
+        check_helper(r#"read server; echo "{\"Username\":\"$1\",\"Secret\":\"$server\"}""#, "get / registry.example");
+        check_helper(r#"echo '{"ServerURL":"x","Username":"<token>","Secret":"i"}'"#, "identity i");
+        check_helper("echo credentials not found in native keychain; exit 1", "nothing");
+        check_helper("echo locked; exit 1", "locked");
+        check_helper("exit 3", "exit status: 3");
+        check_helper("echo '{}'", "nothing");
+        check_helper("echo no", "its answer is not JSON");
+        check_helper("yes", "y");
     }
 
     #[test]

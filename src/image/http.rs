@@ -263,7 +263,7 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 pub(super) fn backoff(tries: u32) -> Duration {
-    Duration::from_millis(200) * 4u32.pow(tries.saturating_sub(1).min(4))
+    Duration::from_millis(100) * 4u32.pow(tries.saturating_sub(1).min(4))
 }
 
 fn asked_pause(answer: &Response) -> Option<Duration> {

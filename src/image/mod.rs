@@ -14,6 +14,7 @@ pub mod compression;
 pub mod tar_reader;
 pub mod tar_writer;
 
+pub mod daemon;
 pub mod export;
 pub mod source;
 

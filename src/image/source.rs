@@ -5,7 +5,7 @@ use super::config::ImageConfig;
 use super::digest::Digest;
 use super::platform::Platform;
 use super::reference::Reference;
-use super::{layout, registry};
+use super::{daemon, layout, registry};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,7 +159,7 @@ pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) ->
         Source::Registry(reference) => {
             registry::open(text, &reference, &wanted, surroundings.docker_config.as_deref()).await
         }
-        Source::DockerDaemon(_) => Err(SourceError::new(SourceErrorKind::Unreachable, format!("{text}: not yet"))),
+        Source::DockerDaemon(image) => daemon::open(text, &image, &wanted, surroundings).await,
         #[cfg(target_os = "linux")]
         Source::Host => {
             let (name, scratch) = (text.to_owned(), scratch.clone());

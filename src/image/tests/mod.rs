@@ -1,6 +1,8 @@
 //! Images made here, written out, served, and read again through [`source::open_in`].
 
 mod archives;
+#[cfg(unix)]
+mod daemon;
 mod layouts;
 mod registry;
 mod server;

@@ -1,1 +1,329 @@
+//! Images from a registry: who may have them, what is checked, and what is tried again.
 
+use super::server::{Reply, Request, Server, registry_answer, serve};
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An image of two layers as `app:v1`, an index as `app:many`.
+fn stock() -> (Store, Vec<(&'static str, Descriptor)>) {
+    let mut store = Store::default();
+    let one = store.image("amd64", "one two");
+    let platforms =
+        vec![store.attestation(), store.platform_image("arm64", "arm"), store.platform_image("amd64", "amd")];
+    let many = store.index(platforms);
+    (store, vec![("v1", one), ("many", many)])
+}
+
+struct Outcome {
+    text: String,
+    asked: Vec<Request>,
+}
+
+/// What comes of asking a server that `answer`s for `version` (`:TAG` or `@DIGEST`) of `app`; `HOST` is its address.
+fn ask(
+    docker_config: &str,
+    version: &str,
+    answer: impl Fn(&str, &Request) -> Reply + Send + Sync + 'static,
+) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let Server { address, asked } = serve(answer).await;
+        std::fs::create_dir(dir.path().join("docker-config")).unwrap();
+        let config = docker_config.replace("HOST", &address);
+        std::fs::write(dir.path().join("docker-config/config.json"), config).unwrap();
+        let text = format!("docker://{address}/app{version}");
+        let surroundings = surroundings(dir.path());
+        let look_up = async {
+            let opened = source::open_in(&text, "linux/amd64", &surroundings).await?;
+            let mut texts = Vec::new();
+            // Side by side, as an engine gets them.
+            let fetches = (0..opened.layers.len()).map(|index| {
+                let (into, blobs) = (dir.path().join(index.to_string()), &opened.blobs);
+                async move { blobs.fetch(index, &into, &|_| ()).await.map(|()| into) }
+            });
+            for into in futures_util::future::join_all(fetches).await {
+                texts.push(text_of(&std::fs::read(into?).unwrap()));
+            }
+            Ok::<_, SourceError>(format!("{} [{}]", opened.config.architecture, texts.join(" ")))
+        };
+        let text = look_up
+            .await
+            .unwrap_or_else(|error| format!("{:?}: {}; {}", error.kind, error.message, error.help.join("; ")));
+        let text = text.replace(&address, "HOST").replace(&dir.path().display().to_string(), "DIR");
+        let text = regex::Regex::new("[0-9a-f]{64}").unwrap().replace_all(&text, "HEX").into_owned();
+        let asked = asked.lock().unwrap().clone();
+        Outcome { text, asked }
+    })
+}
+
+fn check(version: &str, answer: impl Fn(&Store, &Request, Reply) -> Reply + Send + Sync + 'static, expected: &str) {
+    let (store, tags) = stock();
+    let outcome =
+        ask("{}", version, move |_, request| answer(&store, request, registry_answer(&store, &tags, request)));
+    assert!(outcome.text.starts_with(expected), "{}", outcome.text);
+}
+
+fn as_it_is(_: &Store, _: &Request, reply: Reply) -> Reply {
+    reply
+}
+
+#[test]
+fn anonymous() {
+    check(":v1", as_it_is, "amd64 [one two]");
+    check(":many", as_it_is, "amd64 [amd]");
+    let (_, tags) = stock();
+    check(&format!("@{}", tags[0].1.digest), as_it_is, "amd64 [one two]");
+    check(&format!(":ignored@{}", tags[1].1.digest), as_it_is, "amd64 [amd]");
+}
+
+#[test]
+fn not_there() {
+    check(":none", as_it_is, "Missing: HOST/app: the registry has no manifest none: manifest unknown");
+    check(&format!("@{}", Digest::of(b"")), as_it_is, "Missing: HOST/app: the registry has no manifest sha256:HEX");
+    let no_layer = |store: &Store, request: &Request, reply: Reply| {
+        let is_layer =
+            store.blobs.iter().any(|(digest, bytes)| request.path.ends_with(digest.hex()) && bytes[0] == 0x1f);
+        if is_layer { Reply::new(404, "") } else { reply }
+    };
+    check(":v1", no_layer, "Missing: HOST/app: the registry has no blob sha256:HEX");
+}
+
+#[test]
+fn bytes_that_are_not_what_they_should_be() {
+    let spoil = |part: &'static str| {
+        move |_: &Store, request: &Request, mut reply: Reply| {
+            if request.path.contains(part) && reply.status == 200 {
+                reply.body.iter_mut().last().map(|byte| *byte ^= 1);
+            }
+            reply
+        }
+    };
+    check(
+        ":v1",
+        spoil("/blobs/"),
+        "Damaged: HOST/app:v1: the blob sha256:HEX is damaged: its digest should be sha256:HEX, and its bytes have",
+    );
+    check(":v1", spoil("/manifests/"), "Damaged: HOST/app:v1: the manifest is damaged");
+    let (_, tags) = stock();
+    check(
+        &format!("@{}", tags[0].1.digest),
+        spoil("/manifests/"),
+        "Damaged: HOST/app@sha256:HEX: the manifest is damaged",
+    );
+    let only_layers = |store: &Store, request: &Request, mut reply: Reply| {
+        if store.blobs.iter().any(|(digest, bytes)| request.path.ends_with(digest.hex()) && bytes[0] == 0x1f) {
+            reply.body.push(0);
+        }
+        reply
+    };
+    check(":v1", only_layers, "Damaged: HOST/app:v1: the layer sha256:HEX has more than the");
+    let page = |_: &Store, _: &Request, _: Reply| Reply::new(200, "<html>");
+    check(":v1", page, "Damaged: HOST/app:v1: it is not a manifest");
+    let endless = |_: &Store, _: &Request, _: Reply| Reply::new(200, vec![b' '; 9 << 20]);
+    check(
+        ":v1",
+        endless,
+        "Unreachable: HOST/app:v1: the registry's answer cannot be used: it has more than 8388608 bytes",
+    );
+}
+
+#[test]
+fn platforms_there_are() {
+    let mut store = Store::default();
+    let only = vec![store.platform_image("arm64", "a"), store.attestation()];
+    let index = store.index(only);
+    let outcome = ask("{}", ":many", move |_, request| registry_answer(&store, &[("many", index.clone())], request));
+    assert!(
+        outcome.text.starts_with("Platform: HOST/app:many: no image for linux/amd64: it has linux/arm64; choose one"),
+        "{}",
+        outcome.text
+    );
+}
+
+/// Fails the first requests for blobs.
+fn flaky(failures: usize, fail: fn(Reply) -> Reply) -> impl Fn(&Store, &Request, Reply) -> Reply {
+    let count = AtomicUsize::new(0);
+    move |_, request, reply| {
+        let fails = request.path.contains("/blobs/") && count.fetch_add(1, Ordering::Relaxed) < failures;
+        if fails { fail(reply) } else { reply }
+    }
+}
+
+#[test]
+fn tried_again() {
+    check(":v1", flaky(2, |_| Reply::new(503, "")), "amd64 [one two]");
+    check(":v1", flaky(1, |_| Reply::new(429, "").with("retry-after", "0")), "amd64 [one two]");
+    let cut_layers = |store: &Store, request: &Request, mut reply: Reply| {
+        static CUTS: AtomicUsize = AtomicUsize::new(0);
+        let is_layer =
+            store.blobs.iter().any(|(digest, bytes)| request.path.ends_with(digest.hex()) && bytes[0] == 0x1f);
+        if is_layer && CUTS.fetch_add(1, Ordering::Relaxed) < 2 {
+            reply.cut = Some(10);
+        }
+        reply
+    };
+    check(":v1", cut_layers, "amd64 [one two]");
+}
+
+#[test]
+fn not_tried_for_ever() {
+    let always = |_: &Store, request: &Request, reply: Reply| {
+        if request.path.contains("/manifests/") {
+            Reply::new(500, r#"{"errors":[{"code":"UNKNOWN","message":"disk\u001b[31m full"}]}"#)
+                .with("retry-after", "0")
+        } else {
+            reply
+        }
+    };
+    check(
+        ":v1",
+        always,
+        "Unreachable: HOST/app: the registry answered 500 Internal Server Error to the request for manifest v1: disk[31m full",
+    );
+}
+
+#[test]
+fn nobody_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let answer = outcome(&format!("127.0.0.1:{port}/app"), "linux/amd64", dir.path());
+    assert!(
+        answer.starts_with(&format!("Unreachable: 127.0.0.1:{port}/app: no answer from the registry: ")),
+        "{answer}"
+    );
+}
+
+const BASIC: &str = "Basic bWU6c2VjcmV0";
+
+fn basic_answer(_: &str, request: &Request) -> Reply {
+    let (store, tags) = stock();
+    match request.authorization.as_deref() {
+        Some(BASIC) => registry_answer(&store, &tags, request),
+        _ => Reply::new(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#)
+            .with("www-authenticate", "Basic realm=\"here\""),
+    }
+}
+
+const AUTH: &str = r#"{"auths":{"HOST":{"auth":"bWU6c2VjcmV0"}}}"#;
+
+#[test]
+fn basic_auth() {
+    assert_eq!(ask(AUTH, ":v1", basic_answer).text, "amd64 [one two]");
+    let refused = "Denied: HOST/app: the registry does not give out manifest v1, or there is no such image: \
+        authentication required; check the name, or log in: docker login HOST";
+    assert_eq!(ask("{}", ":v1", basic_answer).text, refused);
+    assert_eq!(ask(r#"{"auths":{"HOST":{"auth":"bWU6d3Jvbmc="}}}"#, ":v1", basic_answer).text, refused);
+    let broken = ask(r#"{"auths":{"HOST":{"auth":"%"}}}"#, ":v1", basic_answer).text;
+    assert!(
+        broken.contains(
+            "; credentials could not be had: DIR/docker-config/config.json: the entry for HOST is not base64;"
+        ),
+        "{broken}"
+    );
+}
+
+/// Tokens are given to those with the right password, one after the other, each good for three requests.
+fn bearer_answer() -> impl Fn(&str, &Request) -> Reply {
+    let given = AtomicUsize::new(0);
+    let used = AtomicUsize::new(0);
+    move |address, request| {
+        if request.path.starts_with("/token") {
+            let form = String::from_utf8_lossy(&request.body).into_owned();
+            let wanted = "scope=repository%3Aapp%3Apull";
+            let identified =
+                form.contains("refresh_token=long+lived") && form.contains(wanted) && request.method == "POST";
+            let known = request.authorization.as_deref() == Some(BASIC) && request.path.contains(wanted);
+            if !(identified || known) || !(request.path.contains("service=here") || form.contains("service=here")) {
+                return Reply::new(401, r#"{"details":"incorrect username or password"}"#);
+            }
+            used.store(0, Ordering::Relaxed);
+            let token = given.fetch_add(1, Ordering::Relaxed) + 1;
+            return Reply::new(200, format!(r#"{{"token":"t{token}","expires_in":60}}"#));
+        }
+        let (store, tags) = stock();
+        let token = format!("Bearer t{}", given.load(Ordering::Relaxed));
+        if request.authorization.as_ref() == Some(&token) && used.fetch_add(1, Ordering::Relaxed) < 3 {
+            return registry_answer(&store, &tags, request);
+        }
+        Reply::new(401, "")
+            .with("www-authenticate", format!("Bearer realm=\"http://{address}/token\",service=\"here\""))
+    }
+}
+
+#[test]
+fn bearer_tokens() {
+    assert_eq!(ask(AUTH, ":v1", bearer_answer()).text, "amd64 [one two]");
+    let identity = r#"{"auths":{"HOST":{"identitytoken":"long lived"}}}"#;
+    assert_eq!(ask(identity, ":v1", bearer_answer()).text, "amd64 [one two]");
+    let refused = ask("{}", ":v1", bearer_answer()).text;
+    assert_eq!(
+        refused,
+        "Denied: HOST/app: the registry does not give out a token, or there is no such image: incorrect username or password; \
+         check the name, or log in: docker login HOST"
+    );
+}
+
+#[test]
+fn tokens_that_are_none() {
+    let with = |realm: &'static str, token: &'static str| {
+        move |address: &str, request: &Request| {
+            let realm = realm.replace("HOST", address);
+            if request.path.starts_with("/token") {
+                return Reply::new(200, token);
+            }
+            Reply::new(401, "").with("www-authenticate", format!("Bearer realm=\"{realm}\""))
+        }
+    };
+    let check = |realm, token, expected: &str| {
+        let text = ask(AUTH, ":v1", with(realm, token)).text;
+        assert!(text.starts_with(expected), "{text}");
+    };
+    check("http://HOST/token", "{}", "Unreachable: HOST/app: what should be a token for it is none");
+    check(
+        "http://HOST/token",
+        r#"{"token":"a\r\nx: y"}"#,
+        "Unreachable: HOST/app: what should be a token for it is none",
+    );
+    check("http://HOST/token", "<html>", "Unreachable: HOST/app: what should be a token for it is not JSON");
+    check(
+        "ftp://HOST/token",
+        "",
+        "Unreachable: HOST/app: the registry sends us for a token to \"ftp://HOST/token\", which is not encrypted",
+    );
+    check("nowhere", "", "Unreachable: HOST/app: the registry sends us for a token to \"nowhere\"");
+}
+
+#[test]
+fn credentials_do_not_follow_to_another_host() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let elsewhere = serve(|_, request| {
+            let (store, tags) = stock();
+            registry_answer(&store, &tags, request)
+        })
+        .await;
+        let other = elsewhere.address.clone();
+        let registry = serve(move |address, request| match basic_answer(address, request) {
+            reply if reply.status == 200 && request.path.contains("/blobs/") => {
+                Reply::new(307, "").with("location", format!("http://{other}{}", request.path))
+            }
+            reply => reply,
+        })
+        .await;
+        std::fs::create_dir(dir.path().join("docker-config")).unwrap();
+        std::fs::write(dir.path().join("docker-config/config.json"), AUTH.replace("HOST", &registry.address)).unwrap();
+        let text = format!("{}/app:v1", registry.address);
+        let opened = source::open_in(&text, "linux/amd64", &surroundings(dir.path())).await.unwrap();
+        opened.blobs.fetch(0, &dir.path().join("layer"), &|_| ()).await.unwrap();
+        let asked = elsewhere.asked.lock().unwrap();
+        assert_eq!(asked.iter().map(|it| it.authorization.clone()).collect::<Vec<_>>(), [None, None]);
+    });
+}
+
+#[test]
+fn a_manifest_is_asked_for_once() {
+    let (store, tags) = stock();
+    let outcome = ask("{}", ":v1", move |_, request| registry_answer(&store, &tags, request));
+    let of = |part: &str| outcome.asked.iter().filter(|it| it.path.contains(part)).count();
+    assert_eq!((of("/manifests/"), of("/blobs/")), (1, 3));
+}

@@ -1,0 +1,260 @@
+//! Images of a Docker or Podman daemon on this machine: taken from it, and given to it.
+//!
+//! Source: the Docker Engine API (`/images/get`, `/images/load`), which Podman serves too, and where Docker's
+//! client looks for the daemon: `DOCKER_HOST`, the current context, the usual sockets.
+
+use super::archive::{self, Form, TarFile};
+use super::fetch::{self, Expected};
+use super::http::{body, innermost};
+use super::platform::Platform;
+use super::source::{Opened, Pick, SourceError, SourceErrorKind, Surroundings, blocking};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An explanation, or the report about a loaded image: a line for each layer's progress.
+const LARGEST_REPORT: u64 = 4 << 20;
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes the whole image from the daemon into a file of `surroundings.scratch`: it has no way to give parts.
+pub(super) async fn open(
+    name: &str,
+    image: &str,
+    wanted: &Platform,
+    surroundings: &Surroundings,
+) -> Result<Opened, SourceError> {
+    let daemon = Daemon::find(surroundings)?;
+    let url = daemon.url("/images/get", &[("names", image)])?;
+    let answer = daemon.client.get(url).send().await.map_err(|error| daemon.unreachable(&error))?;
+    if !answer.status().is_success() {
+        return Err(daemon.refusal(&format!("the image {image}"), answer).await);
+    }
+    let scratch = surroundings.scratch.clone();
+    let dir = blocking(move || {
+        let made = tempfile::Builder::new().prefix("daemon-").tempdir_in(&scratch);
+        made.map_err(|error| fetch::io_error(&scratch, &error))
+    })
+    .await?;
+    let file = dir.path().join("image.tar");
+    let expected = Expected { what: format!("{image} from {}", daemon.place), digest: None, size: None };
+    fetch::receive(answer, &file, expected, &|_| ()).await?;
+    let origin = format!("docker-daemon {}", daemon.place);
+    let archive = blocking({
+        let scratch = surroundings.scratch.clone();
+        move || TarFile::open_file(&file, &scratch).map(|archive| archive.with_directory(dir))
+    })
+    .await?;
+    // Of the two forms in the archive, the layout's index can hold several platforms.
+    archive::open_archive(name, origin, archive, Form::Oci, &Pick::Any, wanted).await
+}
+
+/// Gives the daemon an image in an archive, as `docker load` does; returns what the daemon says about it.
+pub async fn load(archive: &Path, surroundings: &Surroundings) -> Result<String, SourceError> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        stream: String,
+        error: Option<String>,
+    }
+    let daemon = Daemon::find(surroundings)?;
+    let url = daemon.url("/images/load", &[("quiet", "1")])?;
+    let file = tokio::fs::File::open(archive).await.map_err(|error| fetch::io_error(archive, &error))?;
+    let size = file.metadata().await.map_err(|error| fetch::io_error(archive, &error))?.len();
+    let request =
+        daemon.client.post(url).header(CONTENT_TYPE, "application/x-tar").header(CONTENT_LENGTH, size).body(file);
+    let answer = request.send().await.map_err(|error| daemon.unreachable(&error))?;
+    if !answer.status().is_success() {
+        return Err(daemon.refusal("what was sent to it", answer).await);
+    }
+    let failed = |why: String| {
+        SourceError::new(SourceErrorKind::Unreachable, format!("{}: the image was not loaded: {why}", daemon.place))
+    };
+    let report = body(answer, LARGEST_REPORT).await.map_err(&failed)?;
+    let mut said = String::new();
+    for line in serde_json::Deserializer::from_slice(&report).into_iter::<Line>() {
+        let line = line.map_err(|error| failed(format!("the answer cannot be read: {error}")))?;
+        if let Some(error) = line.error {
+            return Err(failed(printable(&error)));
+        }
+        said += &line.stream;
+    }
+    Ok(printable(said.trim()))
+}
+
+struct Daemon {
+    client: Client,
+    base: Url,
+    /// For messages: its address.
+    place: String,
+}
+
+/// Where a daemon listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    Socket(PathBuf),
+    /// `HOST:PORT`
+    Tcp(String),
+}
+
+impl Daemon {
+    fn find(surroundings: &Surroundings) -> Result<Daemon, SourceError> {
+        let (address, place) = address(surroundings)?;
+        let builder = Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
+        super::http::install_provider();
+        let (builder, base) = match &address {
+            #[cfg(unix)]
+            Address::Socket(path) => (builder.unix_socket(path.as_path()), "http://localhost/".to_owned()),
+            #[cfg(not(unix))]
+            Address::Socket(_) => {
+                let message = format!("{place}: this system has no such sockets");
+                return Err(SourceError::new(SourceErrorKind::Unreachable, message));
+            }
+            Address::Tcp(host) => (builder, format!("http://{host}/")),
+        };
+        // No certificate is ever looked at here.
+        let client = builder.tls_danger_accept_invalid_certs(true).build();
+        let client = client.map_err(|error| unreachable_at(&place, &innermost(&error)))?;
+        let base = Url::parse(&base).map_err(|error| unreachable_at(&place, &error.to_string()))?;
+        Ok(Daemon { client, base, place })
+    }
+
+    fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url, SourceError> {
+        let mut url = self.base.join(path).map_err(|error| unreachable_at(&self.place, &error.to_string()))?;
+        url.query_pairs_mut().extend_pairs(query);
+        Ok(url)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> SourceError {
+        unreachable_at(&self.place, &innermost(error))
+    }
+
+    async fn refusal(&self, what: &str, answer: Response) -> SourceError {
+        #[derive(Default, Deserialize)]
+        struct Problem {
+            #[serde(default)]
+            message: String,
+        }
+        let status = answer.status();
+        let bytes = body(answer, LARGEST_REPORT).await.unwrap_or_default();
+        let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
+        let said = if problem.message.is_empty() { status.to_string() } else { printable(&problem.message) };
+        let kind =
+            if status == StatusCode::NOT_FOUND { SourceErrorKind::Missing } else { SourceErrorKind::Unreachable };
+        SourceError::new(kind, format!("{}: the daemon refuses {what}: {said}", self.place))
+    }
+}
+
+fn unreachable_at(place: &str, why: &str) -> SourceError {
+    SourceError::new(SourceErrorKind::Unreachable, format!("{place}: no answer from a daemon: {why}"))
+        .with_help("is it running, and may you use its socket? DOCKER_HOST says where it is")
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
+}
+
+/// The address, and how it is called in messages.
+fn address(surroundings: &Surroundings) -> Result<(Address, String), SourceError> {
+    let named = surroundings.docker_host.clone().or_else(|| host_of_context(surroundings.docker_config.as_deref()?));
+    if let Some(host) = named {
+        return Ok((parse_host(&host)?, host));
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let own = |name: &str| runtime.as_ref().map(|dir| dir.join(name));
+    let sockets = [
+        Some(PathBuf::from("/var/run/docker.sock")),
+        own("docker.sock"),
+        own("podman/podman.sock"),
+        Some(PathBuf::from("/run/podman/podman.sock")),
+    ];
+    let found = sockets.into_iter().flatten().find(|path| path.exists());
+    let path = found.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock"));
+    let place = format!("unix://{}", path.display());
+    Ok((Address::Socket(path), place))
+}
+
+fn parse_host(host: &str) -> Result<Address, SourceError> {
+    match host.split_once("://") {
+        Some(("unix", path)) if !path.is_empty() => Ok(Address::Socket(path.into())),
+        Some(("tcp" | "http", host)) if !host.trim_end_matches('/').is_empty() => {
+            let host = host.trim_end_matches('/');
+            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+            Ok(Address::Tcp(if has_port { host.to_owned() } else { format!("{host}:2375") }))
+        }
+        _ => {
+            let message = format!("the daemon at {host:?} cannot be reached from here: unix:// and tcp:// can be");
+            let error = SourceError::new(SourceErrorKind::Unreachable, message);
+            Err(error.with_help("write the image to a file, docker save -o FILE IMAGE, and use docker-archive:FILE"))
+        }
+    }
+}
+
+/// The daemon of the context that Docker's client uses, if that is not the default one.
+fn host_of_context(config_dir: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Config {
+        current_context: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Context {
+        endpoints: Endpoints,
+    }
+    #[derive(Deserialize)]
+    struct Endpoints {
+        docker: Endpoint,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Endpoint {
+        host: String,
+    }
+    let config: Config = serde_json::from_slice(&std::fs::read(config_dir.join("config.json")).ok()?).ok()?;
+    let name = Some(config.current_context).filter(|name| !name.is_empty() && name != "default")?;
+    let digest = super::digest::Digest::of(name.as_bytes());
+    let meta = config_dir.join("contexts/meta").join(digest.hex()).join("meta.json");
+    let context: Context = serde_json::from_slice(&std::fs::read(meta).ok()?).ok()?;
+    Some(context.endpoints.docker.host).filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let check = |host: &str, expected: &str| {
+            let answer = match parse_host(host) {
+                Ok(address) => format!("{address:?}"),
+                Err(error) => error.message,
+            };
+            assert!(answer.starts_with(expected), "{host}: {answer}");
+        };
+        check("unix:///run/docker.sock", "Socket(\"/run/docker.sock\")");
+        check("tcp://127.0.0.1:2375", "Tcp(\"127.0.0.1:2375\")");
+        check("tcp://build.example/", "Tcp(\"build.example:2375\")");
+        check("ssh://me@build.example", "the daemon at \"ssh://me@build.example\" cannot be reached");
+        check("unix://", "the daemon at \"unix://\" cannot be reached");
+        check("/run/docker.sock", "the daemon at \"/run/docker.sock\" cannot be reached");
+    }
+
+    #[test]
+    fn contexts() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"rootless"}"#).unwrap();
+        assert_eq!(host_of_context(dir.path()), None);
+        let digest = crate::image::digest::Digest::of(b"rootless");
+        let meta = dir.path().join("contexts/meta").join(digest.hex());
+        std::fs::create_dir_all(&meta).unwrap();
+        let text =
+            r#"{"Name":"rootless","Metadata":{},"Endpoints":{"docker":{"Host":"unix:///run/user/1000/docker.sock"}}}"#;
+        std::fs::write(meta.join("meta.json"), text).unwrap();
+        assert_eq!(host_of_context(dir.path()).as_deref(), Some("unix:///run/user/1000/docker.sock"));
+        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"default"}"#).unwrap();
+        assert_eq!(host_of_context(dir.path()), None);
+    }
+}
