@@ -23,6 +23,9 @@ pub mod stepping;
 pub mod timeline;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use actor::start;
 pub use log::{Chunk, Log};
 pub use protocol::{
