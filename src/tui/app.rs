@@ -261,6 +261,22 @@ impl App {
             && self.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End || stop.side == Side::After)
     }
 
+    /// Whether something on the screen moves by itself.
+    pub fn is_moving(&self) -> bool {
+        self.build.running || self.build.stop.is_none() && self.build.problem.is_none()
+    }
+
+    /// Whom a shell at a place runs as, and where.
+    pub fn user_and_directory(&self, position: Position) -> (String, String) {
+        let step = position.previous().and_then(|step| Some(self.plan()?.step(step)));
+        let config = step.map(|step| &step.state.image.config);
+        let or = |value: Option<&String>, default: &str| match value {
+            Some(value) if !value.is_empty() => value.clone(),
+            _ => default.to_owned(),
+        };
+        (or(config.map(|it| &it.user), "root"), or(config.map(|it| &it.working_dir), "/"))
+    }
+
     /// The sign of something that runs, as it is now.
     pub fn spinner(&self) -> &'static str {
         let signs = self.look.signs.spinner;

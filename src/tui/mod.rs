@@ -9,10 +9,12 @@ pub mod answers;
 pub mod app;
 pub mod build;
 pub mod command;
+mod extract;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod graph;
 pub mod input;
+pub mod jobs;
 pub mod keymap;
 pub mod layout;
 mod mouse;
@@ -22,6 +24,8 @@ mod passthrough;
 pub mod rail;
 #[cfg(test)]
 mod screens;
+pub mod summary;
+mod terminal;
 pub mod text;
 pub mod theme;
 pub mod update;
@@ -30,10 +34,30 @@ pub mod widgets;
 
 pub use passthrough::{passthrough, terminal_size};
 
-use crate::debug::{Event, Session};
+use crate::debug::{Command, Event, Session};
+use crate::engine::{EngineError, Shell, ShellInput, ShellOutput};
+use app::App;
+use crossterm::event::EventStream;
+use futures_util::{FutureExt, StreamExt};
+use jobs::{Done, Jobs};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use terminal::{Screen, Signal, Signals};
+use theme::{Depth, Look, Theme};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use update::{Effect, Message, update};
+use widgets::ShellNews;
+
+pub use summary::Summary;
+
+/// The shortest time between two frames.
+const FRAME: Duration = Duration::from_millis(33);
+/// The time between two frames when nothing but a spinner moves.
+const TURN: Duration = Duration::from_millis(100);
+/// Messages that are taken in before a frame, at most.
+const BATCH: usize = 512;
 
 /// What the command line says about the screen.
 #[derive(Debug, Clone, Default)]
@@ -48,17 +72,269 @@ pub struct Options {
     pub no_color: bool,
 }
 
-/// How it ended, for the lines that stay in the scrollback.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub lines: Vec<String>,
-    /// Whether a step had failed when the user left.
-    pub failed: bool,
-    /// The signal that ended it, for an exit code of 128 and that number.
-    pub signal: Option<i32>,
+/// Runs the screen until the user leaves or the session ends.
+pub async fn run(session: Session, events: mpsc::Receiver<Event>, options: Options) -> io::Result<Summary> {
+    let env = |name: &str| std::env::var(name).ok();
+    let name = options.theme.clone().unwrap_or_else(|| Theme::fitting(env).to_owned());
+    let theme = Theme::load(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let depth = if options.no_color { Depth::None } else { Depth::detect(env) };
+    let look = Look::new(&theme, depth, options.ascii || !theme::is_utf8(env));
+    let signals = Signals::listen()?;
+    let screen = Screen::open()?;
+    let size = screen.size()?;
+    let app = App::new(&options, look, depth, size);
+    let front = Front {
+        app,
+        screen,
+        signals,
+        input: EventStream::new(),
+        jobs: Jobs::new(session.clone()),
+        session,
+        events,
+        shell: None,
+        start: Instant::now(),
+        drawn: None,
+        dirty: true,
+        ended: false,
+        mishaps: Vec::new(),
+    };
+    front.run().await
 }
 
-/// Runs the screen until the user leaves or the session ends.
-pub async fn run(_session: Session, _events: mpsc::Receiver<Event>, _options: Options) -> io::Result<Summary> {
-    Ok(Summary::default())
+/// The screen as it runs: its state, and everything that it listens to.
+struct Front {
+    app: App,
+    screen: Screen,
+    signals: Signals,
+    input: EventStream,
+    jobs: Jobs,
+    session: Session,
+    events: mpsc::Receiver<Event>,
+    shell: Option<OpenShell>,
+    start: Instant,
+    drawn: Option<Instant>,
+    dirty: bool,
+    ended: bool,
+    mishaps: Vec<String>,
+}
+
+/// The shell that is open, at both its ends.
+struct OpenShell {
+    input: mpsc::UnboundedSender<ShellInput>,
+    output: mpsc::Receiver<ShellOutput>,
+}
+
+impl Front {
+    async fn run(mut self) -> io::Result<Summary> {
+        // The first frame waits for nothing.
+        self.draw()?;
+        while !self.ended {
+            let frame = self.next_frame();
+            let message = tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::End(number) => Message::Signal(number),
+                    Signal::Resumed => {
+                        self.screen.retake()?;
+                        Message::Tick
+                    }
+                },
+                _ = tokio::time::sleep_until(frame.unwrap_or(self.start)), if frame.is_some() => {
+                    self.draw()?;
+                    continue;
+                }
+                input = self.input.next() => typed(input.and_then(Result::ok)),
+                output = from_shell(&mut self.shell) => self.shell_message(output),
+                done = self.jobs.next() => self.done(done),
+                event = self.events.recv() => event.map_or(Message::SessionEnded, Message::Session),
+            };
+            self.take(message).await?;
+            self.drain().await?;
+        }
+        self.session.send(Command::Quit);
+        let mut summary = summary::summary(&self.app);
+        summary.lines.append(&mut self.mishaps);
+        Ok(summary)
+    }
+
+    /// Takes in what is there already, so that it costs one frame.
+    async fn drain(&mut self) -> io::Result<()> {
+        for _ in 0..BATCH {
+            if self.ended {
+                break;
+            }
+            if let Some(Some(Ok(input))) = self.input.next().now_or_never() {
+                self.take(typed(Some(input))).await?;
+            } else if let Some(done) = self.jobs.try_next() {
+                let message = self.done(done);
+                self.take(message).await?;
+            } else if let Ok(event) = self.events.try_recv() {
+                self.take(Message::Session(event)).await?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, message: Message) -> io::Result<()> {
+        self.app.now = self.start.elapsed();
+        self.dirty = true;
+        for effect in update(&mut self.app, message) {
+            self.perform(effect).await?;
+        }
+        Ok(())
+    }
+
+    /// When the next frame is due, if one is.
+    fn next_frame(&self) -> Option<Instant> {
+        let drawn = self.drawn.unwrap_or(self.start);
+        match (self.dirty, self.app.is_moving()) {
+            (true, _) => Some(drawn + FRAME),
+            (false, true) => Some(drawn + TURN),
+            (false, false) => None,
+        }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        self.app.now = self.start.elapsed();
+        for mishap in terminal::mishaps() {
+            self.app.complain(&mishap);
+            self.mishaps.push(mishap);
+        }
+        let size = self.screen.size()?;
+        if size != self.app.size {
+            update(&mut self.app, Message::Resize(size.0, size.1));
+        }
+        let app = &mut self.app;
+        self.screen.draw(|buffer| {
+            // The terminal may have changed since it was asked; the next frame is right again.
+            let fits = (buffer.area.width, buffer.area.height) == app.size;
+            let cursor = if fits { views::draw(app, buffer) } else { None };
+            views::make_safe(buffer, app.ascii);
+            cursor
+        })?;
+        self.drawn = Some(Instant::now());
+        self.dirty = false;
+        Ok(())
+    }
+
+    async fn perform(&mut self, effect: Effect) -> io::Result<()> {
+        match effect {
+            Effect::Session(command) => self.session.send(command),
+            Effect::Load(slot, query) => self.jobs.load(slot, query),
+            Effect::Waste(at) => self.jobs.waste(at),
+            Effect::OpenShell { place, size } => self.jobs.open_shell(place, size),
+            Effect::Shell(input) => {
+                if let Some(shell) = &self.shell {
+                    let _ = shell.input.send(input);
+                }
+            }
+            Effect::Copy(text) => {
+                if !self.screen.copy(&text)? {
+                    self.app.complain("too long for the terminal's clipboard");
+                }
+            }
+            Effect::Extract { at, path, to } => self.jobs.extract(at, path, to),
+            Effect::Edit(path) => {
+                let line = self.app.source.selected_line();
+                let result = self.hand_over(edit(&path, line)).await?;
+                let effects = update(&mut self.app, Message::Edited(result));
+                for effect in effects {
+                    Box::pin(self.perform(effect)).await?;
+                }
+            }
+            Effect::Suspend => self.hand_over(async { terminal::suspend() }).await??,
+            Effect::Redraw => self.screen.redraw()?,
+            Effect::Quit => self.ended = true,
+        }
+        Ok(())
+    }
+
+    /// Gives the terminal to something else until that is done.
+    async fn hand_over<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        // Two must not read the keys: the stream of input ends before the other begins.
+        self.input = EventStream::new();
+        self.screen.give();
+        let result = work.await;
+        self.screen.take()?;
+        self.dirty = true;
+        Ok(result)
+    }
+
+    fn done(&mut self, done: Done) -> Message {
+        match done {
+            Done::Message(message) => *message,
+            Done::Shell(place, result) => match *result {
+                Ok(shell) => Message::Shell(self.connect(place, shell)),
+                Err(error) => Message::Shell(ShellNews::Failed(error)),
+            },
+        }
+    }
+
+    fn connect(&mut self, place: crate::debug::ShellPlace, shell: Shell) -> ShellNews {
+        let (user, directory) = self.app.user_and_directory(place.position);
+        let (input, mut typed) = mpsc::unbounded_channel();
+        let sink = shell.input;
+        tokio::spawn(async move {
+            while let Some(input) = typed.recv().await {
+                if sink.send(input).await.is_err() {
+                    break;
+                }
+            }
+        });
+        self.shell = Some(OpenShell { input, output: shell.output });
+        ShellNews::Started { program: shell.program, borrowed_tools: shell.borrowed_tools, user, directory }
+    }
+
+    fn shell_message(&mut self, output: Option<ShellOutput>) -> Message {
+        match output {
+            Some(ShellOutput::Bytes(bytes) | ShellOutput::Stderr(bytes)) => Message::Shell(ShellNews::Output(bytes)),
+            Some(ShellOutput::Exited { code, changes }) => {
+                self.shell = None;
+                Message::Shell(ShellNews::Exited { code, changes })
+            }
+            None => {
+                self.shell = None;
+                let message = "the shell has gone away".to_owned();
+                Message::Shell(ShellNews::Failed(EngineError { message, help: Vec::new() }))
+            }
+        }
+    }
+}
+
+async fn from_shell(shell: &mut Option<OpenShell>) -> Option<ShellOutput> {
+    match shell {
+        Some(shell) => shell.output.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A terminal that sends nothing any more is gone, as after a hangup.
+fn typed(input: Option<crossterm::event::Event>) -> Message {
+    use crossterm::event::Event as Input;
+    match input {
+        Some(Input::Key(key)) => Message::Key(key),
+        Some(Input::Mouse(event)) => Message::Mouse(event),
+        Some(Input::Paste(text)) => Message::Paste(text),
+        Some(Input::Resize(columns, rows)) => Message::Resize(columns, rows),
+        Some(Input::FocusGained | Input::FocusLost) => Message::Tick,
+        None => Message::Signal(1),
+    }
+}
+
+/// Opens a file in the user's editor, at a line where the editor is known to take one.
+async fn edit(path: &Path, line: u32) -> Result<(), String> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let program = editor.split_whitespace().next().unwrap_or_default();
+    let program = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let takes_line = ["vi", "vim", "nvim", "nano", "emacs", "micro", "joe"].contains(&program.as_str());
+    let script = if takes_line { format!("exec {editor} +{line} \"$1\"") } else { format!("exec {editor} \"$1\"") };
+    let status = tokio::process::Command::new("sh").arg("-c").arg(script).arg("sh").arg(path).status().await;
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the editor ended with {status}; nothing was reloaded (:reload does)")),
+        Err(error) => Err(format!("the editor {editor:?} cannot be started: {error}; set $EDITOR")),
+    }
 }

@@ -1,0 +1,57 @@
+//! How it ended, in the lines that stay in the scrollback.
+
+use super::app::App;
+use super::build::Build;
+use super::text;
+use crate::debug::Side;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub lines: Vec<String>,
+    /// Whether a step had failed when the user left.
+    pub failed: bool,
+    /// The signal that ended it, for an exit code of 128 and that number.
+    pub signal: Option<i32>,
+}
+
+/// What is worth keeping of the session, in a few lines; safe to print.
+pub fn summary(app: &App) -> Summary {
+    let lines = lines(app).into_iter().map(|line| text::sanitise(&line).into_owned()).collect();
+    Summary { lines, failed: app.build.has_failed(), signal: app.signal }
+}
+
+fn lines(app: &App) -> Vec<String> {
+    let build = &app.build;
+    let Some(plan) = app.plan() else {
+        return build.problem.iter().map(|problem| format!("no plan: {}", problem.message)).collect();
+    };
+    let total = plan.steps().count();
+    let done = plan.steps().filter(|step| build.is_done(step.id)).count();
+    let mut lines = Vec::new();
+    let target = plan.stage(plan.target).label();
+    let head = format!("{} {} {target}", app.title, app.look.signs.arrow);
+    match (&build.finished, &build.stop) {
+        (Some((_, at)), _) => {
+            let parts = build.contributions();
+            let shipped: u64 = parts.iter().map(|part| part.shipped).sum();
+            let built: u64 = parts.iter().map(|part| part.built).sum();
+            let left = text::size(built.saturating_sub(shipped));
+            lines.push(format!("{head}: built in {}", text::duration(*at)));
+            lines.push(format!("  {} in the image, {left} left behind", text::size(shipped)));
+        }
+        (None, Some(stop)) if !build.running => {
+            let label = plan.stage(stop.step.stage).label();
+            let side = Build::side(stop).to_lowercase();
+            let at = format!("{label}:{}, line {}", stop.step.index, stop.line);
+            match &stop.failure {
+                Some(failure) if stop.side == Side::Failed => {
+                    lines.push(format!("{head}: failed at {at}: {}", failure.message));
+                }
+                _ => lines.push(format!("{head}: left {side} {at}")),
+            }
+            lines.push(format!("  {done} of {} done; they are kept for the next time", text::count(total, "step")));
+        }
+        _ => lines.push(format!("{head}: left while it ran, {done} of {} done", text::count(total, "step"))),
+    }
+    lines
+}

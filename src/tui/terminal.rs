@@ -1,0 +1,228 @@
+//! The terminal as the screen needs it, and as it was before: restored on every way out.
+
+use base64::Engine as _;
+use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
+use crossterm::terminal::{
+    self, BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+};
+use crossterm::{cursor, execute, queue};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Position;
+use std::io::{self, BufWriter, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread::{self, ThreadId};
+
+/// Terminals take no more than this into their clipboard at once.
+const CLIPBOARD: usize = 74_000;
+
+/// Whether the terminal is in the screen's state.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+/// The thread that draws: a panic there ends the screen, one elsewhere is only told.
+static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
+/// Panics of other threads, to be told by the screen.
+static MISHAPS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+const MOST_MISHAPS: usize = 16;
+
+/// The terminal while the screen has it. Dropping it gives it back.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+}
+
+impl Screen {
+    /// Takes the terminal: raw mode, the alternate screen, the mouse, bracketed paste.
+    pub(super) fn open() -> io::Result<Screen> {
+        install_hook();
+        *OWNER.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current().id());
+        enter()?;
+        let out = BufWriter::with_capacity(1 << 16, io::stdout());
+        match Terminal::new(CrosstermBackend::new(out)) {
+            Ok(terminal) => Ok(Screen { terminal }),
+            Err(error) => {
+                restore();
+                Err(error)
+            }
+        }
+    }
+
+    /// Columns and rows.
+    pub(super) fn size(&self) -> io::Result<(u16, u16)> {
+        self.terminal.size().map(|size| (size.width, size.height))
+    }
+
+    /// Draws a frame with what `draw` puts into the buffer; it answers with the cursor's place if it is seen.
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Buffer) -> Option<Position>) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(|frame| {
+            if let Some(position) = draw(frame.buffer_mut()) {
+                frame.set_cursor_position(position);
+            }
+        })?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// Draws every cell again the next time.
+    pub(super) fn redraw(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+
+    /// Gives the terminal back for a while; [`Screen::take`] takes it again.
+    pub(super) fn give(&mut self) {
+        restore();
+    }
+
+    pub(super) fn take(&mut self) -> io::Result<()> {
+        if !ACTIVE.load(Ordering::SeqCst) {
+            enter()?;
+        }
+        self.redraw()
+    }
+
+    /// After the program was stopped and continued from outside: whatever the terminal is like now, anew.
+    pub(super) fn retake(&mut self) -> io::Result<()> {
+        ACTIVE.store(false, Ordering::SeqCst);
+        self.take()
+    }
+
+    /// Puts text into the clipboard of the terminal (OSC 52). `false` if it is too much.
+    pub(super) fn copy(&mut self, text: &str) -> io::Result<bool> {
+        if text.len() > CLIPBOARD {
+            return Ok(false);
+        }
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+        let out = self.terminal.backend_mut();
+        write!(out, "\x1b]52;c;{encoded}\x07")?;
+        out.flush()?;
+        Ok(true)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn enter() -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    ACTIVE.store(true, Ordering::SeqCst);
+    let entered = execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture, EnableBracketedPaste, cursor::Hide);
+    if entered.is_err() {
+        restore();
+    }
+    entered
+}
+
+/// Gives the terminal back if the screen has it. Errors are of no use here: the terminal may be gone.
+fn restore() {
+    if ACTIVE.swap(false, Ordering::SeqCst) {
+        let _ = execute!(
+            io::stdout(),
+            EndSynchronizedUpdate,
+            DisableBracketedPaste,
+            DisableMouseCapture,
+            LeaveAlternateScreen,
+            cursor::Show
+        );
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// Panics that happened beside the screen since this was asked last.
+pub(super) fn mishaps() -> Vec<String> {
+    std::mem::take(&mut *MISHAPS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A panic must be read on a whole terminal; one of a background thread must not draw into the screen.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let owner = *OWNER.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = owner == Some(thread::current().id());
+            if ACTIVE.load(Ordering::SeqCst) && !own {
+                let mut mishaps = MISHAPS.lock().unwrap_or_else(PoisonError::into_inner);
+                if mishaps.len() < MOST_MISHAPS {
+                    mishaps.push(format!("an error of the program's own: {info}"));
+                }
+                return;
+            }
+            restore();
+            previous(info);
+        }));
+    });
+}
+
+/// The signals that the screen minds.
+#[cfg(unix)]
+pub(super) struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    resume: tokio::signal::unix::Signal,
+}
+
+/// What a signal means to the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// To be ended by, with its number.
+    End(i32),
+    /// The program goes on after it was stopped.
+    Resumed,
+}
+
+#[cfg(unix)]
+impl Signals {
+    pub(super) fn listen() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            resume: signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::End(15),
+            _ = self.hangup.recv() => Signal::End(1),
+            _ = self.interrupt.recv() => Signal::End(2),
+            _ = self.quit.recv() => Signal::End(3),
+            _ = self.resume.recv() => Signal::Resumed,
+        }
+    }
+}
+
+/// Stops the program and those it was started with, as Ctrl-Z does. Returns when it is continued.
+#[cfg(unix)]
+pub(super) fn suspend() -> io::Result<()> {
+    rustix::process::kill_current_process_group(rustix::process::Signal::TSTP).map_err(io::Error::from)
+}
+
+#[cfg(not(unix))]
+pub(super) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    pub(super) fn listen() -> io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    pub(super) async fn next(&mut self) -> Signal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Signal::End(2),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn suspend() -> io::Result<()> {
+    Ok(())
+}
