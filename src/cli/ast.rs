@@ -2,38 +2,29 @@
 //!
 //! Names and shapes are those of the official parser's syntax tree; what is empty, false or unknown is left out.
 
+use super::exit::Failure;
 use crate::dockerfile::stages::{Rejected, StageOutline, outline};
 use crate::dockerfile::{self, Dockerfile, Heredoc, Instruction, Severity};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-/// Prints a line for every file. A file that cannot be read is named on standard error, and the others still follow.
+/// Prints a line for every file. A file that cannot be read is reported at the end, and the others still follow.
 /// What a file holds has no influence on the exit code.
-pub fn run(files: &[PathBuf]) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+pub fn run(files: &[PathBuf]) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut unread = Vec::new();
     for path in files {
-        let written = match std::fs::read(path) {
-            Ok(text) => writeln!(out, "{}", line(path, &text)),
-            Err(error) => {
-                code = ExitCode::FAILURE;
-                eprintln!("stagedive: cannot read {}: {error}", path.display());
-                Ok(())
-            }
-        };
-        // A reader that has gone away wants nothing more.
-        if written.is_err() {
-            return code;
+        match std::fs::read(path) {
+            // A reader that has gone away wants nothing more.
+            Ok(text) if writeln!(out, "{}", line(path, &text)).is_err() => return Ok(()),
+            Ok(_) => {}
+            Err(error) => unread.push(format!("cannot read {}: {error}", path.display())),
         }
     }
-    match out.flush() {
-        Ok(()) => code,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let _ = out.flush();
+    if unread.is_empty() { Ok(()) } else { Err(Failure::Usage(unread.join("\n"))) }
 }
 
 /// The line for one file.

@@ -59,10 +59,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             Ok(())
         }
         Some(Command::Shell(args)) => shell::run(args).await,
-        Some(Command::Ast(args)) => {
-            let _ = args;
-            Ok(())
-        }
+        Some(Command::Ast(args)) => ast::run(&args.files),
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Images(args)) => images::list(args).await,
         Some(Command::Pull(args)) => images::pull(args).await,

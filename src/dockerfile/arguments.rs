@@ -43,27 +43,30 @@ pub(super) fn parse(line: &str, escape: char) -> Result<Arguments, Malformed> {
     Ok(out)
 }
 
+/// How many ONBUILDs may follow one another before the line is given up. A single one is right, and a chain is read
+/// only to find what is wrong after it.
+const MAX_CHAIN: usize = 100;
+
 /// The instruction after ONBUILD. Another ONBUILD is refused when instructions are typed, so of a chain only the
-/// first is kept; but what follows it must be well-formed too. A loop, so that no length of a chain can exhaust the
-/// stack.
+/// first is kept; but what follows it must be well-formed too.
 fn nested(line: &str, escape: char) -> Result<Arguments, Malformed> {
     let (mut out, mut rest) = head(line, escape);
     if out.keyword != "onbuild" {
         arguments(&mut out, rest.trim(), escape)?;
         return Ok(out);
     }
-    loop {
-        let line = rest.trim().to_owned();
-        if line.is_empty() {
+    for _ in 0..MAX_CHAIN {
+        let (mut inner, after) = head(&rest, escape);
+        if rest.trim().is_empty() {
             return Ok(out);
         }
-        let (mut inner, after) = head(&line, escape);
         if inner.keyword != "onbuild" {
             arguments(&mut inner, after.trim(), escape)?;
             return Ok(out);
         }
         rest = after;
     }
+    Err(Malformed { message: "ONBUILD cannot hold ONBUILD".to_owned(), help: "", word: String::new() })
 }
 
 /// Keyword and flags, and the text after them.
