@@ -176,3 +176,97 @@ impl std::fmt::Display for Location {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug::tests::{DIAMOND, TWO, plan_of};
+
+    fn told(plan: &Plan, state: &BreakpointState) -> String {
+        match state {
+            BreakpointState::Pending => "pending".to_owned(),
+            BreakpointState::Unbound { reason } => format!("unbound: {reason}"),
+            BreakpointState::Bound { step, note } => {
+                let note = note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
+                format!("{}:{}{note}", label(plan, step.stage), step.index)
+            }
+        }
+    }
+
+    fn check(dockerfile: &str, wanted: &str, expected: &str) {
+        let plan = plan_of(dockerfile);
+        let wanted: Location = wanted.parse().unwrap();
+        assert_eq!(told(&plan, &bind(&plan, &wanted)), expected, "{wanted}");
+    }
+
+    #[test]
+    fn a_line_is_bound_to_the_instruction_there_or_the_next() {
+        let file = "# one\nFROM scratch AS s\n\nRUN a \\\n  b\n# six\nRUN c\n\n";
+        check(file, "1", "s:0, line 1 has nothing to run; moved to line 2");
+        check(file, "2", "s:0");
+        check(file, "3", "s:1, line 3 has nothing to run; moved to line 4");
+        check(file, "4", "s:1");
+        check(file, "5", "s:1");
+        check(file, "6", "s:2, line 6 has nothing to run; moved to line 7");
+        check(file, "8", "unbound: line 8 has no instruction, nor has any line after it");
+    }
+
+    #[test]
+    fn an_instruction_is_bound_by_its_stage() {
+        check(TWO, "builder:2", "builder:2");
+        check(TWO, "BUILDER:0", "builder:0");
+        check(TWO, "1:1", "final:1");
+        check(TWO, "builder:3", "unbound: stage builder has instructions 0 to 2");
+        check(TWO, "none:1", "unbound: there is no stage \"none\"; there are: builder, final");
+        let skipped = "unbound: stage left is skipped: the target does not need it";
+        check(DIAMOND.rsplit_once("COPY --from=left").unwrap().0, "left:1", skipped);
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for text in ["1", "120", "builder:0", "0:3"] {
+            assert_eq!(text.parse::<Location>().map(|it| it.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "0", "-1", "x", ":", ":1", "a:", "a:b", "a:-1", "99999999999"] {
+            assert!(text.parse::<Location>().is_err(), "{text}");
+        }
+    }
+
+    /// Set by line in `old`, then the file becomes `new`.
+    fn check_follows(old: &str, line: u32, new: &str, expected: &str) {
+        let (old, new) = (plan_of(old), plan_of(new));
+        let mut breakpoints = Breakpoints::default();
+        breakpoints.set(Location::Line(line), Some(&old));
+        breakpoints.rebind(Some(&old), &new);
+        let it = &breakpoints.list()[0];
+        assert_eq!(format!("{} {}", it.wanted, told(&new, &it.state)), expected);
+    }
+
+    #[test]
+    fn breakpoints_follow_their_instruction() {
+        check_follows(TWO, 3, TWO, "3 builder:2");
+        check_follows(TWO, 3, &format!("# more\n{TWO}"), "4 builder:2, followed to line 4");
+        check_follows(TWO, 3, &TWO.replace("RUN make\n", ""), "2 builder:1, followed to line 2");
+        check_follows(TWO, 3, &format!("FROM scratch AS first\n{TWO}"), "4 builder:2, followed to line 4");
+        // The instruction is gone, so the line is what there is.
+        check_follows(TWO, 3, &TWO.replace("RUN test", "RUN check"), "3 builder:2");
+    }
+
+    #[test]
+    fn one_place_has_one_breakpoint() {
+        let plan = plan_of(TWO);
+        let mut breakpoints = Breakpoints::default();
+        let id = breakpoints.set(Location::Line(2), None).id;
+        assert_eq!(breakpoints.list()[0].state, BreakpointState::Pending);
+        breakpoints.rebind(None, &plan);
+        let step = StepId { stage: StageId(0), index: 1 };
+        assert_eq!(breakpoints.at(step), Some(id));
+        assert!(breakpoints.enable(id, false));
+        assert_eq!(breakpoints.at(step), None);
+        assert_eq!(breakpoints.set(Location::Line(2), Some(&plan)).id, id);
+        breakpoints.hit(id);
+        assert_eq!((breakpoints.at(step), breakpoints.list()[0].hits), (Some(id), 1));
+        assert!(breakpoints.remove(id) && !breakpoints.remove(id) && !breakpoints.enable(id, true));
+        assert_ne!(breakpoints.set(Location::Line(2), Some(&plan)).id, id, "numbers are not used again");
+    }
+}

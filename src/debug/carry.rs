@@ -81,3 +81,56 @@ fn same_state(old: &State, new: &State) -> bool {
         && values(&old.env) == values(&new.env)
         && values(&old.args) == values(&new.args)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug::tests::{DIAMOND, TWO, plan_of};
+
+    /// How many steps of each stage of `new` hold.
+    fn check(old: &str, new: &str, expected: &[u32]) {
+        let (old, new) = (plan_of(old), plan_of(new));
+        let held = compare(&old, &new);
+        let depths: Vec<u32> = new.stages.iter().map(|stage| held.depth(stage.id)).collect();
+        assert_eq!(depths, expected, "{}", new.dockerfile.text);
+        for step in new.steps() {
+            match held.old(step.id) {
+                Some(was) => assert_eq!(old.step(was).text, step.text),
+                None => assert!(step.id.index >= held.depth(step.id.stage)),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_holds() {
+        check(TWO, TWO, &[3, 4]);
+        check(TWO, &format!("# a comment\n\n{TWO}"), &[3, 4]);
+        check(TWO, &TWO.replace("RUN test", "RUN check"), &[2, 2]);
+        check(TWO, &TWO.replace("WORKDIR /app", "WORKDIR /srv"), &[3, 1]);
+        check(TWO, &TWO.replace("RUN make", "ENV A=1\nRUN make"), &[1, 2]);
+        check(TWO, &TWO.replace("CMD run", "CMD other"), &[3, 3]);
+    }
+
+    #[test]
+    fn a_change_goes_to_all_that_builds_on_it() {
+        check(DIAMOND, &DIAMOND.replace("RUN tools", "RUN more tools"), &[1, 0, 0, 1]);
+        check(DIAMOND, &DIAMOND.replace("RUN right 2", "RUN right 3"), &[2, 3, 2, 2]);
+    }
+
+    #[test]
+    fn stages_are_found_by_name() {
+        check(TWO, &format!("FROM scratch AS first\n{TWO}"), &[0, 3, 4]);
+        check(TWO, &TWO.replace("AS final", "AS last"), &[3, 0]);
+        let (one, other) = ("FROM scratch\nRUN a\n", "FROM scratch\nRUN b\n");
+        check(&format!("{one}{other}"), &format!("{other}{other}"), &[0, 2]);
+    }
+
+    #[test]
+    fn what_is_looked_at_afresh_does_not_hold() {
+        let plan = plan_of(DIAMOND);
+        let mut held = compare(&plan, &plan);
+        held.recheck(&plan, |step| step.text == "RUN left 2");
+        let depths: Vec<u32> = plan.stages.iter().map(|stage| held.depth(stage.id)).collect();
+        assert_eq!(depths, [2, 2, 3, 1]);
+    }
+}

@@ -4,7 +4,7 @@ use super::build::Prepared;
 use super::work::Report;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
 use crate::engine::{Engine, EngineError, Output, ResolvedImage};
-use crate::image::config::ImageConfig;
+use crate::plan::step::image_and_platform;
 use crate::plan::{self, Options};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 /// Bases that are looked up at once.
 const LOOKUPS: usize = 8;
+/// Errors that are drawn of one file; what follows is mostly their echo.
+const DRAWN: usize = 20;
 
 pub(super) type Read = Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>;
 
@@ -52,28 +54,39 @@ async fn plan(
     reports: &mpsc::Sender<Report>,
 ) -> Result<Prepared, PlanError> {
     let options = Arc::new(options);
-    let wanted = options.clone();
-    let (name, dockerfile, names) = blocking(move || {
-        let (name, dockerfile) = parsed(text)?;
-        let names = plan::bases(&dockerfile, &wanted).map_err(|list| refused(&name, &dockerfile, &list))?;
-        Ok((name, dockerfile, names))
-    })
-    .await?;
-
-    let lookups = names.into_iter().map(|image| resolve(engine.clone(), image, attempt, reports.clone()));
-    let mut found: Vec<_> = stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let mut bases = BTreeMap::new();
-    for (image, result) in found {
-        let resolved = result.map_err(|error| no_base(&name, &dockerfile, &image, &error))?;
-        bases.insert(image, resolved.config);
+    let (name, dockerfile) = blocking(move || parsed(text)).await?;
+    let named = Named { name: name.into(), dockerfile };
+    let mut bases = Arc::new(BTreeMap::new());
+    // A base's ONBUILD triggers can name further images, so it is asked until nothing is missing.
+    loop {
+        let (asked, wanted, known) = (named.clone(), options.clone(), bases.clone());
+        let missing = blocking(move || {
+            plan::missing_bases(&asked.dockerfile, &wanted, &known).map_err(|list| refused(&asked, &list))
+        })
+        .await?;
+        if missing.is_empty() {
+            break;
+        }
+        let lookups = missing.into_iter().map(|image| resolve(engine.clone(), image, attempt, reports.clone()));
+        let mut found: Vec<_> = stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (image, result) in found {
+            let resolved = result.map_err(|error| no_base(&named, &image, &error))?;
+            Arc::make_mut(&mut bases).insert(image, resolved.config);
+        }
     }
-
     blocking(move || {
-        let plan = lowered(&name, &dockerfile, &options, &bases)?;
-        Ok(Prepared { plan: Arc::new(plan), bases: Arc::new(bases) })
+        let plan = plan::lower(named.dockerfile.clone(), &options, &bases).map_err(|list| refused(&named, &list))?;
+        Ok(Prepared { plan: Arc::new(plan), bases })
     })
     .await
+}
+
+/// A Dockerfile, and what it is called in messages.
+#[derive(Clone)]
+struct Named {
+    name: Arc<str>,
+    dockerfile: Arc<Dockerfile>,
 }
 
 fn parsed(text: Text) -> Result<(String, Arc<Dockerfile>), PlanError> {
@@ -84,18 +97,12 @@ fn parsed(text: Text) -> Result<(String, Arc<Dockerfile>), PlanError> {
     let bytes = read().map_err(|error| unreadable(&name, &error))?;
     let dockerfile = dockerfile::parse(&bytes);
     match dockerfile.diagnostics.iter().any(|it| it.severity == Severity::Error) {
-        true => Err(refused(&name, &dockerfile, &dockerfile.diagnostics)),
+        true => {
+            let list = dockerfile.diagnostics.clone();
+            Err(refused(&Named { name: name.into(), dockerfile: Arc::new(dockerfile) }, &list))
+        }
         false => Ok((name, Arc::new(dockerfile))),
     }
-}
-
-fn lowered(
-    name: &str,
-    dockerfile: &Arc<Dockerfile>,
-    options: &Options,
-    bases: &BTreeMap<String, ImageConfig>,
-) -> Result<plan::Plan, PlanError> {
-    plan::lower(dockerfile.clone(), options, bases).map_err(|list| refused(name, dockerfile, &list))
 }
 
 async fn resolve(
@@ -139,25 +146,30 @@ fn unreadable(name: &str, error: &io::Error) -> PlanError {
     PlanError { rendered: format!("error: {message}\n{help}"), message }
 }
 
-fn refused(name: &str, dockerfile: &Dockerfile, list: &[Diagnostic]) -> PlanError {
+fn refused(file: &Named, list: &[Diagnostic]) -> PlanError {
     let worst = list.iter().max_by_key(|it| (it.severity, std::cmp::Reverse(it.span.start)));
-    let message = worst.map_or_else(|| format!("{name} cannot be planned"), |it| it.message.clone());
-    let errors = list.iter().filter(|it| it.severity == Severity::Error);
-    let drawn: Vec<String> = errors.map(|it| draw(it, &dockerfile.text, name)).collect();
+    let message = worst.map_or_else(|| format!("{} cannot be planned", file.name), |it| it.message.clone());
+    let errors: Vec<&Diagnostic> = list.iter().filter(|it| it.severity == Severity::Error).collect();
+    let mut drawn: Vec<String> = errors.iter().take(DRAWN).map(|it| file.draw(it)).collect();
+    if errors.len() > DRAWN {
+        drawn.push(format!("and {} errors more\n", errors.len() - DRAWN));
+    }
     let rendered = if drawn.is_empty() { format!("error: {message}\n") } else { drawn.join("\n") };
     PlanError { message, rendered }
 }
 
 /// Drawn under the FROM that names the image, if one does in so many words.
-fn no_base(name: &str, dockerfile: &Dockerfile, image: &str, error: &EngineError) -> PlanError {
+fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
+    let (image, platform) = image_and_platform(image);
     let names = |it: &&dockerfile::Instruction| it.keyword == "from" && it.args.first().is_some_and(|it| it == image);
-    let message = format!("base image {image}: {}", error.message);
+    let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
+    let message = format!("base image {image}{platform}: {}", error.message);
     let help = error.help.join("\n");
-    let rendered = match dockerfile.instructions.iter().find(names) {
+    let rendered = match file.dockerfile.instructions.iter().find(names) {
         Some(from) => {
             let (code, span) = ("base-image".to_owned(), from.span);
             let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };
-            draw(&finding, &dockerfile.text, name)
+            file.draw(&finding)
         }
         None => {
             let help: String = error.help.iter().map(|line| format!("  {line}\n")).collect();
@@ -167,7 +179,10 @@ fn no_base(name: &str, dockerfile: &Dockerfile, image: &str, error: &EngineError
     PlanError { message, rendered }
 }
 
-fn draw(finding: &Diagnostic, text: &str, name: &str) -> String {
-    let line = text.bytes().take(finding.span.start).filter(|byte| *byte == b'\n').count() + 1;
-    format!("{name}:{line}: {}\n{}\n", finding.message, finding.help)
+impl Named {
+    fn draw(&self, finding: &Diagnostic) -> String {
+        let text = &self.dockerfile.text;
+        let line = text.bytes().take(finding.span.start).filter(|byte| *byte == b'\n').count() + 1;
+        format!("{}:{line}: {}\n{}\n", self.name, finding.message, finding.help)
+    }
 }

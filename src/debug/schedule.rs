@@ -31,3 +31,44 @@ pub fn ready(branch: &Branch, depths: &[u32]) -> Vec<StepId> {
         .filter(|step| branch.plan.step(*step).stages().all(|source| branch.is_finished(source)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug::tests::{DIAMOND, TWO, plan_of};
+    use crate::debug::timeline::{Timeline, tests::outcome};
+    use crate::plan::StageId;
+
+    fn place(text: &str) -> Position {
+        let (stage, done) = text.split_once(':').unwrap();
+        Position { stage: StageId(stage.parse().unwrap()), done: done.parse().unwrap() }
+    }
+
+    /// The depths for these places, and what is ready once so much of each stage is done.
+    fn check(dockerfile: &str, wanted: &str, expected: &[u32], done: &[u32], ready_then: &str) {
+        let plan = plan_of(dockerfile);
+        let wanted: Vec<Position> = wanted.split(' ').map(place).collect();
+        let depths = depths(&plan, &wanted);
+        assert_eq!(depths, expected);
+        let mut timeline = Timeline::new(plan.clone());
+        for (stage, done) in plan.stages.iter().zip(done) {
+            stage.steps.iter().take(*done as usize).for_each(|it| timeline.record_done(it.id, outcome("x")));
+        }
+        let ready = ready(timeline.current(), &depths);
+        let ready: Vec<String> = ready.iter().map(|step| format!("{}:{}", step.stage.0, step.index)).collect();
+        assert_eq!(ready.join(" "), ready_then, "{done:?}");
+    }
+
+    #[test]
+    fn needs_come_along_and_come_first() {
+        check(TWO, "0:1", &[1, 0], &[0, 0], "0:0");
+        check(TWO, "1:2", &[0, 2], &[0, 0], "1:0");
+        check(TWO, "1:3", &[3, 3], &[0, 0], "0:0 1:0");
+        check(TWO, "1:3", &[3, 3], &[2, 2], "0:2");
+        check(TWO, "1:3", &[3, 3], &[3, 2], "1:2");
+        check(TWO, "1:3", &[3, 3], &[3, 3], "");
+        check(DIAMOND, "3:2", &[2, 3, 0, 2], &[2, 0, 0, 1], "1:0");
+        check(DIAMOND, "3:2 2:1", &[2, 3, 1, 2], &[2, 0, 0, 1], "1:0 2:0");
+        check(DIAMOND, "9:2", &[0, 0, 0, 0], &[], "");
+    }
+}

@@ -184,3 +184,76 @@ pub(super) fn cut(plan: &Plan, keep: &mut [u32], at: Position) {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::debug::tests::{DIAMOND, plan_of};
+    use crate::engine::ChangeSummary;
+    use std::time::Duration;
+
+    pub(in crate::debug) fn outcome(snapshot: &str) -> StepOutcome {
+        StepOutcome {
+            snapshot: SnapshotId(snapshot.to_owned()),
+            cached: false,
+            duration: Duration::ZERO,
+            changes: ChangeSummary::default(),
+            key: Vec::new(),
+        }
+    }
+
+    fn step(stage: u32, index: u32) -> StepId {
+        StepId { stage: StageId(stage), index }
+    }
+
+    fn failure(at: StepId) -> Failure {
+        Failure { step: at, message: "failed".to_owned(), help: Vec::new(), exit_code: Some(1), after: None }
+    }
+
+    /// Everything is done, or fails as told; then the commands, each a step that is recorded. Gives the frontiers of
+    /// every branch.
+    fn check(failed: &[StepId], again: &[StepId], expected: &[[u32; 4]]) -> Timeline {
+        let plan = plan_of(DIAMOND);
+        let mut timeline = Timeline::new(plan.clone());
+        for stage in &plan.stages {
+            let broken = stage.steps.iter().position(|it| failed.contains(&it.id)).unwrap_or(stage.steps.len());
+            stage.steps[..broken].iter().for_each(|it| timeline.record_done(it.id, outcome("first")));
+        }
+        failed.iter().for_each(|it| timeline.record_failure(failure(*it)));
+        again.iter().for_each(|it| timeline.record_done(*it, outcome("again")));
+        let frontiers = |branch: &Branch| [0, 1, 2, 3].map(|stage| branch.frontier(StageId(stage)));
+        assert_eq!(timeline.branches().iter().map(frontiers).collect::<Vec<_>>(), expected);
+        timeline
+    }
+
+    #[test]
+    fn what_was_reached_is_kept_on_its_branch() {
+        check(&[], &[], &[[2, 3, 3, 3]]);
+        let timeline = check(&[], &[step(1, 1)], &[[2, 3, 3, 3], [2, 2, 3, 1]]);
+        let [old, new] = timeline.branches() else { panic!("two branches") };
+        assert_eq!(old.outcome(step(1, 1)), Some(&outcome("first")));
+        assert_eq!(new.outcome(step(1, 1)), Some(&outcome("again")));
+        assert_eq!((new.outcome(step(1, 2)), new.outcome(step(3, 1))), (None, None));
+        assert_eq!(new.cause, "left:1 again");
+        check(&[], &[step(0, 1), step(1, 0)], &[[2, 3, 3, 3], [2, 1, 0, 1]]);
+    }
+
+    #[test]
+    fn a_failure_is_kept_on_its_branch_and_others_go_along() {
+        let timeline = check(&[step(1, 1), step(2, 2)], &[step(1, 1)], &[[2, 1, 2, 3], [2, 2, 2, 1]]);
+        let [old, new] = timeline.branches() else { panic!("two branches") };
+        assert!(old.failure(step(1, 1)).is_some() && new.failure(step(1, 1)).is_none());
+        assert!(new.failure(step(2, 2)).is_some());
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_reached() {
+        let timeline = check(&[], &[], &[[2, 3, 3, 3]]);
+        let branch = timeline.current();
+        let copy = branch.plan.step(step(3, 1));
+        assert_eq!(branch.inputs(copy), [Some(SnapshotId("first".to_owned()))]);
+        assert!(branch.parent(copy).is_some() && branch.parent(branch.plan.step(step(1, 0))).is_some());
+        assert_eq!(branch.parent(branch.plan.step(step(0, 0))), None);
+        assert!(branch.snapshot(Position { stage: StageId(0), done: 0 }).is_none());
+    }
+}

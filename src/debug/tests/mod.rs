@@ -14,8 +14,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+/// The plan of a Dockerfile that names no image.
+pub(super) fn plan_of(dockerfile: &str) -> Arc<Plan> {
+    let file = Arc::new(crate::dockerfile::parse(dockerfile.as_bytes()));
+    let plan = crate::plan::lower(file, &Options::default(), &BTreeMap::new());
+    Arc::new(plan.unwrap_or_else(|errors| panic!("{dockerfile}\n{errors:#?}")))
+}
+
 /// Two stages, the second copies from the first.
-const TWO: &str = "\
+pub(super) const TWO: &str = "\
 FROM scratch AS builder
 RUN make
 RUN test
@@ -26,7 +33,7 @@ CMD run
 ";
 
 /// Two stages on one base, and one that copies from both.
-const DIAMOND: &str = "\
+pub(super) const DIAMOND: &str = "\
 FROM scratch AS base
 RUN tools
 FROM base AS left

@@ -6,7 +6,6 @@ use crate::debug::desk::Desk;
 use crate::debug::running::Launch;
 use crate::debug::stepping::Action;
 use crate::debug::timeline::Branch;
-use crate::dockerfile;
 use crate::engine::{ChangeSummary, StepError, StepErrorKind, StepOutcome};
 use crate::plan::{self, FileOrigin, Op, StageId};
 use crate::snapshot::SnapshotId;
@@ -61,9 +60,7 @@ fn dockerfile() -> impl Strategy<Value = String> {
 }
 
 fn prepared(text: &str) -> Prepared {
-    let file = Arc::new(dockerfile::parse(text.as_bytes()));
-    let plan = plan::lower(file, &Options::default(), &BTreeMap::new()).expect("the generated file is right");
-    Prepared { plan: Arc::new(plan), bases: Arc::default() }
+    Prepared { plan: plan_of(text), bases: Arc::default() }
 }
 
 /// What can happen to a build.
