@@ -1,6 +1,8 @@
 //! The widgets of the lower pane, by pane.
 
 use super::app::PaneId;
+use super::views::files::Files;
+use super::views::layer::Layer;
 use super::widgets::{Pane, Request, ShellNews, Slot};
 use crate::layers::Meta;
 use crate::plan::StepId;
@@ -8,17 +10,26 @@ use crate::snapshot::SnapshotId;
 use bstr::BString;
 
 #[derive(Default)]
-pub struct Panes {}
+pub struct Panes {
+    layer: Layer,
+    files: Files,
+}
 
 impl Panes {
     pub fn get(&mut self, id: PaneId) -> Option<&mut dyn Pane> {
-        let _ = id;
-        None
+        match id {
+            PaneId::Layer => Some(&mut self.layer),
+            PaneId::Files => Some(&mut self.files),
+            _ => None,
+        }
     }
 
     pub fn of_slot(&mut self, slot: Slot) -> Option<&mut dyn Pane> {
-        let _ = slot;
-        None
+        match slot {
+            Slot::Layer => Some(&mut self.layer),
+            Slot::Files => Some(&mut self.files),
+            _ => None,
+        }
     }
 
     pub fn open_file(
@@ -46,5 +57,8 @@ impl Panes {
     pub fn output_clipped(&mut self, _step: StepId, _dropped: u64) {}
 
     /// Steps are named anew: nothing that was shown holds any more.
-    pub fn new_plan(&mut self) {}
+    pub fn new_plan(&mut self) {
+        self.layer = Layer::default();
+        self.files = Files::default();
+    }
 }

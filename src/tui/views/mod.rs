@@ -5,10 +5,12 @@
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
 pub mod breakpoints;
+pub mod files;
 pub mod header;
 pub mod help;
 pub mod image;
 pub mod keys;
+pub mod layer;
 pub mod source;
 pub mod stages;
 pub mod start;

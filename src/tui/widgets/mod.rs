@@ -8,6 +8,7 @@
 //!
 //! Invariant: an answer that no longer fits what the widget shows is dropped by the widget.
 
+pub mod browser;
 mod scroll;
 pub mod tree;
 

@@ -7,6 +7,8 @@ mod columns;
 mod draw;
 mod rows;
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;
 
 use crate::layers::{Change, Diff, DiffId, Order, Pattern, Scope};

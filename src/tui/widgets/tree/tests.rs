@@ -1,44 +1,10 @@
+use super::sample::{put, stack, tree};
 use super::*;
-use crate::layers::{Entry, FileTree, Kind, Layer, Meta};
+use crate::layers::{Entry, Kind, Layer, Meta};
 use crate::tui::text;
 use crate::tui::theme::{Depth, Look, Theme};
 use proptest::prelude::*;
 use ratatui::buffer::Buffer;
-
-fn put(path: &str, size: u64) -> Entry {
-    Entry::Put { path: path.into(), meta: Meta { size, mode: 0o644, ..Meta::new(Kind::File) }, opaque: false }
-}
-
-fn tree(layers: &[Vec<Entry>]) -> FileTree {
-    let layers: Vec<_> = layers.iter().map(|entries| Arc::new(Layer { entries: entries.clone() })).collect();
-    FileTree::merge(&layers)
-}
-
-/// A base, and an instruction that adds, changes and removes.
-fn stack() -> FileTree {
-    let base = vec![
-        put("etc/passwd", 900),
-        put("etc/group", 400),
-        put("root/.config/go/telemetry/upload", 18_000),
-        put("tmp/go-build1/a.o", 5_000),
-        put("usr/bin/go", 13_000_000),
-        put("usr/bin/gofmt", 3_000_000),
-    ];
-    let link = Meta { target: "go".into(), ..Meta::new(Kind::Symlink) };
-    let layer = vec![
-        put("go/pkg/mod/cache/download/net.zip", 67_700_000),
-        put("go/pkg/mod/golang.org/x/net@v0.30.0/html.go", 12_100_000),
-        put("root/.config/go/telemetry/upload", 18_000),
-        Entry::Put {
-            path: "etc/group".into(),
-            meta: Meta { mode: 0o600, size: 400, ..Meta::new(Kind::File) },
-            opaque: false,
-        },
-        Entry::Whiteout { path: "tmp/go-build1".into() },
-        Entry::Put { path: "usr/bin/go1".into(), meta: link, opaque: false },
-    ];
-    tree(&[base, layer])
-}
 
 fn changes() -> Tree {
     let mut tree = Tree::new(Flavour::Changes);

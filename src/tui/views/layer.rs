@@ -1,0 +1,295 @@
+//! What one instruction added, changed and removed.
+
+use crate::engine::EngineError;
+use crate::layers::Diff;
+use crate::tui::keymap::{Action, key_of};
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::widgets::browser::{Browser, error_words, words};
+use crate::tui::widgets::tree::Flavour;
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot};
+use crossterm::event::{KeyEvent, MouseEvent};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+/// Rows from which on a line with the sums is shown under the tree.
+const SUMS: u16 = 4;
+
+#[derive(Debug)]
+pub struct Layer {
+    /// What it is to be about, and what the tree on show is about: the answer comes later.
+    wanted: Place,
+    shown: Place,
+    browser: Browser,
+}
+
+impl Default for Layer {
+    fn default() -> Layer {
+        let browser = Browser::new(Slot::Layer, Flavour::Changes);
+        Layer { wanted: Place::default(), shown: Place::default(), browser }
+    }
+}
+
+impl Pane for Layer {
+    fn title(&self) -> String {
+        match self.shown.step {
+            Some(step) => format!("{} · {}", step.index, text::sanitise(&self.shown.text)),
+            None => String::new(),
+        }
+    }
+
+    fn show(&mut self, place: &Place) -> Vec<Request> {
+        self.wanted = place.clone();
+        match query(place) {
+            Some(query) => {
+                let requests = self.browser.ask(query);
+                if self.browser.is_current() || self.browser.diff().is_none() {
+                    self.shown = place.clone();
+                }
+                requests
+            }
+            None => {
+                self.browser.clear();
+                self.shown = place.clone();
+                Vec::new()
+            }
+        }
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        self.browser.key(key)
+    }
+
+    fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
+        self.browser.mouse(event, split(area).0)
+    }
+
+    fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        let keep = self.shown.step == self.wanted.step;
+        if self.browser.loaded(query, answer, keep) {
+            self.shown = self.wanted.clone();
+        }
+        Vec::new()
+    }
+
+    fn find(&mut self, text: &str) -> usize {
+        self.browser.tree.find(text)
+    }
+
+    fn find_next(&mut self, forward: bool) {
+        self.browser.tree.find_next(forward);
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {
+        if let Some(error) = &self.browser.error {
+            return words(&error_words(error), area, buffer, look);
+        }
+        match self.browser.diff().cloned() {
+            Some(diff) if !diff.is_empty() => {
+                let (tree, line) = split(area);
+                self.browser.tree.render(tree, buffer, look, focused);
+                let parts = std::iter::once(sums(&diff)).chain(self.browser.tree.state());
+                let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
+                buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
+            }
+            Some(_) => words(&[nothing_changed(&self.shown.text)], area, buffer, look),
+            None => words(&[without_tree(&self.shown)], area, buffer, look),
+        }
+    }
+}
+
+fn query(place: &Place) -> Option<Query> {
+    let after = place.after.clone()?;
+    (place.before.as_ref() != Some(&after)).then(|| Query::Diff { before: place.before.clone(), after })
+}
+
+/// The tree, and the line with the sums; the latter is empty if there is no room.
+fn split(area: Rect) -> (Rect, Rect) {
+    let line = u16::from(area.height >= SUMS);
+    let tree = Rect { height: area.height - line, ..area };
+    (tree, Rect { y: tree.bottom(), height: line, width: area.width * line, ..area })
+}
+
+/// `3 added · 1 changed · 2 removed · +79.8 MB -5.0 kB`.
+pub(crate) fn sums(diff: &Diff) -> String {
+    let counts = [(diff.added, "added"), (diff.modified, "changed"), (diff.removed, "removed")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let (added, removed) = (diff.added_bytes(Diff::ROOT), diff.removed_bytes(Diff::ROOT));
+    let signed = [(added, '+'), (removed, '-')];
+    let bytes =
+        signed.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, sign)| format!("{sign}{}", text::size(*bytes)));
+    let bytes = bytes.collect::<Vec<_>>().join(" ");
+    counts.chain(Some(bytes).filter(|it| !it.is_empty())).collect::<Vec<_>>().join(", ")
+}
+
+/// Why there is no layer to show.
+fn without_tree(place: &Place) -> String {
+    let (keyword, _) = place.text.split_once(char::is_whitespace).unwrap_or((&place.text, ""));
+    let keyword = text::sanitise(keyword);
+    match place.step {
+        None => format!("Nothing has run yet: {} runs the first instruction.", key_of(Action::StepOver)),
+        Some(_) if place.running => {
+            format!(
+                "{keyword} runs: what it changes is shown when it is done, {} shows its output.",
+                key_of(Action::Focus(5))
+            )
+        }
+        Some(_) if place.failed => format!("{keyword} failed, and left no file system."),
+        Some(_) if place.after.is_none() => format!("{keyword} has not run yet."),
+        Some(_) if place.before == place.after => nothing_changed(&place.text),
+        Some(_) => String::new(),
+    }
+}
+
+/// What an instruction that changed no file is for.
+fn nothing_changed(instruction: &str) -> String {
+    let (keyword, rest) = instruction.split_once(char::is_whitespace).unwrap_or((instruction, ""));
+    let keyword = text::sanitise(keyword).to_uppercase();
+    let rest = text::sanitise(rest.trim()).into_owned();
+    let list = |names: Vec<String>| match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    };
+    let purpose = match keyword.as_str() {
+        "RUN" => return "RUN changed no files.".to_owned(),
+        "COPY" | "ADD" => {
+            return format!("{keyword} changed no files: everything was there already, and the same.");
+        }
+        "WORKDIR" => return format!("WORKDIR changed no files: {rest} was there, and is where what follows runs."),
+        "FROM" if rest.split_whitespace().next() == Some("scratch") => {
+            return "FROM scratch begins with an empty file system.".to_owned();
+        }
+        "FROM" => return "FROM begins with what its base has, and that is no files.".to_owned(),
+        "ENV" => format!("it sets {} for what follows", list(names(&rest, true))),
+        "ARG" => format!("it declares {} for what follows", list(names(&rest, false))),
+        "LABEL" => format!("it labels the image with {}", list(names(&rest, true))),
+        "USER" => format!("what follows runs as {rest}"),
+        "CMD" => "it is what a container runs if nothing else is asked for".to_owned(),
+        "ENTRYPOINT" => "it is what a container of this image runs".to_owned(),
+        "EXPOSE" => format!("it notes that the image listens on {rest}"),
+        "VOLUME" => format!("a container keeps {rest} apart from the image"),
+        "STOPSIGNAL" => format!("{rest} is what stops a container"),
+        "HEALTHCHECK" => "it is how a container's health is checked".to_owned(),
+        "SHELL" => "it is the shell that runs what follows".to_owned(),
+        "ONBUILD" => "it waits for a build that begins with this image".to_owned(),
+        "MAINTAINER" => "it names who looks after the image".to_owned(),
+        _ => return format!("{keyword} changed no files."),
+    };
+    format!("{keyword} changes no files: {purpose}.")
+}
+
+/// The names that an instruction of `NAME=value` pairs sets; without `=`, the first word is the only one if
+/// values are needed, and each is a name if not.
+fn names(arguments: &str, needs_value: bool) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let (mut quote, mut escaped) = (None, false);
+    for c in arguments.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if Some(c) == quote => quote = None,
+            '"' | '\'' if quote.is_none() => quote = Some(c),
+            c if c.is_whitespace() && quote.is_none() => {
+                words.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(word) = words.last_mut() {
+            word.push(c);
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    if needs_value && words.first().is_some_and(|word| !word.contains('=')) {
+        words.truncate(1);
+    }
+    let name = |word: &String| word.split('=').next().unwrap_or_default().trim_matches(['"', '\'']).to_owned();
+    words.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{StageId, StepId};
+    use crate::snapshot::SnapshotId;
+    use crate::tui::theme::{Depth, Theme};
+    use crate::tui::widgets::tree::sample;
+    use std::sync::Arc;
+
+    fn check_words(instruction: &str, expected: &str) {
+        assert_eq!(nothing_changed(instruction), expected);
+    }
+
+    #[test]
+    fn says_what_is_for_nothing_in_the_file_system() {
+        check_words("ENV GOFLAGS=-mod=mod", "ENV changes no files: it sets GOFLAGS for what follows.");
+        check_words("ENV A=1 B=\"x y=z\" C='d'", "ENV changes no files: it sets A, B and C for what follows.");
+        check_words("env NODE_X some value=1", "ENV changes no files: it sets NODE_X for what follows.");
+        check_words("ARG GO=1.23 OTHER", "ARG changes no files: it declares GO and OTHER for what follows.");
+        check_words("USER nobody", "USER changes no files: what follows runs as nobody.");
+        check_words("WORKDIR /src", "WORKDIR changed no files: /src was there, and is where what follows runs.");
+        check_words("RUN true", "RUN changed no files.");
+        check_words("FROM scratch AS x", "FROM scratch begins with an empty file system.");
+        check_words("LABEL \"a b\"=c", "LABEL changes no files: it labels the image with a b.");
+        check_words("USER a\u{1b}[31m", "USER changes no files: what follows runs as a^[[31m.");
+        check_words("", " changed no files.");
+    }
+
+    fn place(index: u32, text: &str) -> Place {
+        let snapshot = |index: u32| SnapshotId(index.to_string());
+        Place {
+            step: Some(StepId { stage: StageId(0), index }),
+            text: text.to_owned(),
+            before: index.checked_sub(1).map(snapshot),
+            after: Some(snapshot(index)),
+            running: false,
+            failed: false,
+        }
+    }
+
+    fn drawn(pane: &mut Layer) -> String {
+        let area = Rect::new(0, 0, 60, 8);
+        let mut buffer = Buffer::empty(area);
+        pane.render(area, &mut buffer, &Look::new(&Theme::dark(), Depth::None, false), false);
+        let line = |y| (0..60).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        (0..8).map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_old_layer_stays_until_the_new_one_is_there() {
+        let mut pane = Layer::default();
+        let [Request::Load(Slot::Layer, first)] = &pane.show(&place(6, "RUN go mod download"))[..] else { panic!() };
+        assert_eq!(pane.show(&place(6, "RUN go mod download")), []);
+        pane.loaded(first, Ok(Answer::Diff(Arc::new(sample::diff()))));
+        insta::assert_snapshot!(drawn(&mut pane));
+        let [Request::Load(Slot::Layer, second)] = &pane.show(&place(7, "COPY . ."))[..] else { panic!() };
+        assert_eq!(pane.title(), "6 · RUN go mod download");
+        assert_eq!(pane.loaded(first, Ok(Answer::Diff(Arc::new(sample::diff())))), []);
+        assert_eq!(pane.title(), "6 · RUN go mod download");
+        let error = EngineError { message: "the layer is gone".to_owned(), help: vec!["run it again".to_owned()] };
+        pane.loaded(second, Err(error));
+        assert_eq!(pane.title(), "7 · COPY . .");
+        assert_eq!(drawn(&mut pane).trim_end(), " the layer is gone\n run it again");
+    }
+
+    #[test]
+    fn says_why_there_is_no_layer() {
+        let said = |place: &Place| {
+            let mut pane = Layer::default();
+            assert_eq!(pane.show(place), []);
+            drawn(&mut pane).trim().replace('\n', "")
+        };
+        assert_eq!(said(&Place::default()), "Nothing has run yet: n runs the first instruction.");
+        let mut at = place(3, "RUN make");
+        at.after = at.before.clone();
+        assert_eq!(said(&at), "RUN changed no files.");
+        at.after = None;
+        assert_eq!(said(&at), "RUN has not run yet.");
+        at.running = true;
+        assert_eq!(said(&at), "RUN runs: what it changes is shown when it is done, 5 shows its output.");
+        at.running = false;
+        at.failed = true;
+        assert_eq!(said(&at), "RUN failed, and left no file system.");
+    }
+}

@@ -1,0 +1,240 @@
+//! A tree with what can be done with its paths, and with the question whose answer it waits for.
+
+use super::tree::{Flavour, Reaction, Tree};
+use super::{Answer, Outcome, Query, Request, Slot};
+use crate::engine::EngineError;
+use crate::layers::{Change, Diff, DiffId};
+use crate::snapshot::SnapshotId;
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Browser {
+    pub tree: Tree,
+    slot: Slot,
+    /// The file systems of the tree on show. One that is not kept has no name.
+    before: Option<SnapshotId>,
+    after: Option<SnapshotId>,
+    /// The question that is open, and the one whose answer is on show.
+    asked: Option<Query>,
+    shown: Option<Query>,
+    pub error: Option<EngineError>,
+}
+
+impl Browser {
+    pub fn new(slot: Slot, flavour: Flavour) -> Browser {
+        let tree = Tree::new(flavour);
+        Browser { tree, slot, before: None, after: None, asked: None, shown: None, error: None }
+    }
+
+    /// Asks unless that is on show or on its way.
+    pub fn ask(&mut self, query: Query) -> Vec<Request> {
+        if self.asked.as_ref() == Some(&query) {
+            return Vec::new();
+        }
+        if self.asked.is_none() && self.shown.as_ref() == Some(&query) && self.error.is_none() {
+            return Vec::new();
+        }
+        self.asked = Some(query.clone());
+        vec![Request::Load(self.slot, query)]
+    }
+
+    /// Whether it shows the answer to its last question.
+    pub fn is_current(&self) -> bool {
+        self.asked.is_none()
+    }
+
+    /// Shows nothing, and drops an answer that is on its way.
+    pub fn clear(&mut self) {
+        self.tree.clear();
+        self.asked = None;
+        self.shown = None;
+        self.error = None;
+    }
+
+    /// Takes the answer to the open question; any other is dropped. With `keep`, what is open stays open.
+    pub fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>, keep: bool) -> bool {
+        if self.asked.as_ref() != Some(query) {
+            return false;
+        }
+        self.asked = None;
+        match answer {
+            Ok(Answer::Diff(diff)) => {
+                (self.before, self.after) = match query {
+                    Query::Diff { before, after } | Query::Files { before, after } => {
+                        (before.clone(), Some(after.clone()))
+                    }
+                    Query::Scratch { at, .. } => (Some(at.clone()), None),
+                    _ => (None, None),
+                };
+                self.error = None;
+                self.shown = Some(query.clone());
+                self.tree.set(diff, keep);
+            }
+            Ok(_) => return false,
+            Err(error) => {
+                self.tree.clear();
+                self.shown = None;
+                self.error = Some(error);
+            }
+        }
+        true
+    }
+
+    pub fn diff(&self) -> Option<&Arc<Diff>> {
+        self.tree.diff()
+    }
+
+    pub fn key(&mut self, key: KeyEvent) -> Outcome {
+        let plain = !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+        match (key.code, self.tree.selected()) {
+            (KeyCode::Char('x'), Some(id)) if plain => self.extract(id),
+            (KeyCode::Char('y'), Some(id)) if plain => Outcome::Effect(Request::Copy(self.path_in_words(id))),
+            _ => {
+                let reaction = self.tree.key(key);
+                self.react(reaction)
+            }
+        }
+    }
+
+    pub fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
+        let reaction = self.tree.mouse(event, area);
+        self.react(reaction)
+    }
+
+    /// The path of the selection, as it can be shown.
+    pub fn selected_path(&self) -> String {
+        let id = self.tree.selected();
+        id.map(|id| text::sanitise(&self.path_in_words(id)).into_owned()).unwrap_or_default()
+    }
+
+    fn path_in_words(&self, id: DiffId) -> String {
+        self.diff().map(|diff| format!("/{}", diff.path(id))).unwrap_or_default()
+    }
+
+    fn react(&mut self, reaction: Reaction) -> Outcome {
+        match reaction {
+            Reaction::Ignored => Outcome::Ignored,
+            Reaction::Consumed => Outcome::Consumed,
+            Reaction::Open(id) => self.open(id),
+        }
+    }
+
+    fn open(&self, id: DiffId) -> Outcome {
+        let Some(diff) = self.diff() else { return Outcome::Consumed };
+        let Some(at) = self.home(diff, id) else { return thrown_away() };
+        let before = match diff.change(id) {
+            Change::Modified => self.before.clone().filter(|before| *before != at),
+            _ => None,
+        };
+        let meta = match before.is_some() || Some(&at) == self.after.as_ref() {
+            true => diff.meta(id),
+            false => diff.before(id).unwrap_or_else(|| diff.meta(id)),
+        };
+        let path = diff.path(id);
+        Outcome::Effect(Request::OpenFile { at, path, before, meta: Box::new(meta.to_meta()) })
+    }
+
+    fn extract(&self, id: DiffId) -> Outcome {
+        let Some(diff) = self.diff() else { return Outcome::Consumed };
+        match self.home(diff, id) {
+            Some(at) => Outcome::Effect(Request::Extract { at, path: diff.path(id) }),
+            None => thrown_away(),
+        }
+    }
+
+    /// The file system that has the path.
+    fn home(&self, diff: &Diff, id: DiffId) -> Option<SnapshotId> {
+        match (diff.change(id), &self.after) {
+            (Change::Removed, _) => self.before.clone(),
+            (_, Some(after)) => Some(after.clone()),
+            // Of what a shell changed only the state before is kept.
+            (Change::Modified | Change::Unchanged, None) => self.before.clone(),
+            (Change::Added, None) => None,
+        }
+    }
+}
+
+fn thrown_away() -> Outcome {
+    Outcome::Effect(Request::Say("this file was thrown away when the shell ended".to_owned()))
+}
+
+/// A few sentences in the place of a tree, wrapped and indented.
+pub fn words(sentences: &[String], area: Rect, buffer: &mut Buffer, look: &Look) {
+    let width = usize::from(area.width.saturating_sub(2)).max(1);
+    let lines = sentences.iter().flat_map(|sentence| wrap(sentence, width));
+    for (line, y) in lines.zip(area.y..area.bottom()) {
+        buffer.set_stringn(area.x + 1.min(area.width), y, line, width, look.muted);
+    }
+}
+
+/// The error that stands in the place of an answer, with what to do.
+pub fn error_words(error: &EngineError) -> Vec<String> {
+    let help = error.help.iter().map(|line| text::sanitise(line).into_owned());
+    std::iter::once(text::sanitise(&error.message).into_owned()).chain(help).collect()
+}
+
+/// Breaks at spaces; a word that is too long is cut.
+pub(crate) fn wrap(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        let mut word = word;
+        let last = lines.last_mut().map_or(0, |line| text::width(line));
+        if last > 0 && last + 1 + text::width(word) <= width {
+            if let Some(line) = lines.last_mut() {
+                line.push(' ');
+                line.push_str(word);
+            }
+            continue;
+        }
+        if last > 0 {
+            lines.push(String::new());
+        }
+        while text::width(word) > width {
+            let head = text::prefix(word, width);
+            // Not even one character fits.
+            let cut = if head.is_empty() { word.chars().next().map_or(0, char::len_utf8) } else { head.len() };
+            if let Some(line) = lines.last_mut() {
+                line.push_str(&word[..cut]);
+            }
+            lines.push(String::new());
+            word = &word[cut..];
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(sentence: &str, width: usize, expected: &[&str]) {
+        assert_eq!(wrap(sentence, width), expected);
+    }
+
+    #[test]
+    fn sentences_are_wrapped_at_spaces() {
+        check("", 5, &[""]);
+        check("one two three", 7, &["one two", "three"]);
+        check("abcdefgh i", 3, &["abc", "def", "gh", "i"]);
+        check("漢字", 1, &["漢", "字", ""]);
+    }
+
+    proptest! {
+        #[test]
+        fn wrapping_loses_nothing(sentence in "[a-z漢 ]{0,40}", width in 2usize..12) {
+            let lines = wrap(&sentence, width);
+            prop_assert!(lines.iter().all(|line| text::width(line) <= width));
+            let without = |text: &str| text.replace(' ', "");
+            prop_assert_eq!(without(&lines.concat()), without(&sentence));
+        }
+    }
+}
