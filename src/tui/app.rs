@@ -291,6 +291,20 @@ impl App {
         self.stages.lay_out(&plan, width);
     }
 
+    /// Makes the Dockerfile's rows anew, after the build has stopped or the room for them has changed.
+    pub(super) fn lay_out_source(&mut self) {
+        let Some(plan) = self.build.plan.clone() else { return };
+        let stop = self.build.stop.clone().filter(|_| !self.build.running);
+        let output = match &stop {
+            Some(stop) if stop.side == Side::Failed => self.build.last_lines(stop.step, 5),
+            _ => Vec::new(),
+        };
+        let areas = self.areas();
+        let width = areas.inner(PaneId::Source).map_or(0, |area| usize::from(area.width));
+        let width = width.saturating_sub(super::views::source::gutter(self, areas.wide) + 1);
+        self.source.set_rows(&plan, stop.as_ref(), &output, width);
+    }
+
     pub(super) fn say(&mut self, text: impl Into<String>) {
         self.note = Some(Note { text: text.into(), wrong: false });
     }

@@ -38,10 +38,11 @@ use crate::debug::{Command, Event, Session};
 use crate::engine::{EngineError, Shell, ShellInput, ShellOutput};
 use app::App;
 use crossterm::event::EventStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use jobs::{Done, Jobs};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 use terminal::{Screen, Signal, Signals};
 use theme::{Depth, Look, Theme};
@@ -163,8 +164,8 @@ impl Front {
             if self.ended {
                 break;
             }
-            if let Some(Some(Ok(input))) = self.input.next().now_or_never() {
-                self.take(typed(Some(input))).await?;
+            if let Some(input) = self.typed_already().await {
+                self.take(typed(input)).await?;
             } else if let Some(done) = self.jobs.try_next() {
                 let message = self.done(done);
                 self.take(message).await?;
@@ -175,6 +176,16 @@ impl Front {
             }
         }
         Ok(())
+    }
+
+    /// What has been typed already, without waiting. The stream keeps the waker that it is asked with, so it must
+    /// be this task's own.
+    async fn typed_already(&mut self) -> Option<Option<crossterm::event::Event>> {
+        let asked = std::future::poll_fn(|context| Poll::Ready(self.input.poll_next_unpin(context))).await;
+        match asked {
+            Poll::Ready(input) => Some(input.and_then(Result::ok)),
+            Poll::Pending => None,
+        }
     }
 
     async fn take(&mut self, message: Message) -> io::Result<()> {

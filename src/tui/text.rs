@@ -121,6 +121,26 @@ pub fn skip(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Borrowed("")
 }
 
+/// The text in lines of at most `columns`, broken at spaces where there are some.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while width(rest) > columns {
+        let fits = prefix(rest, columns);
+        // A character wider than a line has one for itself.
+        let fits = if fits.is_empty() { &rest[..rest.chars().next().map_or(0, char::len_utf8)] } else { fits };
+        let broken = match rest[fits.len()..].starts_with(' ') {
+            true => fits.len(),
+            false => fits.rfind(' ').filter(|at| *at > 0).unwrap_or(fits.len()),
+        };
+        lines.push(rest[..broken].trim_end().to_owned());
+        rest = rest[broken..].trim_start();
+    }
+    lines.push(rest.to_owned());
+    lines
+}
+
 /// Bytes in decimal units, as Docker counts: `0 B`, `4.1 kB`, `812.0 MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -188,6 +208,17 @@ mod tests {
         check(skip("Dockerfile", 6), "file");
         check(skip("漢字", 1), " 字");
         check(skip("ab", 5), "");
+    }
+
+    #[test]
+    fn wraps_at_spaces() {
+        let check = |text, columns, expected: &[&str]| assert_eq!(wrap(text, columns), expected);
+        check("one two three", 20, &["one two three"]);
+        check("one two three", 7, &["one two", "three"]);
+        check("one two three", 9, &["one two", "three"]);
+        check("abcdefgh", 3, &["abc", "def", "gh"]);
+        check("漢字", 1, &["漢", "字"]);
+        check("", 5, &[""]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::input::{Input, Purpose, Typed};
 use super::keymap::{self, Action, Context, Key};
 use super::widgets::{Answer, Outcome, Query, Request, ShellNews, Slot};
 use super::{actions, layout, mouse, orders};
-use crate::debug::{BreakpointState, Command, Event, ShellPlace, Side, StopReason};
+use crate::debug::{BreakpointState, Command, Event, ShellPlace, StopReason};
 use crate::engine::{EngineError, ShellInput};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -73,6 +73,7 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Resize(columns, rows) => {
             app.size = (columns, rows);
             app.lay_out_stages();
+            app.lay_out_source();
             vec![Effect::Redraw]
         }
         Message::Session(event) => on_event(app, event),
@@ -221,7 +222,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.source.moved = false;
             app.stages.moved = false;
             if let Some(plan) = app.build.plan.clone() {
-                app.source.set_rows(&plan, None, &[]);
+                app.source.set_rows(&plan, None, &[], 0);
             }
         }
         Event::Stopped(stop) => return on_stop(app, stop),
@@ -247,11 +248,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
 
 fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
     let Some(plan) = app.build.plan.clone() else { return Vec::new() };
-    let output = match stop.side {
-        Side::Failed => app.build.last_lines(stop.step, 5),
-        _ => Vec::new(),
-    };
-    app.source.set_rows(&plan, Some(&stop), &output);
+    app.lay_out_source();
     app.source.select_step(&plan, stop.step);
     app.source.moved = false;
     app.stages.moved = false;

@@ -81,9 +81,10 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     let lower = areas.tabs.contains(&id) || id == PaneId::Viewer;
     let tabs = if lower && !app.zoomed { areas.tabs.as_slice() } else { &[] };
     let title = pane_title(app, id, focused, tabs, area);
+    let taken = title.width();
     border(&app.look, area, focused, title, buffer);
     let note = pane_note(app, id);
-    note_at_right(&app.look, area, &note, tabs_width(&app.look, tabs, area) + 2, buffer);
+    note_at_right(&app.look, area, &note, taken, buffer);
     let inner = layout::inner(area);
     let rows = usize::from(inner.height);
     match id {
@@ -169,12 +170,6 @@ fn shortened(tabs: &[PaneId], area: Rect) -> bool {
     full + 2 > usize::from(area.width)
 }
 
-fn tabs_width(look: &Look, tabs: &[PaneId], area: Rect) -> usize {
-    let _ = look;
-    let short = shortened(tabs, area);
-    tabs.iter().map(|tab| if short { tab.short().len() } else { tab.title().len() } + 4).sum()
-}
-
 /// The tab whose name stands at a column of the lower pane's upper edge.
 pub fn tab_at(tabs: &[PaneId], area: Rect, column: u16) -> Option<PaneId> {
     let short = shortened(tabs, area);
@@ -192,10 +187,8 @@ pub fn tab_at(tabs: &[PaneId], area: Rect, column: u16) -> Option<PaneId> {
 /// What a pane says at the right of its upper edge.
 fn pane_note(app: &mut App, id: PaneId) -> String {
     match id {
-        PaneId::Source | PaneId::Breakpoints => String::new(),
-        PaneId::Stages => String::new(),
+        PaneId::Source | PaneId::Stages | PaneId::Breakpoints | PaneId::Image => String::new(),
         PaneId::Variables => variables::title(app),
-        PaneId::Image => String::new(),
         _ => app.widget(id).map(|widget| widget.title()).unwrap_or_default(),
     }
 }

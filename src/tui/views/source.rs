@@ -77,11 +77,11 @@ impl Source {
         self.rail = rail(plan);
         let steps = plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| !step.onbuild);
         self.steps = steps.map(|step| (step.lines.start, step.id)).collect();
-        self.set_rows(plan, None, &[]);
+        self.set_rows(plan, None, &[], 0);
     }
 
-    /// Makes the rows anew, with what is to be said of a failure.
-    pub fn set_rows(&mut self, plan: &Plan, stop: Option<&Stop>, output: &[String]) {
+    /// Makes the rows anew, with what is to be said of a failure in lines of `width`.
+    pub fn set_rows(&mut self, plan: &Plan, stop: Option<&Stop>, output: &[String], width: usize) {
         let line = self.selected_line();
         let failed = stop.filter(|stop| stop.side == Side::Failed);
         let mut rows = Vec::with_capacity(self.lines.len());
@@ -99,14 +99,14 @@ impl Source {
                 if let (Some(stop), Some(failed)) = (failed, last)
                     && failed.id == *step
                 {
-                    rows.extend(remarks(stop, output));
+                    rows.extend(remarks(stop, output, width));
                 }
             }
             if let (Some(stop), Some(failed)) = (failed, last)
                 && !failed.onbuild
                 && failed.lines.end == number
             {
-                rows.extend(remarks(stop, output));
+                rows.extend(remarks(stop, output, width));
             }
         }
         self.rows = rows;
@@ -234,16 +234,20 @@ impl Source {
 }
 
 /// What stands under a failed instruction: the end of its output, what happened, what to do.
-fn remarks(stop: &Stop, output: &[String]) -> Vec<Row> {
+fn remarks(stop: &Stop, output: &[String], width: usize) -> Vec<Row> {
     let Some(failure) = &stop.failure else { return Vec::new() };
     let row = |text: &str, kind| Row::Remark { step: stop.step, text: text::sanitise(text).into_owned(), kind };
     let from = output.len().saturating_sub(TAIL);
     let mut rows: Vec<Row> = output[from..].iter().map(|line| row(line, Remark::Output)).collect();
-    match failure.exit_code {
-        Some(code) => rows.push(row(&exit_in_words(code), Remark::Verdict)),
-        None => rows.extend(failure.message.lines().map(|line| row(line, Remark::Verdict))),
-    }
-    rows.extend(failure.help.iter().flat_map(|help| help.lines()).map(|line| row(line, Remark::Help)));
+    let verdict = match failure.exit_code {
+        Some(code) => exit_in_words(code),
+        None => failure.message.clone(),
+    };
+    let wrapped = |text: &str| -> Vec<String> {
+        text.lines().flat_map(|line| text::wrap(&text::sanitise(line), width.max(20))).collect()
+    };
+    rows.extend(wrapped(&verdict).iter().map(|line| row(line, Remark::Verdict)));
+    rows.extend(failure.help.iter().flat_map(|help| wrapped(help)).map(|line| row(&line, Remark::Help)));
     let key = keymap::key_of;
     let next = match failure.after {
         Some(_) => format!(
@@ -317,10 +321,10 @@ impl Painter<'_> {
             Row::Remark { .. } => None,
         };
         let here = self.is_here(row);
+        // Where the build stands is the first thing to be seen, also when it is what is selected.
         if here {
             buffer.set_style(area, look.stop);
-        }
-        if at == self.app.source.selected && (self.focused || self.app.source.moved) {
+        } else if at == self.app.source.selected && (self.focused || self.app.source.moved) {
             buffer.set_style(area, if self.focused { look.selection } else { look.selection_idle });
         }
         let mut x = area.x;
