@@ -28,149 +28,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// What is packed, as far as the machine has it.
-pub const PROGRAMS: &[&str] = &[
-    "sh",
-    "bash",
-    "[",
-    "ar",
-    "awk",
-    "basename",
-    "bunzip2",
-    "bzcat",
-    "bzip2",
-    "cat",
-    "chgrp",
-    "chmod",
-    "chown",
-    "chroot",
-    "cksum",
-    "cmp",
-    "comm",
-    "cp",
-    "csplit",
-    "curl",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "diff",
-    "dirname",
-    "du",
-    "echo",
-    "egrep",
-    "env",
-    "expand",
-    "expr",
-    "factor",
-    "false",
-    "fgrep",
-    "file",
-    "find",
-    "fmt",
-    "fold",
-    "getent",
-    "getopt",
-    "grep",
-    "groups",
-    "gunzip",
-    "gzip",
-    "head",
-    "hexdump",
-    "hostname",
-    "id",
-    "install",
-    "join",
-    "kill",
-    "less",
-    "ln",
-    "ls",
-    "md5sum",
-    "mkdir",
-    "mkfifo",
-    "mknod",
-    "mktemp",
-    "more",
-    "mv",
-    "nice",
-    "nl",
-    "nohup",
-    "nproc",
-    "numfmt",
-    "od",
-    "paste",
-    "patch",
-    "pathchk",
-    "pgrep",
-    "pkill",
-    "printenv",
-    "printf",
-    "ps",
-    "ptx",
-    "pwd",
-    "readlink",
-    "realpath",
-    "rm",
-    "rmdir",
-    "sed",
-    "seq",
-    "sha1sum",
-    "sha256sum",
-    "sha512sum",
-    "shuf",
-    "sleep",
-    "sort",
-    "split",
-    "stat",
-    "strings",
-    "stty",
-    "sync",
-    "tac",
-    "tail",
-    "tar",
-    "tee",
-    "test",
-    "timeout",
-    "top",
-    "touch",
-    "tr",
-    "true",
-    "truncate",
-    "tsort",
-    "tty",
-    "uname",
-    "unexpand",
-    "uniq",
-    "unlink",
-    "uptime",
-    "vi",
-    "wc",
-    "wget",
-    "which",
-    "who",
-    "whoami",
-    "xargs",
-    "xz",
-    "yes",
-    "zcat",
-    "zstd",
-];
+/// What is packed, as far as the machine has it. Names that it has only as an applet of busybox become links to it.
+pub const PROGRAMS: &str = "\
+    sh bash [ awk basename bunzip2 bzcat bzip2 cat chgrp chmod chown chroot cksum cmp comm cp csplit cut \
+    date dd df diff dirname du echo egrep env expand expr factor false fgrep find fmt fold getent getopt \
+    grep groups gunzip gzip head hexdump hostname id install join kill less ln ls md5sum mkdir mkfifo mknod \
+    mktemp more mv nice nl nohup nproc numfmt od paste patch pathchk printenv printf ptx pwd readlink \
+    realpath rm rmdir sed seq sha1sum sha256sum sha512sum shuf sleep sort split stat stty sync tac tail tar \
+    tee test timeout touch tr true truncate tsort tty uname unexpand uniq unlink wc which who whoami xargs \
+    xz yes zcat";
+
+/// Packed too, but only as applets of busybox: on their own they bring libraries many times their size.
+pub const APPLETS: &str = "\
+    ar nc nslookup pgrep ping pkill ps strings top uptime vi watch wget xxd";
 
 /// Names of terminals whose descriptions are packed.
-const TERMINALS: &[&str] = &[
-    "ansi",
-    "dumb",
-    "linux",
-    "rxvt",
-    "screen",
-    "screen-256color",
-    "tmux",
-    "tmux-256color",
-    "vt100",
-    "vt220",
-    "xterm",
-    "xterm-256color",
-];
+const TERMINALS: &str = "\
+    ansi dumb linux rxvt screen screen-256color tmux tmux-256color vt100 vt220 xterm xterm-256color";
 
 const TERMINFO: &[&str] = &["/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo"];
 
@@ -196,10 +70,9 @@ pub struct HostImage {
     pub programs: Vec<String>,
 }
 
-/// Packs [`PROGRAMS`], their libraries and the few files that they expect, as one layer in the new file `into`.
+/// Packs [`PROGRAMS`] and [`APPLETS`], their libraries and the few files that they expect, as one layer in the new file `into`.
 ///
-/// The same machine gives the same bytes: entries are sorted, owned by root and have no times. Names that the
-/// machine has only as an applet of busybox become links to it.
+/// The same machine gives the same bytes: entries are sorted, owned by root and have no times.
 pub fn pack(into: &Path) -> Result<HostImage, SourceError> {
     let mut closure = Closure::of_this_machine();
     let mut tree = Tree::default();
@@ -209,7 +82,7 @@ pub fn pack(into: &Path) -> Result<HostImage, SourceError> {
         return Err(unusable("no usable `sh` was found in /usr/bin, /bin or on PATH"));
     }
     tree.mirror_if_there(Path::new("/etc/ld.so.cache"));
-    for name in TERMINALS {
+    for name in TERMINALS.split_whitespace() {
         add_terminal(&mut tree, name);
     }
     for path in CERTIFICATES {
@@ -307,8 +180,10 @@ fn skeleton(tree: &mut Tree) {
 fn add_programs(closure: &mut Closure, tree: &mut Tree) -> Vec<String> {
     let applets = closure.program("busybox").map(|(found, files)| (applets(&found), found, files));
     let mut packed = Vec::new();
-    for &name in PROGRAMS {
-        let (found, files) = match (closure.program(name), &applets) {
+    let own = PROGRAMS.split_whitespace().map(|name| (name, true));
+    for (name, is_own) in own.chain(APPLETS.split_whitespace().map(|name| (name, false))) {
+        let own = if is_own { closure.program(name) } else { None };
+        let (found, files) = match (own, &applets) {
             (Some(own), _) => own,
             (None, Some((names, busybox, files))) if names.iter().any(|it| it == name) => {
                 (busybox.clone(), files.clone())

@@ -78,7 +78,7 @@ fn from_programs(closure: &mut Closure, into: &Path) -> io::Result<Vec<String>> 
     let (bin, lib) = (directory(into, "bin")?, directory(into, "lib")?);
     let mut names_by_file: HashMap<PathBuf, String> = HashMap::new();
     let mut programs = Vec::new();
-    for &name in PROGRAMS {
+    for name in PROGRAMS.split_whitespace() {
         let Some((found, needed)) = closure.program(name) else { continue };
         // Several names of one file are told apart by the name they are called by.
         let real = found.canonicalize()?;
@@ -93,7 +93,7 @@ fn from_programs(closure: &mut Closure, into: &Path) -> io::Result<Vec<String>> 
         add_libraries(&needed, &lib)?;
         programs.push(name.to_owned());
     }
-    for file in TERMINALS.iter().filter_map(|name| terminal(name)) {
+    for file in TERMINALS.split_whitespace().filter_map(|name| terminal(name)) {
         let mut parts = file.iter().rev();
         if let (Some(name), Some(folder)) = (parts.next(), parts.next()) {
             let to = directory(into, Path::new("share/terminfo").join(folder))?;
@@ -181,7 +181,7 @@ mod tests {
             // 126 and 127 are the shell's for what cannot be started; the loader's complaint ends with 127 too.
             let script =
                 format!("command -v {name} >/dev/null && {name} --version </dev/null >/dev/null 2>&1; test $? -lt 126");
-            let program = if PROGRAMS.contains(&name.as_str()) { script } else { continue };
+            let program = if PROGRAMS.split_whitespace().any(|it| it == name) { script } else { continue };
             assert_eq!(inside.run(&format!("{TOOLBOX}/bin/sh"), &program), Ok(String::new()), "{name}");
         }
         let script = "echo one two | sed s/two/three/; ls -d /.stagedive";
