@@ -156,9 +156,9 @@ pub fn oci_layout(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportE
 }
 
 /// The small blobs of an image, and what its index says of it.
-struct Documents {
-    exported: Exported,
-    blobs: BTreeMap<Digest, Vec<u8>>,
+pub(super) struct Documents {
+    pub(super) exported: Exported,
+    pub(super) blobs: BTreeMap<Digest, Vec<u8>>,
     descriptor: Descriptor,
     tags: Vec<Reference>,
 }
@@ -192,7 +192,7 @@ impl Documents {
     }
 }
 
-fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
+pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
     let tags = image.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
     let mut config = image.config.clone();
     config.rootfs.kind = "layers".to_owned();

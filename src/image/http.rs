@@ -85,6 +85,17 @@ impl Repository {
         format!("{}/{path}", self.base)
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What to show at `url`: nothing, unless it is the registry's own.
+    pub(super) async fn authorization_for(&self, url: &Url) -> Option<String> {
+        let own = Url::parse(&self.base).ok()?;
+        let same = own.origin() == url.origin();
+        if same { self.authorization.lock().await.clone() } else { None }
+    }
+
     /// Sends what `build` makes, again if need be. The answer has any status but those that were dealt with.
     pub(super) async fn send(&self, build: impl Fn(&Client) -> RequestBuilder + Send) -> Result<Response, SourceError> {
         let mut tries = 0;
@@ -109,6 +120,8 @@ impl Repository {
                     asked_pause(&answer).unwrap_or(backoff(tries))
                 }
                 Ok(answer) => return Ok(answer),
+                // A host that is not there seldom appears within a second, and whoever waits wants to know.
+                Err(error) if error.is_connect() && tries > 1 => return Err(self.unreachable(&error)),
                 Err(error) if tries < TRIES && !error.is_builder() && !error.is_redirect() => backoff(tries),
                 Err(error) => return Err(self.unreachable(&error)),
             };

@@ -16,6 +16,7 @@ pub mod tar_writer;
 
 pub mod daemon;
 pub mod export;
+pub mod push;
 pub mod source;
 
 mod archive;

@@ -4,6 +4,7 @@ mod archives;
 #[cfg(unix)]
 mod daemon;
 mod layouts;
+mod push;
 mod registry;
 mod server;
 
