@@ -11,6 +11,7 @@ pub mod build;
 pub mod clock;
 pub mod demo;
 pub mod exit;
+pub mod graph;
 pub mod images;
 pub mod output;
 pub mod plain;
@@ -54,10 +55,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         None => screen::run(cli.debug, None).await,
         Some(Command::Debug(args)) => screen::run(args, None).await,
         Some(Command::Build(args)) => build::run(args).await,
-        Some(Command::Graph(args)) => {
-            let _ = args;
-            Ok(())
-        }
+        Some(Command::Graph(args)) => graph::run(args).await,
         Some(Command::Shell(args)) => shell::run(args).await,
         Some(Command::Ast(args)) => ast::run(&args.files),
         Some(Command::Demo(args)) => demo::run(args).await,

@@ -44,11 +44,27 @@ pub fn lower(
     options: &Options,
     bases: &BTreeMap<String, ImageConfig>,
 ) -> Result<Plan, Vec<Diagnostic>> {
+    plan(dockerfile, options, bases, true)
+}
+
+/// The plan as far as it can be told without the configuration of any base: for pictures of it, not to be run.
+/// Instructions that are wrong, or that only a base could explain, are steps that do nothing.
+pub fn sketch(dockerfile: Arc<Dockerfile>, options: &Options) -> Result<Plan, Vec<Diagnostic>> {
+    plan(dockerfile, options, &BTreeMap::new(), false)
+}
+
+fn plan(
+    dockerfile: Arc<Dockerfile>,
+    options: &Options,
+    bases: &BTreeMap<String, ImageConfig>,
+    strict: bool,
+) -> Result<Plan, Vec<Diagnostic>> {
     let stages = stages::read(&dockerfile, options, bases)?;
     let mut lowering = Lowering {
         stages: &stages,
         options,
         bases,
+        strict,
         proxies: scope::proxies(&options.build_args),
         budget: Budget::new(),
         built_on: stages.stages.iter().filter_map(StageDraft::parent).collect(),
@@ -78,6 +94,8 @@ struct Lowering<'a> {
     stages: &'a Stages<'a>,
     options: &'a Options,
     bases: &'a BTreeMap<String, ImageConfig>,
+    /// Whether the stages that run must be right in everything.
+    strict: bool,
     proxies: Arc<[String]>,
     budget: Budget,
     /// The stages that others are built on, and how those end.
@@ -95,7 +113,7 @@ impl Lowering<'_> {
             let id = StepId { stage: draft.id, index: steps.len() as u32 };
             match self.step(id, draft, item, &mut scope) {
                 Ok(step) => steps.push(step),
-                Err(fault) if draft.needed => {
+                Err(fault) if draft.needed && self.strict => {
                     let at = if item.onbuild { draft.from } else { &item.instruction };
                     return Err(self.stages.error(fault, at));
                 }
@@ -140,7 +158,9 @@ impl Lowering<'_> {
             Base::Scratch => Ok(on_image(&empty_image(&self.stages.platform))),
             Base::Image(name) => match self.bases.get(name) {
                 Some(image) => Ok(on_image(image)),
-                None if draft.needed => Err(Fault::new("base", format!("nothing is known of the image {name}"), name)),
+                None if draft.needed && self.strict => {
+                    Err(Fault::new("base", format!("nothing is known of the image {name}"), name))
+                }
                 None => Ok(on_image(&empty_image(&self.stages.platform))),
             },
         }
@@ -189,7 +209,7 @@ impl Lowering<'_> {
     }
 
     fn step(&mut self, id: StepId, stage: &StageDraft, item: &Draft, scope: &mut Scope) -> Result<Step, Fault> {
-        if stage.needed {
+        if stage.needed && self.strict {
             self.check_sources(stage, item)?;
         }
         // ENV and ARG are shown as they were read: with the values before the line.

@@ -22,7 +22,7 @@ pub mod step;
 mod text;
 pub mod unix_path;
 
-pub use lower::{bases, lower, missing_bases};
+pub use lower::{bases, lower, missing_bases, sketch};
 pub use options::Options;
 pub use step::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, InlineFile, Mount, MountKind, Network, Op, Origin, Plan, Run,
