@@ -21,6 +21,14 @@ pub struct Root {
     fd: OwnedFd,
 }
 
+/// What to do on the way to a path.
+enum Way<'a> {
+    /// Look, and pass only these symbolic links.
+    Look(&'a dyn Fn(&BStr) -> bool),
+    /// Make the directories that are missing.
+    Make(&'a mut dyn FnMut(&BStr) -> io::Result<()>),
+}
+
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
@@ -44,14 +52,19 @@ impl Root {
     /// Follows symbolic links as a process would whose `/` is this directory; the last component's only if
     /// `follow`. Components that are not there stay as they are written.
     pub fn resolve(&self, path: &BStr, follow: bool) -> io::Result<Resolved> {
-        self.walk(path, follow, None)
+        self.walk(path, follow, Way::Look(&|_| true))
+    }
+
+    /// As [`Root::resolve`], but a symbolic link whose canonical path is not `visible` is as good as missing.
+    pub fn resolve_visible(&self, path: &BStr, visible: &dyn Fn(&BStr) -> bool) -> io::Result<Resolved> {
+        self.walk(path, true, Way::Look(visible))
     }
 
     /// Makes a directory and those above it that are missing, following symbolic links, also ones that dangle
     /// so far. Answers with the canonical path. `made` gets the canonical path of each new directory, which has
     /// mode 0700 until the caller changes it.
     pub fn make_dirs(&self, path: &BStr, made: &mut dyn FnMut(&BStr) -> io::Result<()>) -> io::Result<BString> {
-        let found = self.walk(path, true, Some(made))?;
+        let found = self.walk(path, true, Way::Make(made))?;
         Ok(found.path)
     }
 
@@ -93,12 +106,7 @@ impl Root {
     }
 
     /// One component at a time: each is opened without following links, and links are expanded here.
-    fn walk(
-        &self,
-        path: &BStr,
-        follow: bool,
-        mut made: Option<&mut dyn FnMut(&BStr) -> io::Result<()>>,
-    ) -> io::Result<Resolved> {
+    fn walk(&self, path: &BStr, follow: bool, mut way: Way<'_>) -> io::Result<Resolved> {
         let mut todo: Vec<BString> = components_reversed(path);
         let mut names: Vec<BString> = Vec::new();
         // Components at the end of `names` that are not there.
@@ -124,7 +132,7 @@ impl Root {
             let fd = match fs::openat(&at, name.as_bytes(), flags, Mode::empty()) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) => {
-                    let Some(made) = made.as_deref_mut() else {
+                    let Way::Make(made) = &mut way else {
                         names.push(name);
                         missing = 1;
                         continue;
@@ -156,6 +164,14 @@ impl Root {
                     at = fd;
                 }
                 FileType::Symlink if follow || !todo.is_empty() => {
+                    if let Way::Look(visible) = &way {
+                        names.push(name);
+                        if !visible(join(&names).as_bstr()) {
+                            missing = 1;
+                            continue;
+                        }
+                        names.pop();
+                    }
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP.into());
@@ -169,7 +185,7 @@ impl Root {
                     todo.extend(components_reversed(target));
                 }
                 _ => {
-                    if !todo.is_empty() || made.is_some() {
+                    if !todo.is_empty() || matches!(way, Way::Make(_)) {
                         return Err(Errno::NOTDIR.into());
                     }
                     names.push(name);
@@ -242,6 +258,22 @@ pub fn split(canonical: &BStr) -> (&BStr, &BStr) {
         Some(at) => (canonical[..at].as_bstr(), canonical[at + 1..].as_bstr()),
         None => (BStr::new(""), canonical),
     }
+}
+
+/// A path from the root without `.`, empty components and slashes at its ends. `..` takes back what is before it,
+/// as text and not by looking, and stays at the root.
+pub fn clean(path: &BStr) -> BString {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in path.split_str("/") {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                names.pop();
+            }
+            name => names.push(name),
+        }
+    }
+    bstr::join("/", names).into()
 }
 
 /// A name below a canonical directory.

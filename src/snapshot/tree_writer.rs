@@ -60,6 +60,11 @@ impl TreeWriter {
         TreeWriter { root, implied, directories: HashMap::new(), touched: HashMap::new(), refused: Refused::default() }
     }
 
+    /// What directories get that nothing is said of.
+    pub fn implied(&self) -> Attributes {
+        self.implied
+    }
+
     /// Finds a directory, and makes it and those above it that are missing. Symbolic links are followed inside the
     /// root. Answers with the canonical path.
     pub fn make_dirs(&mut self, path: &BStr) -> io::Result<BString> {

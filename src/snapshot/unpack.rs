@@ -8,7 +8,7 @@
 //! without a bound is believed.
 
 use super::remove::{remove, remove_in};
-use super::rooted::{At, PathError, Root, child, split};
+use super::rooted::{At, PathError, Root, child, clean, split};
 use super::scan::{self, OPAQUE, is_whiteout, scan};
 use super::tree_writer::{Attributes, Place, TreeWriter};
 use crate::image::compression;
@@ -397,22 +397,6 @@ fn problem(path: &BString, problem: impl Into<String>) -> UnpackError {
 
 fn is_bomb(written: u64, blob: u64) -> bool {
     written > FREE_BYTES && written / MAX_RATIO > blob
-}
-
-/// A path of an archive without `.`, empty components and slashes at its ends. `..` takes back what is before it and
-/// stays at the root.
-pub(crate) fn clean(path: &BStr) -> BString {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split_str("/") {
-        match name {
-            b"" | b"." => {}
-            b".." => {
-                names.pop();
-            }
-            name => names.push(name),
-        }
-    }
-    bstr::join("/", names).into()
 }
 
 struct Counted<R> {

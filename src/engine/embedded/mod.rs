@@ -3,7 +3,10 @@
 //! This process (tokio, many threads) never forks. It starts itself as the single-threaded engine process,
 //! which enters the namespaces once and forks a process for every task.
 
+mod add_archive;
 mod capabilities;
+mod chmod;
+pub mod copy;
 mod engine;
 mod exec;
 mod exports;
@@ -22,11 +25,13 @@ mod sandbox;
 mod seccomp;
 mod settings;
 mod shells;
+mod sources;
 mod spawn;
 mod steps;
 pub mod task;
 mod terminal;
 mod toolbox;
+mod tree_copy;
 pub mod users;
 mod wire;
 pub mod work;

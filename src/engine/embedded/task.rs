@@ -176,3 +176,22 @@ impl TaskError {
         self
     }
 }
+
+impl From<crate::snapshot::rooted::PathError> for TaskError {
+    fn from(error: crate::snapshot::rooted::PathError) -> TaskError {
+        if error.is_full() {
+            return TaskError::engine(error.to_string())
+                .with_help("The disk of the store is full: make room, or `stagedive prune`.");
+        }
+        TaskError::engine(error.to_string())
+    }
+}
+
+impl From<crate::snapshot::unpack::UnpackError> for TaskError {
+    fn from(error: crate::snapshot::unpack::UnpackError) -> TaskError {
+        match error {
+            crate::snapshot::unpack::UnpackError::Path(error) => error.into(),
+            error => TaskError::input(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! COPY and ADD.
+//!
+//! All paths are looked up below the source's and the destination's own root, through descriptors, so neither a
+//! link that is there nor one put there meanwhile leads out of them (CVE-2018-15664).
+
+use super::add_archive;
+use super::chmod::Chmod;
+use super::sources::{Found, Source};
+use super::task::{CopyTask, TaskError};
+use super::tree_copy::{Copier, Rules, only};
+use super::users;
+use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::wildcard::has_wildcard;
+use crate::plan::{Copy, CopySource};
+use crate::snapshot::rooted::{At, Root, child, clean, split};
+use crate::snapshot::tree_writer::{Attributes, TreeWriter, Xattrs};
+use bstr::{BStr, BString, ByteSlice};
+use std::io;
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// The time of what an instruction makes by itself: directories on the way, files written in the Dockerfile. The
+/// clock's would make every build differ. It is the first day that every archive format can say in every time zone:
+/// 2 January 1980.
+pub(super) const NO_TIME: i64 = 315_619_200;
+
+/// Whether the instruction does not look at the file system that it adds to: `--link`. Then the root that
+/// [`copy`] gets has no layers below.
+pub fn on_empty_root(copy: &Copy) -> bool {
+    // BuildKit does without where there is a mode to set.
+    copy.link && copy.chmod.is_none()
+}
+
+/// Copies what the instruction says into the file system `root`. `source` is the root of the task's input, if that
+/// is a stack of layers. Answers with what the user should know, in sentences.
+pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_>) -> Result<Vec<String>, TaskError> {
+    let copy = &task.copy;
+    let source = Source::open(task.input.as_ref(), source)?;
+    let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
+    let (owner, notices) = owner(copy, root)?;
+    let exclude = match copy.exclude.is_empty() {
+        true => None,
+        false => Some(
+            Ignore::from_patterns(copy.exclude.iter().map(String::as_str))
+                .map_err(|error| TaskError::input(format!("--exclude={}: {}", error.pattern, error.problem)))?,
+        ),
+    };
+    let (uid, gid) = owner.unwrap_or((0, 0));
+    let mode = chmod.as_ref().map_or(0o755, Chmod::of_parents);
+    let time = task.epoch.unwrap_or(NO_TIME);
+    let implied = Attributes { mode, uid, gid, mtime: (time, 0) };
+    let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
+    let mut to = Destination { writer: TreeWriter::new(root, implied), path: copy.dest.clone(), notices };
+    let mut rules = Rules { owner, chmod, only: None, exclude };
+
+    let mut fetched = task.fetched.iter();
+    for from in &copy.sources {
+        match from {
+            CopySource::Path(path) if copy.parents => {
+                let (pivot, pattern) = path.split_once("/./").unwrap_or(("", path));
+                copy_parents(&source, pivot, pattern, &mut rules, &mut to)?;
+            }
+            CopySource::Path(path) => {
+                let found = source.expand(path)?;
+                if found.is_empty() {
+                    to.notices.push(format!("no file matches {path:?}"));
+                }
+                for found in found {
+                    let unpack = copy.unpack.unwrap_or(copy.add);
+                    if unpack && add_archive::unpack(&source, &found, &rules, &mut to)? {
+                        continue;
+                    }
+                    copy_found(&source, &found, true, &rules, &mut to)?;
+                }
+            }
+            CopySource::Inline { name, content } => write_inline(name, content, time, &rules, &mut to)?,
+            CopySource::Url(address) => {
+                let (_, path) =
+                    fetched.next().filter(|(from, _)| from == address).ok_or_else(|| not_fetched(address))?;
+                copy_fetched_file(path, address, copy.unpack == Some(true), &rules, &mut to)?;
+            }
+            CopySource::Git(address) => {
+                let (_, path) =
+                    fetched.next().filter(|(from, _)| from == address).ok_or_else(|| not_fetched(address))?;
+                let name = BStr::new(path.as_os_str().as_bytes());
+                let source = Source::fetched(Root::open(path).at("open", name)?);
+                let found = source.find(BStr::new(""))?.ok_or_else(|| not_fetched(address))?;
+                copy_found(&source, &found, false, &rules, &mut to)?;
+            }
+        }
+    }
+    let mut notices = to.notices;
+    notices.extend(to.writer.finish()?);
+    Ok(notices)
+}
+
+fn not_fetched(address: &str) -> TaskError {
+    TaskError::engine(format!("{address} was not fetched"))
+}
+
+fn owner(copy: &Copy, root: BorrowedFd<'_>) -> Result<(Option<(u32, u32)>, Vec<String>), TaskError> {
+    let Some(spec) = &copy.chown else { return Ok((None, Vec::new())) };
+    if on_empty_root(copy) && !users::is_numeric(spec) {
+        return Err(TaskError::input(format!(
+            "--chown={spec} names a user or group, and with --link there is no /etc/passwd to look it up in"
+        ))
+        .with_help("give numbers, or leave --link out"));
+    }
+    let owner = users::owner(root, spec)?;
+    let sentence =
+        |name: &String| format!("--chown={spec}: this stage knows no {name:?}; root is taken, as Docker does");
+    Ok((Some((owner.uid, owner.gid)), owner.unknown.iter().map(sentence).collect()))
+}
+
+/// Where an instruction copies to.
+pub(super) struct Destination {
+    pub(super) writer: TreeWriter,
+    /// As in the instruction; ends with a slash if it must be a directory.
+    path: String,
+    /// What the user should know.
+    pub(super) notices: Vec<String>,
+}
+
+impl Destination {
+    fn path(&self) -> BString {
+        clean(BStr::new(&self.path))
+    }
+
+    /// The destination as a directory, made if need be.
+    pub(super) fn directory(&mut self) -> Result<BString, TaskError> {
+        let path = self.path();
+        self.writer.make_dirs(path.as_bstr()).map_err(|error| self.not_usable(error))
+    }
+
+    /// The canonical path that a source goes to; its parent is there then. A file goes into a directory under its own
+    /// name; of a directory goes what is in it, unless `itself`.
+    fn prepare(&mut self, base: &BStr, directory: bool, itself: bool) -> Result<BString, TaskError> {
+        let path = self.path();
+        let must_exist = if self.path.ends_with('/') { path.as_bstr() } else { split(path.as_bstr()).0 };
+        self.writer.make_dirs(must_exist).map_err(|error| self.not_usable(error))?;
+        let found = self.writer.root.resolve(path.as_bstr(), true).map_err(|error| self.not_usable(error))?;
+        let stat = if found.exists { self.writer.root.stat(found.path.as_bstr()).ok() } else { None };
+        let into = stat.is_some_and(|stat| super::sources::is_dir(&stat));
+        let target = match directory {
+            true if itself && stat.is_some() => child(found.path.as_bstr(), base),
+            true => found.path,
+            false if into => child(found.path.as_bstr(), base),
+            false => found.path,
+        };
+        let target = clean(target.as_bstr());
+        let needed = if directory && !itself && stat.is_none() { target.as_bstr() } else { split(target.as_bstr()).0 };
+        self.writer.make_dirs(needed).map_err(|error| self.not_usable(error))?;
+        Ok(target)
+    }
+
+    fn not_usable(&self, error: io::Error) -> TaskError {
+        let message = format!("cannot copy to {:?}: {error}", self.path);
+        match error.raw_os_error() {
+            Some(libc::ENOTDIR) => TaskError::input(format!(
+                "cannot copy to {:?}: something on the way is there and no directory",
+                self.path
+            )),
+            Some(libc::ELOOP) => TaskError::input(message),
+            _ => TaskError::engine(message),
+        }
+    }
+}
+
+fn copy_found(
+    source: &Source,
+    found: &Found,
+    contents: bool,
+    rules: &Rules,
+    to: &mut Destination,
+) -> Result<u64, TaskError> {
+    let target = to.prepare(found.base.as_bstr(), found.is_dir(), !contents)?;
+    let mut copier = Copier::new(source, rules, &mut to.writer);
+    copier.copy(found, target.as_bstr())?;
+    Ok(copier.taken)
+}
+
+/// `--parents`: everything below `pivot` that matches, with the directories that lead to it.
+fn copy_parents(
+    source: &Source,
+    pivot: &str,
+    pattern: &str,
+    rules: &mut Rules,
+    to: &mut Destination,
+) -> Result<(), TaskError> {
+    let pattern = clean(BStr::new(pattern)).to_string();
+    let required = !has_wildcard(pivot.as_bytes()) && !has_wildcard(pattern.as_bytes());
+    rules.only = if pattern.is_empty() { None } else { Some(only(&pattern)?) };
+    let mut taken = 0;
+    for found in source.expand(pivot)? {
+        taken += copy_found(source, &found, true, rules, to)?;
+    }
+    rules.only = None;
+    if required && taken == 0 {
+        return Err(source.missing(clean(BStr::new(&format!("{pivot}/{pattern}"))).as_bstr()));
+    }
+    Ok(())
+}
+
+fn write_inline(name: &str, content: &str, time: i64, rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
+    let (uid, gid) = rules.owner.unwrap_or((0, 0));
+    let mode = rules.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
+    let attributes = Attributes { mode, uid, gid, mtime: (time, 0) };
+    let base = split(clean(BStr::new(name)).as_bstr()).1.to_owned();
+    new_file(base.as_bstr(), attributes, to, |mut file, path| {
+        Ok(file.write_all(content.as_bytes()).at("write", path)?)
+    })
+}
+
+/// A file from a URL is only root's to read, unless a mode is given.
+fn copy_fetched_file(
+    path: &std::path::Path,
+    address: &str,
+    unpack: bool,
+    rules: &Rules,
+    to: &mut Destination,
+) -> Result<(), TaskError> {
+    let name = BStr::new(path.as_os_str().as_bytes());
+    let base = url_name(address);
+    if unpack && add_archive::unpack_file(std::fs::File::open(path).at("open", name)?, rules, to)? {
+        return Ok(());
+    }
+    let file = std::fs::File::open(path).at("open", name)?;
+    let stat = rustix::fs::fstat(&file).at("read", name)?;
+    let (uid, gid) = rules.owner.unwrap_or((0, 0));
+    let mode = rules.chmod.as_ref().map_or(0o600, |chmod| chmod.apply(0o600, false));
+    let attributes = Attributes { mode, uid, gid, mtime: crate::snapshot::tree_writer::mtime(&stat) };
+    new_file(BStr::new(base), attributes, to, |to, path| {
+        Ok(super::tree_copy::Streams::default().copy(&file, to).at("copy to", path)?)
+    })
+}
+
+/// The last part of an address' path.
+fn url_name(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or(rest);
+    let name = path.split_once('/').map_or("", |(_, path)| path.trim_end_matches('/').rsplit('/').next().unwrap_or(""));
+    if name.is_empty() || name == "." || name == ".." { "__unnamed__" } else { name }
+}
+
+/// Makes a file where the instruction copies to, in place of another one.
+fn new_file(
+    base: &BStr,
+    attributes: Attributes,
+    to: &mut Destination,
+    fill: impl FnOnce(&std::fs::File, &BStr) -> Result<(), TaskError>,
+) -> Result<(), TaskError> {
+    let target = to.prepare(base, false, false)?;
+    let (parent, name) = split(target.as_bstr());
+    let place = to.writer.place(parent)?;
+    match to.writer.root.stat(target.as_bstr()) {
+        Ok(stat) if super::sources::is_dir(&stat) => {
+            return Err(TaskError::input(format!(
+                "/{target} in this stage is a directory already, and no file can take its place"
+            )));
+        }
+        Ok(_) => to.writer.remove(&place, name)?,
+        Err(_) => {}
+    }
+    to.writer.file(&place, name, attributes, &Xattrs::new(), |file| fill(file, target.as_bstr()))
+}
+
+#[cfg(test)]
+mod tests;
