@@ -100,7 +100,7 @@ fn show(
                 Event::Planned { plan } => Some(plan.as_ref()),
                 _ => plan,
             };
-            writeln!(std::io::stdout().lock(), "{}", debug::json::line(event, planned))
+            writeln!(std::io::stdout().lock(), "{}", debug::json::text(event, planned))
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::image::config::{History, ImageConfig};
 use crate::plan::{Base, Plan, StageId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The target's file system and configuration, if it is built.
 pub(super) fn image(build: &Build, created: Option<&str>) -> Result<(SnapshotId, ImageConfig), EngineError> {
@@ -51,31 +50,6 @@ pub fn config(
         config.created = Some(created.to_owned());
     }
     config
-}
-
-/// The time that an image says it was made: `epoch` in seconds since 1970, or now. RFC 3339, in UTC.
-pub fn created(epoch: Option<i64>) -> String {
-    let seconds = epoch.unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(now.as_secs()).unwrap_or(0)
-    });
-    rfc3339(seconds)
-}
-
-/// Years before 0 or beyond 9999 have no such form; they become the nearest time that has.
-fn rfc3339(seconds: i64) -> String {
-    let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799);
-    let (days, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years are counted from March, so that the leap day is a year's last; 400 of them are an era.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (year + era * 400 + i64::from(month >= 10), (month + 2) % 12 + 1);
-    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// The stage, the stage it begins with, and so on to the one that begins with an image or with nothing.

@@ -29,6 +29,7 @@
 //! `reached`, `end`.
 
 use super::{Breakpoint, BreakpointState, Event, Failure, Side, StepStatus, Stop, StopReason};
+use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::{Diagnostic, Severity};
 use crate::engine::StepOutcome;
 use crate::plan::{Base, Edge, EdgeKind, FileOrigin, Plan, Stage, StageId, Step, StepId};
@@ -164,14 +165,14 @@ fn diagnostic(finding: &Diagnostic, plan: &Plan) -> Value {
         Severity::Warning => "warning",
         Severity::Error => "error",
     };
-    let before = plan.dockerfile.text.as_bytes().get(..finding.span.start).unwrap_or_default();
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let at = position(&plan.dockerfile.text, finding.span.start);
     json!({
         "severity": severity,
         "code": finding.code,
         "message": finding.message,
         "help": finding.help,
-        "line": line,
+        "line": at.line,
+        "column": at.column,
     })
 }
 

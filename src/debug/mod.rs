@@ -1,5 +1,9 @@
 //! The debugger. Knows no front end: commands in, one ordered stream of events out.
 //!
+//! `actor` is the only task with a state; `build` and `running` are that state, and never wait. What a command
+//! leads to ([`stepping`]), what may run ([`schedule`]), what was reached ([`timeline`]) and what of it holds under
+//! another plan ([`carry`]) are pure.
+//!
 //! May import `engine`, `plan` and the pure types.
 //!
 //! Invariant: going back executes nothing, and nothing that was reached is overwritten.

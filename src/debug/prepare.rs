@@ -2,7 +2,7 @@
 
 use super::build::Prepared;
 use super::work::Report;
-use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity, diagnostic};
 use crate::engine::{Engine, EngineError, Output, ResolvedImage};
 use crate::plan::step::image_and_platform;
 use crate::plan::{self, Options};
@@ -132,17 +132,21 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PlanError> + Send + 'static,
 ) -> Result<T, PlanError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|fault| {
-        let message = format!("the plan could not be made: {fault}");
-        Err(PlanError { rendered: format!("error: {message}\n  this is a fault in stagedive\n"), message })
+        Err(undrawn(format!("the plan could not be made: {fault}"), "this is a fault in stagedive"))
     })
 }
 
 fn unreadable(name: &str, error: &io::Error) -> PlanError {
-    let message = format!("cannot read {name}: {error}");
     let help = match error.kind() {
-        io::ErrorKind::NotFound => "  name the file with -f, or give the directory that holds it\n",
+        io::ErrorKind::NotFound => "name the file with -f, or give the directory that holds it",
         _ => "",
     };
+    undrawn(format!("cannot read {name}: {error}"), help)
+}
+
+/// What no source line is to blame for.
+fn undrawn(message: String, help: &str) -> PlanError {
+    let help: String = help.lines().map(|line| format!("  = {line}\n")).collect();
     PlanError { rendered: format!("error: {message}\n{help}"), message }
 }
 
@@ -165,24 +169,14 @@ fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
     let message = format!("base image {image}{platform}: {}", error.message);
     let help = error.help.join("\n");
-    let rendered = match file.dockerfile.instructions.iter().find(names) {
-        Some(from) => {
-            let (code, span) = ("base-image".to_owned(), from.span);
-            let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };
-            file.draw(&finding)
-        }
-        None => {
-            let help: String = error.help.iter().map(|line| format!("  {line}\n")).collect();
-            format!("error: {message}\n{help}")
-        }
-    };
-    PlanError { message, rendered }
+    let Some(from) = file.dockerfile.instructions.iter().find(names) else { return undrawn(message, &help) };
+    let (code, span) = ("base-image".to_owned(), from.span);
+    let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };
+    PlanError { message, rendered: file.draw(&finding) }
 }
 
 impl Named {
     fn draw(&self, finding: &Diagnostic) -> String {
-        let text = &self.dockerfile.text;
-        let line = text.bytes().take(finding.span.start).filter(|byte| *byte == b'\n').count() + 1;
-        format!("{}:{line}: {}\n{}\n", self.name, finding.message, finding.help)
+        diagnostic::render(&self.name, &self.dockerfile.text, finding)
     }
 }

@@ -36,6 +36,9 @@ impl Position {
     }
 }
 
+/// A command that moves or runs is answered by one `Stopped`; one that leads nowhere, by a `Notice` and the same
+/// stop once more. While the build runs it is refused with a `Notice`, so that a key pressed too often does
+/// nothing later. `Restart`, `SetBuildArg` and `Reload` kill what runs first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// One instruction, and past it; over the end of a stage into the next.
@@ -44,7 +47,8 @@ pub enum Command {
     StepIn,
     /// To the end of the stage, and back to the instruction that uses it.
     StepOut,
-    /// To the next breakpoint or failure, or to the end.
+    /// To the next breakpoint or failure, or to the end, stages side by side. From the past it goes through what
+    /// is kept: also to a failure that is kept, which runs again only from there.
     Continue,
     BackOver,
     BackIn,
@@ -56,21 +60,24 @@ pub enum Command {
     Goto(Position),
     /// To the start; kept snapshots stay.
     Restart,
-    /// Stop before the next instruction.
+    /// Stop before the next instruction; what runs may end.
     Pause,
-    /// Kill the step that runs and stop there.
+    /// Kill the steps that run and stop before the first of them; or give up the plan that is being made.
     Cancel,
     SetBreakpoint(Location),
     RemoveBreakpoint(BreakpointId),
     EnableBreakpoint(BreakpointId, bool),
     BreakOnFailure(bool),
-    /// `--build-arg` from here on: makes a new plan; `None` takes it back.
+    /// `--build-arg` from here on: makes a new plan from the same file, and a branch that keeps every step that
+    /// still holds; `None` takes it back.
     SetBuildArg(String, Option<String>),
-    /// Run a failed or finished step again, without the cache.
+    /// Run the failed or cancelled step at the cursor, or else the one just before it, again without the cache:
+    /// on a branch, if it had a result.
     Retry,
-    /// The files changed: make the plan anew from them and keep every step that still holds.
+    /// The files changed: make the plan anew and keep every step that still holds. Steps that read a context are
+    /// looked at again, and come from the cache if they are the same.
     Reload,
-    /// End the session; running steps are killed.
+    /// End the session: running steps are killed, and their ends waited for. Said twice, not even that.
     Quit,
 }
 
@@ -189,8 +196,8 @@ pub enum Event {
     Planned {
         plan: Arc<Plan>,
     },
-    /// No plan can be made; the session waits for `Reload`, `SetBuildArg` or `Quit`. `rendered` is the
-    /// diagnostic drawn under its source line.
+    /// No plan can be made; the session waits for `Reload`, `SetBuildArg` or `Quit`. If there was a plan before,
+    /// it stays in force with what it was made from. `rendered` is the diagnostic drawn under its source line.
     PlanFailed {
         message: String,
         rendered: String,
@@ -206,7 +213,8 @@ pub enum Event {
         stderr: bool,
         bytes: Vec<u8>,
     },
-    /// Output beyond the limit that is kept; only the last part of it will follow, at the step's end.
+    /// Output beyond the limit that is kept; only the last part of it will follow, at the step's end. Said when
+    /// the limit is met, and again with the bytes that are gone just before that last part.
     OutputClipped {
         step: StepId,
         dropped: u64,
@@ -227,7 +235,8 @@ pub enum Event {
     Notice {
         message: String,
     },
-    /// The target is built. `snapshot` is its file system.
+    /// The target is built, and every other stage that runs. `snapshot` is the target's file system. A `Stopped`
+    /// follows.
     Finished {
         snapshot: SnapshotId,
         at: Duration,

@@ -220,8 +220,10 @@ impl View<'_> {
         hits.next()
     }
 
+    /// Of several stages that an instruction reads, the first that is not done; the first, if all are.
     fn source(&self, step: StepId) -> Option<StageId> {
-        self.plan().step(step).stages().next()
+        let step = self.plan().step(step);
+        step.stages().find(|stage| !self.branch.is_finished(*stage)).or_else(|| step.stages().next())
     }
 
     /// Before the first instruction, in plain order, that reads the cursor's stage.

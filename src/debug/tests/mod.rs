@@ -52,7 +52,8 @@ struct Front {
     session: Session,
     events: mpsc::Receiver<Event>,
     engine: Arc<Scripted>,
-    text: Arc<Mutex<Vec<u8>>>,
+    /// What its Dockerfile holds; `None` if there is none.
+    text: Arc<Mutex<Option<Vec<u8>>>>,
     plan: Option<Arc<Plan>>,
     statuses: BTreeMap<StepId, StepStatus>,
     heard: Vec<Event>,
@@ -86,9 +87,9 @@ impl Front {
     fn new(dockerfile: &str, begin: Begin) -> Front {
         let Begin { script, options, paused, break_on_failure, no_cache, breakpoints } = begin;
         let engine = Scripted::new(script);
-        let text = Arc::new(Mutex::new(dockerfile.as_bytes().to_vec()));
+        let text = Arc::new(Mutex::new(Some(dockerfile.as_bytes().to_vec())));
         let (shared, name) = (text.clone(), "Dockerfile".to_owned());
-        let read = Arc::new(move || Ok(shared.lock().unwrap().clone()));
+        let read = Arc::new(move || shared.lock().unwrap().clone().ok_or(std::io::ErrorKind::NotFound.into()));
         let engine_of = engine.clone();
         let setup = Setup { engine: engine_of, options, name, read, paused, break_on_failure, no_cache, breakpoints };
         let (session, events) = start(setup);
@@ -113,6 +114,10 @@ impl Front {
         }
         self.heard.push(event.clone());
         event
+    }
+
+    fn edit(&self, text: impl Into<Vec<u8>>) {
+        *self.text.lock().unwrap() = Some(text.into());
     }
 
     async fn until<T>(&mut self, found: impl Fn(&Event) -> Option<T>) -> T {

@@ -111,6 +111,31 @@ async fn calls_nest() {
     .await;
 }
 
+/// Of two sources the one that is not done is entered.
+#[tokio::test(start_paused = true)]
+async fn in_enters_what_is_not_done() {
+    let file = "\
+FROM scratch AS one
+FROM scratch AS two
+FROM scratch AS three
+RUN --mount=from=one,target=/1 --mount=from=two,target=/2 make
+";
+    check(
+        file,
+        "
+        => BEFORE one:0 Start
+        to three:1 => BEFORE three:1 Reached | FROM scratch AS three
+        s => BEFORE one:0 Step
+        f => BEFORE three:1 Step | FROM scratch AS one
+        s => BEFORE two:0 Step
+        n => AFTER two:0 Step | FROM scratch AS two
+        n => BEFORE three:1 Step
+        s => BEFORE one:0 Step past
+        ",
+    )
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn continue_runs_to_the_end() {
     let front = play(

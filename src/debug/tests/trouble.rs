@@ -273,20 +273,51 @@ async fn a_plan_that_cannot_be_made_waits_for_a_better_file() {
     for wrong in ["", "FRM scratch\n", "RUN x\n", "FROM scratch\nNONSENSE x\n", "\0\0\u{1}\n"] {
         let mut front = Front::new(wrong, Begin { breakpoints: vec![Location::Line(2)], ..Begin::default() });
         let (message, rendered) = front.until(plan_failed).await;
-        assert!(!message.is_empty() && rendered.contains(&message), "{rendered}");
+        assert!(!message.is_empty() && rendered.starts_with("Dockerfile:"), "{message}\n{rendered}");
         for command in [Command::StepOver, Command::Continue, Command::Retry, Command::Restart, Command::Cancel] {
             front.session.send(command);
         }
         assert!(front.session.shell(anywhere(), None).await.is_err());
         let pending = front.arrange("b builder:1").await;
         assert!(pending.iter().all(|it| it.state == BreakpointState::Pending), "{pending:?}");
-        *front.text.lock().unwrap() = TWO.into();
+        front.edit(TWO);
         let stop = front.ask(Command::Reload).await;
         assert_eq!(front.describe(&stop), "BEFORE builder:0 Start");
         let list = front.arrange("failure on").await;
         assert!(list.iter().all(|it| matches!(it.state, BreakpointState::Bound { .. })), "{list:?}");
         front.quit().await;
     }
+}
+
+/// With a plan in force, a file that is gone or wrong changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_gone_leaves_the_plan() {
+    let mut front = play(TWO, Begin::default(), "=> BEFORE builder:0 Start").await;
+    *front.text.lock().unwrap() = None;
+    front.session.send(Command::Reload);
+    let (message, rendered) = front.until(plan_failed).await;
+    assert!(message.starts_with("cannot read Dockerfile: "), "{message}");
+    assert!(rendered.contains("-f"), "{rendered}");
+    let stop = front.ask(Command::StepOver).await;
+    assert_eq!(front.describe(&stop), "AFTER builder:0 Step");
+    front.edit(TWO);
+    let stop = front.ask(Command::Reload).await;
+    assert_eq!(front.describe(&stop), "BEFORE builder:1 Reached");
+    front.quit().await;
+}
+
+/// The images that a base's triggers name are looked up too.
+#[tokio::test(start_paused = true)]
+async fn triggers_bring_their_images() {
+    let mut config = ImageConfig::default();
+    config.config.on_build = vec!["COPY --from=tools / /".to_owned(), "RUN triggered".to_owned()];
+    let script =
+        Script::new().image("base", config, Play::succeeds()).image("tools", ImageConfig::default(), Play::succeeds());
+    let mut front = Front::new("FROM base\nRUN own\n", begin(script));
+    front.stop().await;
+    front.ask(Command::Continue).await;
+    assert_eq!(texts(&front), ["FROM base", "COPY --from=tools / /", "RUN triggered", "RUN own"]);
+    front.quit().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,7 +370,7 @@ async fn making_a_plan_can_be_left() {
     front.session.send(Command::Cancel);
     let (message, _) = front.until(plan_failed).await;
     assert_eq!(message, "cancelled before a plan was made");
-    *front.text.lock().unwrap() = "FROM scratch\n".into();
+    front.edit("FROM scratch\n");
     front.ask(Command::Reload).await;
     front.quit().await;
     Front::new("FROM slow\n", begin(script())).quit().await;
@@ -352,7 +383,7 @@ async fn a_reload_keeps_what_holds_and_looks_at_the_context_again() {
     front.stop().await;
     let stop = front.ask(Command::Continue).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:3 Breakpoint(BreakpointId(1))");
-    *front.text.lock().unwrap() = "# more\n\nFROM scratch\nRUN one\nCOPY . .\nRUN two\nRUN three\n".into();
+    front.edit("# more\n\nFROM scratch\nRUN one\nCOPY . .\nRUN two\nRUN three\n");
     let stop = front.ask(Command::Reload).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:2 Reached");
     let list = front.arrange("failure on").await;
@@ -372,7 +403,7 @@ async fn a_reload_follows_stages_that_move() {
     front.stop().await;
     front.ask(Command::Continue).await;
     let ran = texts(&front).len();
-    *front.text.lock().unwrap() = format!("FROM scratch AS first\nRUN first\n{TWO}COPY --from=first / /\n").into();
+    front.edit(format!("FROM scratch AS first\nRUN first\n{TWO}COPY --from=first / /\n"));
     let stop = front.ask(Command::Reload).await;
     assert_eq!(front.describe(&stop), "BEFORE final:4 Reached");
     let log = front.session.log(StepId { stage: front.place("builder:0").stage, index: 1 }).await;
