@@ -4,6 +4,7 @@ use crate::debug::{Breakpoint, Event, Position, Side, StepStatus, Stop};
 use crate::engine::Capabilities;
 use crate::plan::{EdgeKind, FileOrigin, Plan, Stage, StageId, StepId};
 use crate::snapshot::SnapshotId;
+use crate::tui::text;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,12 +147,12 @@ impl Build {
     pub fn last_lines(&self, step: StepId, count: usize) -> Vec<String> {
         let Some(track) = self.tracks.get(&step) else { return Vec::new() };
         let bytes: Vec<u8> = track.tail.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let written = String::from_utf8_lossy(&bytes);
+        let lines: Vec<String> = written.lines().map(text::plain).filter(|line| !line.trim().is_empty()).collect();
         // The first of a full tail is the rest of a line whose beginning is gone.
         let cut = usize::from(bytes.len() == TAIL && lines.len() > 1);
         let from = cut.max(lines.len().saturating_sub(count));
-        lines[from..].iter().map(|line| (*line).to_owned()).collect()
+        lines.get(from..).map(<[String]>::to_vec).unwrap_or_default()
     }
 
     pub fn running_steps(&self) -> impl Iterator<Item = StepId> + '_ {

@@ -1,5 +1,6 @@
 //! A build made by hand, for tests of the screen: a plan, outcomes, and the events that lead to a state.
 
+use crate::debug::breakpoint::Breakpoints;
 use crate::debug::{Event, Failure, Position, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::{self, Instruction};
 use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
@@ -293,8 +294,95 @@ pub(crate) fn hello_stopped() -> (Arc<Plan>, Vec<Event>) {
     events.push(done(id(0, 1), 0, 1, false));
     events.push(done(id(0, 2), 4_100, 3, false));
     events.push(done(id(0, 3), 81_300_000, 6_200, false));
+    events.push(breakpoints(&plan, &["8", "final:2", "9", "99", "16"]));
     events.push(stopped(&plan, 0, 4, StopReason::Step));
     (plan, events)
+}
+
+/// Bases being looked up, before there is a plan.
+pub(crate) fn looking_up() -> Vec<Event> {
+    let base = |image: &str, what: &str, done, total| Event::BaseProgress {
+        image: image.to_owned(),
+        what: what.to_owned(),
+        done,
+        total,
+    };
+    let engine = Capabilities { engine: "embedded".to_owned(), mode: "rootless".to_owned(), limits: Vec::new() };
+    vec![
+        Event::Started { engine },
+        base("golang:1.23", "manifest", 2_048, 2_048),
+        base("golang:1.23", "3f1c5ab09d4e", 24_117_248, 92_274_688),
+        base("alpine:3.20", "manifest", 0, 0),
+    ]
+}
+
+/// [`HELLO`], stopped before its first instruction.
+pub(crate) fn hello_started() -> (Arc<Plan>, Vec<Event>) {
+    let plan = hello();
+    let mut events = planned(&plan);
+    events.push(breakpoints(&plan, &[]));
+    events.push(stopped(&plan, 0, 0, StopReason::Start));
+    (plan, events)
+}
+
+/// [`HELLO`] while its first base is fetched.
+pub(crate) fn hello_pulling() -> (Arc<Plan>, Vec<Event>) {
+    let (plan, mut events) = hello_started();
+    let layer = |what: &str, done, total| Event::Progress { step: id(0, 0), what: what.to_owned(), done, total };
+    events.extend([Event::Resumed, running(id(0, 0)), layer("3f1c5ab09d4e", 92_000_000, 92_000_000)]);
+    events.push(layer("9d16cb8e25aa", 41_000_000, 201_000_000));
+    (plan, events)
+}
+
+/// [`HELLO`] while an instruction runs that has written something.
+pub(crate) fn hello_running() -> (Arc<Plan>, Vec<Event>) {
+    let (plan, mut events) = hello_stopped();
+    let output = b"go: downloading golang.org/x/net v0.30.0\n".to_vec();
+    events.extend([Event::Resumed, done(id(0, 4), 61_000, 4, false), running(id(0, 5))]);
+    events.push(Event::Output { step: id(0, 5), stderr: true, bytes: output });
+    (plan, events)
+}
+
+/// [`HELLO`] after its build has failed.
+pub(crate) fn hello_failed() -> (Arc<Plan>, Vec<Event>) {
+    let (plan, mut events) = hello_running();
+    let output = "cmd/server/main.go:12:2: undefined: listen\n\x1b[31mcmd/server/main.go:14:9: missing return\x1b[0m\n";
+    events.push(Event::Output { step: id(0, 5), stderr: true, bytes: output.as_bytes().to_vec() });
+    events.extend(failed(&plan, id(0, 5), 1));
+    (plan, events)
+}
+
+/// [`HELLO`], done and gone back in.
+pub(crate) fn hello_in_the_past() -> (Arc<Plan>, Vec<Event>) {
+    let (plan, mut events) = hello_finished();
+    let Event::Stopped(stop) = stopped(&plan, 0, 3, StopReason::Step) else { unreachable!() };
+    events.push(Event::Stopped(Stop { in_the_past: true, ..stop }));
+    (plan, events)
+}
+
+/// Breakpoints as wanted, bound where they can be; the last one is disabled.
+pub(crate) fn breakpoints(plan: &Plan, wanted: &[&str]) -> Event {
+    let mut list = Breakpoints::default();
+    for place in wanted {
+        let id = list.set(place.parse().expect("a place"), Some(plan)).id;
+        if *place == wanted[wanted.len() - 1] && wanted.len() > 1 {
+            list.enable(id, false);
+        }
+    }
+    Event::Breakpoints { list: list.list().to_vec(), break_on_failure: true }
+}
+
+/// A Dockerfile that no plan can be made of.
+pub(crate) fn problem() -> Vec<Event> {
+    let rendered = "\
+Dockerfile:3:1: error: unknown instruction: RUNN
+   |
+ 3 | RUNN make
+   | ^^^^
+   = did you mean RUN?
+";
+    let message = "unknown instruction: RUNN".to_owned();
+    vec![Event::PlanFailed { message, rendered: rendered.to_owned() }]
 }
 
 /// [`HELLO`] at its end.

@@ -128,7 +128,12 @@ fn narrow(app: &App, body: Rect, out: &mut Areas) {
 
 /// The Dockerfile's pane takes what it needs, within bounds; it does not change while a plan holds.
 fn source_height(app: &App, body: u16) -> u16 {
-    let needed = (app.source.line_count() as u16).saturating_add(2);
+    let lines = match app.plan() {
+        Some(plan) => plan.dockerfile.text.lines().take(usize::from(body)).count(),
+        // Whatever there is to say takes the room that a file would.
+        None => usize::from(body),
+    };
+    let needed = (lines as u16).saturating_add(2);
     needed.clamp(body * 9 / 20, body * 12 / 20)
 }
 

@@ -3,9 +3,10 @@
 use super::app::App;
 use super::fixture;
 use super::theme::{Depth, Look, Theme};
-use super::update::{Message, update};
+use super::update::{Effect, Message, update};
 use super::{Options, views};
 use crate::debug::Event;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub(crate) fn app(events: &[Event], columns: u16, rows: u16) -> App {
     for event in events {
         update(&mut app, Message::Session(event.clone()));
     }
+    app.now += Duration::from_millis(4_200);
+    app.note = None;
     app
 }
 
@@ -34,14 +37,114 @@ pub(crate) fn text(buffer: &Buffer) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The screen at both sizes that matter, after the events.
 fn check(name: &str, events: &[Event]) {
+    check_with(name, events, &[]);
+}
+
+/// The same after some keys.
+fn check_with(name: &str, events: &[Event], keys: &[KeyCode]) {
     for (columns, rows) in [(80, 24), (200, 60)] {
         let mut app = app(events, columns, rows);
+        for code in keys {
+            press(&mut app, *code);
+        }
         insta::assert_snapshot!(format!("{name}-{columns}"), text(&drawn(&mut app)));
     }
+}
+
+fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
+    update(app, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+fn typed(text: &str) -> Vec<KeyCode> {
+    text.chars().map(KeyCode::Char).collect()
+}
+
+#[test]
+fn looking_bases_up() {
+    check("looking-up", &fixture::looking_up());
+}
+
+#[test]
+fn before_the_first_step() {
+    check("started", &fixture::hello_started().1);
+}
+
+#[test]
+fn a_base_is_fetched() {
+    check("pulling", &fixture::hello_pulling().1);
 }
 
 #[test]
 fn stopped_before_an_instruction() {
     check("before", &fixture::hello_stopped().1);
+}
+
+#[test]
+fn an_instruction_runs() {
+    check("running", &fixture::hello_running().1);
+}
+
+#[test]
+fn an_instruction_failed() {
+    check("failed", &fixture::hello_failed().1);
+}
+
+#[test]
+fn in_the_past() {
+    check("past", &fixture::hello_in_the_past().1);
+}
+
+#[test]
+fn at_the_end() {
+    check("finished", &fixture::hello_finished().1);
+}
+
+#[test]
+fn there_can_be_no_plan() {
+    check("problem", &fixture::problem());
+}
+
+#[test]
+fn the_help() {
+    check_with("help", &fixture::hello_stopped().1, &typed("?"));
+}
+
+#[test]
+fn a_command_is_typed() {
+    check_with("command", &fixture::hello_stopped().1, &typed(":re"));
+}
+
+#[test]
+fn the_panes_of_the_narrow_screen() {
+    for (name, key) in [("stages", '1'), ("variables", '7'), ("breakpoints", '8')] {
+        let mut app = app(&fixture::hello_stopped().1, 80, 24);
+        press(&mut app, KeyCode::Char(key));
+        insta::assert_snapshot!(format!("narrow-{name}"), text(&drawn(&mut app)));
+    }
+}
+
+#[test]
+fn a_terminal_that_is_too_small() {
+    let mut app = app(&fixture::hello_stopped().1, 50, 10);
+    insta::assert_snapshot!("too-small", text(&drawn(&mut app)));
+}
+
+#[test]
+fn without_utf8_everything_is_ascii() {
+    for events in [fixture::hello_failed().1, fixture::hello_pulling().1, fixture::hello_finished().1] {
+        for size in [(80, 24), (200, 60)] {
+            let mut app = app(&events, size.0, size.1);
+            app.ascii = true;
+            app.look = Look::new(&Theme::dark(), Depth::None, true);
+            let screen = text(&drawn(&mut app));
+            assert!(screen.is_ascii(), "{screen}");
+            assert!(!screen.contains('?') || screen.contains("? help"), "a sign is missing:\n{screen}");
+        }
+    }
+    let mut app = app(&fixture::hello_failed().1, 130, 30);
+    app.ascii = true;
+    app.look = Look::new(&Theme::dark(), Depth::None, true);
+    insta::assert_snapshot!("ascii", text(&drawn(&mut app)));
 }

@@ -49,6 +49,35 @@ pub fn sanitise_bytes(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// A line of a process's output as it would be read on a terminal: escape sequences are left out, and what a
+/// carriage return wrote over is gone. Still to be sanitised.
+pub fn plain(line: &str) -> String {
+    let line = line.trim_end_matches('\r');
+    let line = line.rsplit('\r').next().unwrap_or_default();
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => match chars.next() {
+                // A control sequence ends at the first of these.
+                Some('[') => drop(chars.by_ref().find(|c| ('@'..='~').contains(c))),
+                // A command to the terminal ends at a bell or at `ESC \`.
+                Some(']' | 'P' | '_' | '^') => {
+                    let mut last = ' ';
+                    drop(chars.by_ref().find(|c| {
+                        let end = *c == '\x07' || last == '\x1b' && *c == '\\';
+                        last = *c;
+                        end
+                    }));
+                }
+                _ => {}
+            },
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// Whether a character must never reach a terminal from outside: controls, marks that turn the reading
 /// direction, line and paragraph separators, and other invisible format characters.
 pub fn is_harmful(c: char) -> bool {
@@ -137,7 +166,9 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
         lines.push(rest[..broken].trim_end().to_owned());
         rest = rest[broken..].trim_start();
     }
-    lines.push(rest.to_owned());
+    if !rest.is_empty() || lines.is_empty() {
+        lines.push(rest.to_owned());
+    }
     lines
 }
 
@@ -208,6 +239,14 @@ mod tests {
         check(skip("Dockerfile", 6), "file");
         check(skip("漢字", 1), " 字");
         check(skip("ab", 5), "");
+    }
+
+    #[test]
+    fn output_is_read_without_its_escapes() {
+        check(plain("\x1b[1;31merror\x1b[0m: no"), "error: no");
+        check(plain("10 %\r50 %\r100 %\r"), "100 %");
+        check(plain("\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\x1b(Bc"), "abBc");
+        check(plain("\x1b["), "");
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn chosen(app: &App) -> Vec<(String, &'static str)> {
     }
     if build.plan.is_none() {
         return match build.problem {
-            Some(_) => vec![key(Action::Edit, "edit the Dockerfile"), key(Action::CommandLine, "command")],
+            Some(_) => vec![key(Action::Edit, "edit the Dockerfile"), raw(":reload", "read it again")],
             None => Vec::new(),
         };
     }

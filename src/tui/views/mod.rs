@@ -51,11 +51,27 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
 /// place that knows what a terminal without UTF-8 can show.
 pub fn make_safe(buffer: &mut Buffer, ascii: bool) {
     for cell in &mut buffer.content {
-        let unsafe_char = |c: char| text::is_harmful(c) || ascii && !c.is_ascii();
-        if cell.symbol().chars().any(unsafe_char) {
-            let wide = text::width(cell.symbol());
-            cell.set_symbol(if wide > 1 { "??" } else { "?" });
+        if cell.symbol().chars().any(text::is_harmful) {
+            cell.set_symbol("?");
+        } else if ascii && !cell.symbol().is_ascii() {
+            // A wide character's second column is a cell of its own, which is blank.
+            cell.set_symbol(ascii_for(cell.symbol()));
         }
+    }
+}
+
+/// What stands for a sign where there is only ASCII.
+fn ascii_for(symbol: &str) -> &'static str {
+    match symbol {
+        "·" | "–" | "—" | "─" => "-",
+        "…" => ".",
+        "→" | "▸" | "▶" => ">",
+        "←" => "<",
+        "│" => "|",
+        "●" => "*",
+        "✓" => "v",
+        "✗" | "×" => "x",
+        _ => "?",
     }
 }
 
@@ -104,6 +120,7 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
             let total = image::draw(app, inner, buffer);
             scrollbar(&app.look, area, app.image_top, rows, total, focused, buffer);
         }
+        PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Viewer if app.build.plan.is_none() => {}
         PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Shell | PaneId::Viewer => {
             let look = app.look.clone();
             if let Some(widget) = app.widget(id) {
@@ -189,6 +206,7 @@ fn pane_note(app: &mut App, id: PaneId) -> String {
     match id {
         PaneId::Source | PaneId::Stages | PaneId::Breakpoints | PaneId::Image => String::new(),
         PaneId::Variables => variables::title(app),
+        _ if app.build.plan.is_none() => String::new(),
         _ => app.widget(id).map(|widget| widget.title()).unwrap_or_default(),
     }
 }

@@ -165,6 +165,17 @@ impl Source {
         }
     }
 
+    /// Scrolls so that the selection is seen, with what is said below it.
+    fn follow(&mut self, height: usize) {
+        let below = self.rows.iter().skip(self.selected + 1);
+        let said = below.take_while(|row| matches!(row, Row::Remark { .. })).count();
+        if said > 0 {
+            let last = self.selected + said;
+            self.top = self.top.max((last + 1).saturating_sub(height)).min(self.selected);
+        }
+        self.top = follow(self.top, self.selected, height, self.rows.len());
+    }
+
     pub fn select_row(&mut self, row: usize) {
         self.selected = row.min(self.rows.len().saturating_sub(1));
         self.moved = true;
@@ -249,16 +260,12 @@ fn remarks(stop: &Stop, output: &[String], width: usize) -> Vec<Row> {
     rows.extend(wrapped(&verdict).iter().map(|line| row(line, Remark::Verdict)));
     rows.extend(failure.help.iter().flat_map(|help| wrapped(help)).map(|line| row(&line, Remark::Help)));
     let key = keymap::key_of;
-    let next = match failure.after {
-        Some(_) => format!(
-            "{} shell after   {} shell before   {} edit and retry",
-            key(Action::ShellAfter),
-            key(Action::ShellBefore),
-            key(Action::Edit)
-        ),
-        None => format!("{} shell before   {} edit and retry", key(Action::ShellBefore), key(Action::Edit)),
-    };
-    rows.push(row(&next, Remark::Help));
+    let next = [
+        failure.after.as_ref().map(|_| format!("{} shell after", key(Action::ShellAfter))),
+        (stop.position.done > 0).then(|| format!("{} shell before", key(Action::ShellBefore))),
+        Some(format!("{} edit and retry", key(Action::Edit))),
+    ];
+    rows.push(row(&next.into_iter().flatten().collect::<Vec<_>>().join("   "), Remark::Help));
     rows
 }
 
@@ -288,7 +295,7 @@ pub fn gutter(app: &App, wide: bool) -> usize {
 
 pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer, wide: bool) {
     let height = usize::from(area.height);
-    app.source.top = follow(app.source.top, app.source.selected, height, app.source.rows.len());
+    app.source.follow(height);
     let Some(plan) = app.build.plan.clone() else { return };
     let painter = Painter { app, plan: &plan, wide, focused: app.focus == crate::tui::app::PaneId::Source };
     for (at, row) in app.source.rows.iter().enumerate().skip(app.source.top).take(height) {
