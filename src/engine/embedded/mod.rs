@@ -11,6 +11,7 @@ mod engine;
 mod exec;
 mod exports;
 mod fetch;
+mod file_tasks;
 mod images;
 pub mod launcher;
 mod mounting;

@@ -3,7 +3,7 @@
 use super::mounting::{attach, failed, file_system, open_directory};
 use super::spawn::{Child, Ended, fork};
 use super::task::{Report, Task, TaskError};
-use super::{run, wire};
+use super::{file_tasks, run, wire};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Signal;
@@ -121,7 +121,7 @@ fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd>) -> Resul
     own_place()?;
     match task {
         Task::Run(task) => run::run(*task, descriptors.into_iter().next(), reporter),
-        other => Err(TaskError::engine(format!("This task is not there yet: {other:?}"))),
+        other => file_tasks::dispatch(other, reporter, descriptors),
     }
 }
 
