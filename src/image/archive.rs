@@ -7,7 +7,7 @@
 use super::compression;
 use super::digest::Digest;
 use super::fetch::{io_error, wrong_digest};
-use super::layout::{self, FileBlobs, Files};
+use super::layout::{self, FileBlobs, Files, Opening};
 use super::platform::Platform;
 use super::reference::{self, Reference};
 use super::resolve::{layers_differ, parse_config};
@@ -81,7 +81,7 @@ impl TarFile {
     }
 
     /// A member and its size; `None` if there is no such member.
-    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, SourceError> {
+    pub(super) fn open(&self, name: &str) -> Result<Option<Opening>, SourceError> {
         let Some((offset, size)) = self.find(name) else { return Ok(None) };
         let open = || {
             let mut file = File::open(&self.plain)?;

@@ -16,6 +16,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A file's content and its size.
+pub(super) type Opening = (Box<dyn Read + Send>, u64);
+
 /// The files of a layout.
 #[derive(Debug)]
 pub(super) enum Files {
@@ -25,7 +28,7 @@ pub(super) enum Files {
 
 impl Files {
     /// A file and its size; `None` if there is no such file.
-    pub(super) fn open(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>, SourceError> {
+    pub(super) fn open(&self, name: &str) -> Result<Option<Opening>, SourceError> {
         let dir = match self {
             Files::Archive(archive) => return archive.open(name),
             Files::Directory(dir) => dir,

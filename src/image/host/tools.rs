@@ -93,7 +93,7 @@ fn from_programs(closure: &mut Closure, into: &Path) -> io::Result<Vec<String>> 
         add_libraries(&needed, &lib)?;
         programs.push(name.to_owned());
     }
-    for file in TERMINALS.split_whitespace().filter_map(|name| terminal(name)) {
+    for file in TERMINALS.split_whitespace().filter_map(terminal) {
         let mut parts = file.iter().rev();
         if let (Some(name), Some(folder)) = (parts.next(), parts.next()) {
             let to = directory(into, Path::new("share/terminfo").join(folder))?;
