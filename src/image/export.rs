@@ -59,6 +59,8 @@ pub enum ExportError {
     Changed { path: PathBuf, digest: Digest, size: u64 },
     #[error("the tag {0}")]
     Tag(#[from] ParseReferenceError),
+    #[error("the tag {0:?} has a digest, which only what has been written can have")]
+    TagWithDigest(String),
     #[error("the layout in {} cannot be added to: its index.json {why}", path.display())]
     Index { path: PathBuf, why: String },
 }
@@ -194,6 +196,9 @@ impl Documents {
 
 pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
     let tags = image.tags.iter().map(|tag| tag.parse()).collect::<Result<Vec<Reference>, _>>()?;
+    if let Some(tag) = tags.iter().find(|tag| tag.digest().is_some()) {
+        return Err(ExportError::TagWithDigest(tag.to_string()));
+    }
     let mut config = image.config.clone();
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();

@@ -256,3 +256,60 @@ pub enum SourceErrorKind {
     /// The file system here.
     Io,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let answer = match text.parse::<Source>() {
+            Ok(Source::Registry(reference)) => format!("registry {reference}"),
+            Ok(Source::OciLayout { dir, pick }) => format!("layout {} {pick:?}", dir.display()),
+            Ok(Source::OciArchive { file, pick }) => format!("oci {} {pick:?}", file.display()),
+            Ok(Source::DockerArchive { file, pick }) => format!("docker {} {pick:?}", file.display()),
+            Ok(Source::DockerDaemon(name)) => format!("daemon {name}"),
+            Ok(Source::Host) => "host".to_owned(),
+            Err(error) => error.message,
+        };
+        assert!(answer.starts_with(expected), "{text}: {answer}");
+        assert_eq!(is_registry(text), expected.starts_with("registry "), "{text}");
+    }
+
+    #[test]
+    fn registries() {
+        check("node", "registry docker.io/library/node:latest");
+        check("docker://node:8", "registry docker.io/library/node:8");
+        check("docker-image://127.0.0.1:5000/a/b:c", "registry 127.0.0.1:5000/a/b:c");
+        // Not a transport without the slashes.
+        check("docker:dind", "registry docker.io/library/docker:dind");
+        check("host:latest", "registry docker.io/library/host:latest");
+        check("docker://", "\"\" is not an image reference: it is empty");
+        check("/some/dir", "\"/some/dir\" is not an image reference");
+    }
+
+    #[test]
+    fn files() {
+        check("oci:dir", "layout dir Any");
+        check("oci:/a/b:v1", "layout /a/b Name(\"v1\")");
+        check("oci:/a/b:@2", "layout /a/b Position(2)");
+        check("oci:C:\\a\\b:v1", "layout C:\\a\\b Name(\"v1\")");
+        check("oci-layout:///a/b", "layout /a/b Any");
+        check("oci-layout://./a:v1", "layout ./a Name(\"v1\")");
+        check(&format!("oci-layout://a@{}", Digest::of(b"")), "layout a Digest(");
+        check("oci-layout://a@sha256:x", "oci-layout://a@sha256:x: \"sha256:x\" is not a digest");
+        check("oci-archive:a.tar", "oci a.tar Any");
+        check("docker-archive:a.tar:quay.io/a/b:c", "docker a.tar Name(\"quay.io/a/b:c\")");
+        check("docker-archive:a.tar:", "docker a.tar Any");
+        check("docker-archive:", "docker-archive:: a path is missing");
+        check("oci::v1", "oci::v1: a path is missing");
+        check("oci:a:@x", "oci:a:@x: after `:@` there should be a number");
+    }
+
+    #[test]
+    fn this_machine() {
+        check("docker-daemon:node:8", "daemon node:8");
+        check("docker-daemon:", "\"docker-daemon:\" is not an image reference");
+        check("host:", "host");
+        check("containers-storage:node", "containers-storage:node: the store of Podman and Buildah cannot be read");
+    }
+}

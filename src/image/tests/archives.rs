@@ -219,6 +219,41 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever happens to an archive, what is read of it is what was written, or it is refused.
+    #[test]
+    fn damage_is_found_or_does_no_harm(
+        form in prop_oneof![Just(Form::OciArchive), Just(Form::DockerArchive)],
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        keep in prop_oneof![Just(None), any::<proptest::sample::Index>().prop_map(Some)],
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = [(layer("one"), gzip(&layer("one"))), (layer("two"), layer("two"))];
+        let written = dir.path().join("written.tar");
+        let exported = write(&to_write(dir.path(), &blobs, &["app"]), form, &written);
+        let mut bytes = std::fs::read(&written).unwrap();
+        for (index, value) in changes {
+            let at = index.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(keep) = keep {
+            bytes.truncate(keep.index(bytes.len()));
+        }
+        let spoilt = dir.path().join("spoilt.tar");
+        std::fs::write(&spoilt, bytes).unwrap();
+        for transport in ["oci-archive", "docker-archive"] {
+            let opened = open(&format!("{transport}:{}", spoilt.display()), "linux/amd64", dir.path());
+            let layers = opened.and_then(|opened| Ok((Digest::of(&opened.config_bytes), fetched(&opened, dir.path())?)));
+            if let Ok((config, layers)) = layers {
+                prop_assert_eq!(&config, &exported.image);
+                prop_assert!(layers == [blobs[0].1.clone(), blobs[1].1.clone()], "other layers");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_layout_keeps_its_other_images() {
     let dir = tempfile::tempdir().unwrap();
@@ -260,4 +295,7 @@ fn where_it_cannot_be_written() {
     image.tags = vec!["Not:A:Name".to_owned()];
     let error = export::oci_archive(&image, &dir.path().join("out.tar")).unwrap_err();
     assert!(error.to_string().starts_with("the tag \"Not:A:Name\" is not an image reference"), "{error}");
+    image.tags = vec![format!("app@{}", Digest::of(b""))];
+    let error = export::oci_archive(&image, &dir.path().join("out.tar")).unwrap_err();
+    assert!(matches!(error, export::ExportError::TagWithDigest(_)), "{error}");
 }
