@@ -3,6 +3,7 @@
 //! Names and shapes are those of the official parser's syntax tree; what is empty, false or unknown is left out.
 
 use super::exit::Failure;
+use crate::dockerfile::lint;
 use crate::dockerfile::stages::{Rejected, StageOutline, outline};
 use crate::dockerfile::{self, Dockerfile, Heredoc, Instruction, Severity};
 use serde::Serialize;
@@ -140,6 +141,9 @@ impl Ast {
         ast.escape = Some(dockerfile.escape);
         ast.syntax = dockerfile.syntax.clone();
         ast.check = dockerfile.check.clone();
+        ast.warnings =
+            lint::empty_continuations(dockerfile).into_iter().map(|(instruction, _)| warning(instruction)).collect();
+        ast.lint = lint::early(dockerfile);
         let mut stage = -1;
         ast.instructions = dockerfile
             .instructions
@@ -199,6 +203,11 @@ impl Document {
             sha256_16: digest.chars().take(16).collect(),
         }
     }
+}
+
+/// As the official parser words it, but no longer than it can be read.
+fn warning(instruction: &Instruction) -> String {
+    format!("Empty continuation line found in: {}", instruction.original).chars().take(60).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -93,7 +93,7 @@ fn find(text: &str, comment: &str, wanted: &str) -> Option<String> {
 }
 
 /// Name and value of a directive; any other comment ends the directives.
-fn directive<'a>(line: &'a str, comment: &str) -> Option<(&'a str, &'a str)> {
+pub(super) fn directive<'a>(line: &'a str, comment: &str) -> Option<(&'a str, &'a str)> {
     const BLANKS: [char; 5] = ['\t', '\n', '\u{c}', '\r', ' '];
     let rest = line.strip_prefix(comment)?.trim_start();
     let end = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());

@@ -97,6 +97,16 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether a pattern takes something back in.
+    pub fn has_exceptions(&self) -> bool {
+        self.rules.iter().any(|rule| rule.exception)
+    }
+
+    /// Whether one of its patterns stands for everything at the top: `*`, `**` or `**/*`.
+    pub fn excludes_everything(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.exception && matches!(rule.text.as_str(), "*" | "**" | "**/*"))
+    }
+
     /// The verdict on an entry, from its whole path (relative, `/` between names) and the verdict on its directory;
     /// `Verdict::default()` for what lies at the top.
     pub fn child(&self, parent: &Verdict, path: &str) -> Verdict {
@@ -148,7 +158,6 @@ impl Ignore {
 
 /// `a`, `a/b` and `a/b/c` of `a/b/c`.
 fn with_parents(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.trim_start_matches('/');
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     ends.map(move |end| path.get(..end).unwrap_or(path))
 }
@@ -186,7 +195,7 @@ fn rule(pattern: &str, line: u32, written: &str) -> Result<Option<Rule>, IgnoreE
 }
 
 /// The shortest path that means the same: no `.`, no empty names, no `..` but at the beginning.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut names: Vec<&str> = Vec::new();
     for name in path.split('/') {

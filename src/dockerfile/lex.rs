@@ -227,7 +227,7 @@ impl<'t> Lexer<'t> {
 }
 
 /// The first place of a word inside a span; the span's first line if it is not found as it is.
-fn place(text: &str, span: Span, word: &str) -> Span {
+pub(super) fn place(text: &str, span: Span, word: &str) -> Span {
     let source = text.get(span.start..span.end).unwrap_or_default();
     match source.find(word) {
         Some(at) if !word.is_empty() => Span { start: span.start + at, end: span.start + at + word.len() },

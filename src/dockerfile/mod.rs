@@ -18,6 +18,7 @@ pub mod ignore;
 pub mod instruction;
 mod json;
 pub mod lex;
+pub mod lint;
 pub mod mount;
 pub mod nearest;
 mod pattern;

@@ -1,0 +1,601 @@
+//! The checks that follow variables: stages are gone through as a build does, with nothing run.
+
+use super::{BaseImage, Found, Surroundings, image_name, platform};
+use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest, command};
+use crate::dockerfile::expand::{ExpandError, Lex};
+use crate::dockerfile::nearest::nearest;
+use crate::dockerfile::stages::{Outline, Rejected, StageOutline};
+use crate::dockerfile::{Diagnostic, Severity, Span, lex, parse};
+use regex::Regex;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+type Variables = BTreeMap<String, String>;
+
+/// Goes through all stages that count. The error is what ends a build before anything of it runs.
+pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surroundings) -> Result<(), Rejected> {
+    if outline.stages.is_empty() {
+        let end = found.dockerfile.text.len();
+        let diagnostic = error("no-stage", "there is no stage to build", Span { start: end, end }, "add a FROM");
+        return Err(Rejected { line: 0, diagnostic });
+    }
+    let lex = Lex { escape: found.dockerfile.escape, ..Lex::default() };
+    let predefined = predefined(outline, surroundings);
+    default_bases(found, outline, &lex, &predefined);
+    let (globals, declared) = global_arguments(found, outline, &lex, predefined, Some(surroundings.build_args))?;
+    let mut walk = Walk { found, surroundings, lex, globals, declared, stages: Vec::new() };
+    for stage in &outline.stages {
+        let header = walk.header(stage)?;
+        walk.stages.push((header, None));
+    }
+    let wanted = walk.wanted(outline)?;
+    for (index, stage) in outline.stages.iter().enumerate() {
+        if wanted.contains(&index) {
+            let state = walk.stage(index, stage)?;
+            if let Some(entry) = walk.stages.get_mut(index) {
+                entry.1 = Some(state);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The arguments that exist before any is declared, as far as FROM and ARG can see them.
+fn predefined(outline: &Outline, surroundings: &Surroundings) -> Variables {
+    let mut out = Variables::new();
+    for (prefix, platform) in [("BUILD", surroundings.build_platform), ("TARGET", surroundings.platform)] {
+        let mut parts = platform.split('/');
+        let mut part = || parts.next().unwrap_or_default().to_owned();
+        out.insert(format!("{prefix}PLATFORM"), platform.to_owned());
+        out.insert(format!("{prefix}OS"), part());
+        out.insert(format!("{prefix}OSVERSION"), String::new());
+        out.insert(format!("{prefix}ARCH"), part());
+        out.insert(format!("{prefix}VARIANT"), part());
+    }
+    let last = outline.stages.last().and_then(|it| it.from.name.as_deref());
+    let target = surroundings.target.or(last).unwrap_or("default");
+    out.insert("TARGETSTAGE".to_owned(), target.to_owned());
+    for (name, value) in &mut out {
+        if let Some(given) = surroundings.build_args.get(name) {
+            value.clone_from(given);
+        }
+    }
+    out
+}
+
+/// The values of the ARGs before the first FROM, and the names that they declare.
+fn global_arguments(
+    found: &Found,
+    outline: &Outline,
+    lex: &Lex,
+    mut values: Variables,
+    given: Option<&Variables>,
+) -> Result<(Variables, BTreeSet<String>), Rejected> {
+    let mut declared = BTreeSet::new();
+    for (index, arguments) in &outline.arguments {
+        for Argument { name, default } in arguments {
+            let value = match (given.and_then(|it| it.get(name)), default) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(text)) => {
+                    let value = lex.word(text, &|name| values.get(name).cloned());
+                    Some(value.map_err(|problem| rejected(found, *index, text, problem))?)
+                }
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                values.insert(name.clone(), value);
+            }
+            declared.insert(name.clone());
+        }
+    }
+    Ok((values, declared))
+}
+
+/// Bases must make sense with the defaults alone, whatever is given now.
+fn default_bases(found: &mut Found, outline: &Outline, lex: &Lex, predefined: &Variables) {
+    let Ok((values, _)) = global_arguments(found, outline, lex, predefined.clone(), None) else { return };
+    for stage in &outline.stages {
+        let base = &stage.from.base;
+        let Ok(name) = lex.word(base, &|name| values.get(name).cloned()) else { return };
+        if !image_name::is_valid(&name) {
+            let message = format!("with the defaults of its ARGs, {base} is {name:?}, which names no image");
+            let help = "give the ARG a default that does";
+            found.note_in_file("InvalidDefaultArgInFrom", from_index(stage), base, message, help);
+        }
+    }
+}
+
+struct Walk<'w, 'a> {
+    found: &'w mut Found<'a>,
+    surroundings: &'w Surroundings<'w>,
+    lex: Lex,
+    globals: Variables,
+    declared: BTreeSet<String>,
+    /// What is known of each stage before and after it is gone through.
+    stages: Vec<(Header, Option<State>)>,
+}
+
+/// A stage's FROM, expanded.
+struct Header {
+    name: Option<String>,
+    base: String,
+    /// The stage that `base` names.
+    parent: Option<usize>,
+    /// System and architecture of `--platform`.
+    platform: Option<(String, String)>,
+}
+
+/// What changes from one instruction to the next.
+#[derive(Clone, Default)]
+struct State {
+    env: Variables,
+    /// The base's environment is not known, so that any variable may exist.
+    open: bool,
+    /// ARGs in scope, with or without a value.
+    arguments: BTreeSet<String>,
+    has_shell: bool,
+    workdir_set: bool,
+    windows: bool,
+    /// ONBUILD instructions of this stage.
+    triggers: Vec<String>,
+    /// The last CMD, ENTRYPOINT and HEALTHCHECK here, each with its place.
+    last: BTreeMap<&'static str, Place>,
+}
+
+/// Where an instruction stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its index in the file; for what a base puts in with ONBUILD, that of the FROM.
+    index: usize,
+    /// Whether comments before it count.
+    commented: bool,
+}
+
+impl Walk<'_, '_> {
+    fn note(&mut self, rule: &'static str, place: Place, word: &str, message: String, help: &str) {
+        match place.commented {
+            true => self.found.note(rule, place.index, word, message, help),
+            false => self.found.note_in_file(rule, place.index, word, message, help),
+        }
+    }
+
+    fn header(&mut self, stage: &StageOutline) -> Result<Header, Rejected> {
+        let index = from_index(stage);
+        let text = &stage.from.base;
+        let base = self.from_word(index, text).0.map_err(|problem| rejected(self.found, index, text, problem))?;
+        if base.is_empty() {
+            let problem = format!("the base {text} is empty once its variables are expanded");
+            return Err(rejected(self.found, index, text, problem));
+        }
+        let platform = match &stage.from.platform {
+            Some(text) => Some(self.platform(index, stage, text)?),
+            None => None,
+        };
+        let named = |it: &(Header, Option<State>)| it.0.name.as_deref() == Some(base.as_str());
+        let parent = self.stages.iter().rposition(named);
+        Ok(Header { name: stage.from.name.clone(), base, parent, platform })
+    }
+
+    fn platform(&mut self, index: usize, stage: &StageOutline, text: &str) -> Result<(String, String), Rejected> {
+        let (value, matched, unmatched) = self.from_word(index, text);
+        let value = value.map_err(|problem| rejected(self.found, index, text, problem))?;
+        let target = self.globals.get("TARGETPLATFORM");
+        if unmatched.is_empty() && matched.iter().eq(["TARGETPLATFORM"]) && target == Some(&value) {
+            let message = format!("--platform={text} is what is built for anyway");
+            self.found.note("RedundantTargetPlatform", index, text, message, "leave it out");
+        }
+        let parsed = platform::parse(&value, self.surroundings.build_platform);
+        if let (Some((os, arch)), true, true) = (&parsed, matched.is_empty(), unmatched.is_empty()) {
+            let name = stage.from.name.as_deref().unwrap_or_default();
+            if !name.contains(os.as_str()) && !name.contains(arch.as_str()) {
+                let message = format!("--platform={value} builds for one platform, whatever is asked for");
+                let help = "use $BUILDPLATFORM or $TARGETPLATFORM, or put the platform into the stage's name";
+                self.found.note("FromPlatformFlagConstDisallowed", index, text, message, help);
+            }
+        }
+        parsed.ok_or_else(|| rejected(self.found, index, text, format!("{value:?} is no platform")))
+    }
+
+    /// Expands a word of FROM, and notes variables in it that no ARG declares.
+    fn from_word(
+        &mut self,
+        index: usize,
+        text: &str,
+    ) -> (Result<String, ExpandError>, BTreeSet<String>, BTreeSet<String>) {
+        let (value, matched, unmatched) = expand(&self.lex, text, &|name| self.globals.get(name).cloned());
+        for name in &unmatched {
+            if !self.declared.contains(name) {
+                let known = self.globals.keys().chain(&self.declared).map(String::as_str);
+                let help = match nearest(name, known) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("write ARG {name} before the first FROM"),
+                };
+                let message = format!("no ARG before the first FROM declares {name}");
+                self.found.note("UndefinedArgInFrom", index, name, message, &help);
+            }
+        }
+        (value, matched, unmatched)
+    }
+
+    /// The stages that the target needs; all of them if there is none.
+    fn wanted(&self, outline: &Outline) -> Result<BTreeSet<usize>, Rejected> {
+        let Some(target) = self.surroundings.target else { return Ok((0..outline.stages.len()).collect()) };
+        let find = |name: &str| {
+            let by_name = self.stages.iter().rposition(|it| it.0.name.as_deref() == Some(&name.to_lowercase()));
+            by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
+        };
+        let Some(last) = find(target) else {
+            let end = self.found.dockerfile.text.len();
+            let names: Vec<&str> = self.stages.iter().filter_map(|it| it.0.name.as_deref()).collect();
+            let help = match nearest(target, names.iter().copied()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("the stages are {}", names.join(", ")),
+            };
+            let message = format!("there is no stage {target:?}");
+            let diagnostic = error("unknown-stage", message, Span { start: end, end }, &help);
+            return Err(Rejected { line: 0, diagnostic });
+        };
+        let mut wanted = BTreeSet::new();
+        let mut open = vec![last];
+        while let Some(index) = open.pop() {
+            let (Some(stage), true) = (outline.stages.get(index), wanted.insert(index)) else { continue };
+            open.extend(self.stages.get(index).and_then(|it| it.0.parent));
+            for command in &stage.commands {
+                match command {
+                    Command::Copy(copy) => open.extend(copy.from.as_deref().and_then(find)),
+                    Command::Run(run) => open.extend(run.mounts.iter().filter_map(|it| it.from()).filter_map(find)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn stage(&mut self, index: usize, stage: &StageOutline) -> Result<State, Rejected> {
+        let from = Place { index: from_index(stage), commented: false };
+        let (mut state, triggers) = self.start(index, from);
+        for trigger in triggers {
+            let parsed = parse(trigger.as_bytes());
+            if let [instruction] = parsed.instructions.as_slice()
+                && let Ok(command) = command(instruction)
+            {
+                self.instruction(&mut state, &command, from)?;
+            }
+        }
+        for (offset, command) in stage.commands.iter().enumerate() {
+            let place = Place { index: stage.body.start + offset, commented: true };
+            self.instruction(&mut state, command, place)?;
+        }
+        Ok(state)
+    }
+
+    /// The state that a stage begins with, and what its base puts in.
+    fn start(&mut self, index: usize, from: Place) -> (State, Vec<String>) {
+        let Some((header, _)) = self.stages.get(index) else { return Default::default() };
+        let os = header.platform.as_ref().map(|it| it.0.clone());
+        if let Some((_, Some(parent))) = header.parent.and_then(|it| self.stages.get(it)) {
+            let triggers = parent.triggers.clone();
+            return (State { triggers: Vec::new(), last: BTreeMap::new(), ..parent.clone() }, triggers);
+        }
+        let known = match header.base.as_str() {
+            "scratch" => Some(BaseImage::default()),
+            base => (self.surroundings.base)(base),
+        };
+        let open = known.is_none();
+        let base = known.unwrap_or_default();
+        if let Some(actual) = &base.platform {
+            self.base_platform(index, from, actual);
+        }
+        let os = os.or_else(|| base.platform.as_deref()?.split('/').next().map(str::to_owned));
+        let os = os.unwrap_or_else(|| self.surroundings.platform.split('/').next().unwrap_or_default().to_owned());
+        let mut env: Variables = base.env.into_iter().collect();
+        env.entry("PATH".to_owned()).or_default();
+        let state = State { env, open, has_shell: base.has_shell, windows: os == "windows", ..State::default() };
+        (state, base.triggers)
+    }
+
+    fn base_platform(&mut self, index: usize, from: Place, actual: &str) {
+        let Some((header, _)) = self.stages.get(index) else { return };
+        let machine = self.surroundings.build_platform;
+        let target = || platform::parse(self.surroundings.platform, machine);
+        let Some(expected) = header.platform.clone().or_else(target) else { return };
+        let base = header.base.clone();
+        if platform::parse(actual, machine).is_some_and(|it| it != expected) {
+            let message = format!("{base} is for {actual}, and {}/{} is built for", expected.0, expected.1);
+            self.note("InvalidBaseImagePlatform", from, &base, message, "choose an image for that platform");
+        }
+    }
+
+    fn instruction(&mut self, state: &mut State, command: &Command, place: Place) -> Result<(), Rejected> {
+        match command {
+            Command::Env(pairs) => self.env(state, pairs, place)?,
+            Command::Arg(arguments) => self.arguments(state, arguments, place)?,
+            Command::Label(pairs) => {
+                self.pairs(state, pairs, place)?;
+                self.legacy("LABEL", pairs, place);
+            }
+            Command::Workdir(path) => {
+                let path = self.word(state, path, place)?;
+                if !state.workdir_set && !is_absolute(&path, state.windows) {
+                    let message = format!("{path} is relative, to whatever the base's directory is");
+                    self.note("WorkdirRelativePath", place, &path, message, "begin with an absolute path");
+                }
+                state.workdir_set = true;
+            }
+            Command::User(text) | Command::Stopsignal(text) => drop(self.word(state, text, place)?),
+            Command::Volume(paths) => {
+                for path in paths {
+                    self.word(state, path, place)?;
+                }
+            }
+            Command::Copy(copy) => {
+                for flag in [&copy.chown, &copy.chmod].into_iter().flatten() {
+                    self.word(state, flag, place)?;
+                }
+                self.files(state, &copy.files, place, copy.from.is_none(), false)?;
+            }
+            Command::Add(add) => {
+                for flag in [&add.chown, &add.chmod, &add.checksum].into_iter().flatten() {
+                    self.word(state, flag, place)?;
+                }
+                self.files(state, &add.files, place, true, true)?;
+            }
+            Command::Run(run) => {
+                for mount in &run.mounts {
+                    let mut failed = None;
+                    // Faults of the mount itself are no matter of checks.
+                    let _ = mount.resolve(&mut |text| {
+                        self.word(state, text, place).map_err(|it| {
+                            failed = Some(it);
+                            Fault::new("expansion", "", "")
+                        })
+                    });
+                    if let Some(rejected) = failed {
+                        return Err(rejected);
+                    }
+                }
+            }
+            Command::Expose(ports) => self.expose(state, ports, place)?,
+            Command::Cmd(line) => self.command_line("CMD", state, line.shell, place),
+            Command::Entrypoint(line) => self.command_line("ENTRYPOINT", state, line.shell, place),
+            Command::Healthcheck(_) => self.only_last("HEALTHCHECK", state, place),
+            Command::Shell(_) => state.has_shell = true,
+            Command::Onbuild(text) => state.triggers.push(text.clone()),
+            Command::From(_) | Command::Maintainer(_) => {}
+        }
+        Ok(())
+    }
+
+    fn env(&mut self, state: &mut State, pairs: &[Assignment], place: Place) -> Result<(), Rejected> {
+        let values = self.pairs(state, pairs, place)?;
+        self.legacy("ENV", pairs, place);
+        for (name, value) in values {
+            self.secret("ENV", &name, place);
+            state.env.insert(name, value);
+        }
+        Ok(())
+    }
+
+    fn arguments(&mut self, state: &mut State, arguments: &[Argument], place: Place) -> Result<(), Rejected> {
+        for Argument { name, default } in arguments {
+            self.secret("ARG", name, place);
+            let value = match (self.surroundings.build_args.get(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(text)) => Some(self.word(state, text, place)?),
+                (None, None) => self.globals.get(name).cloned(),
+            };
+            if let Some(value) = value {
+                state.env.insert(name.clone(), value);
+            }
+            state.arguments.insert(name.clone());
+        }
+        Ok(())
+    }
+
+    fn pairs(&mut self, state: &State, pairs: &[Assignment], place: Place) -> Result<Vec<(String, String)>, Rejected> {
+        let expanded =
+            pairs.iter().map(|pair| Ok((self.word(state, &pair.name, place)?, self.word(state, &pair.value, place)?)));
+        expanded.collect()
+    }
+
+    fn legacy(&mut self, keyword: &str, pairs: &[Assignment], place: Place) {
+        for pair in pairs.iter().filter(|it| it.legacy) {
+            let message = format!("{keyword} with a blank between name and value is an old form");
+            let help = format!("write {keyword} {}=…, with quotes around a value that has blanks", pair.name);
+            self.note("LegacyKeyValueFormat", place, &pair.name, message, &help);
+        }
+    }
+
+    fn secret(&mut self, keyword: &str, name: &str, place: Place) {
+        if is_secret(name) {
+            let message = format!("the value of {keyword} {name} stays in the image, for all to read");
+            let help = "if it is a secret, use RUN --mount=type=secret";
+            self.note("SecretsUsedInArgOrEnv", place, name, message, help);
+        }
+    }
+
+    fn files(
+        &mut self,
+        state: &State,
+        files: &SourcesAndDest,
+        place: Place,
+        from_context: bool,
+        add: bool,
+    ) -> Result<(), Rejected> {
+        let mut paths = Vec::new();
+        for path in &files.paths {
+            paths.push(self.word(state, path, place)?);
+        }
+        self.word(state, &files.dest, place)?;
+        let raw = Lex { ignore_quotes: true, ..Lex::default() };
+        for inline in files.inline.iter().filter(|it| it.expand) {
+            self.word_by(&raw, state, &inline.content, place)?;
+        }
+        let Some(ignore) = self.surroundings.ignore.filter(|it| from_context && !it.has_exceptions()) else {
+            return Ok(());
+        };
+        for path in paths.iter().filter(|it| !(add && is_remote(it))) {
+            let clean = crate::dockerfile::ignore::clean(path);
+            let whole = clean == "." || clean == "/";
+            if ignore.is_ignored(&clean) && !(whole && !ignore.excludes_everything()) {
+                let message = format!("{path} is excluded by .dockerignore");
+                self.note(
+                    "CopyIgnoredFile",
+                    place,
+                    path,
+                    message,
+                    "take it back in there with a line that begins with !",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn expose(&mut self, state: &State, ports: &[String], place: Place) -> Result<(), Rejected> {
+        for text in ports {
+            let lookup = |name: &str| state.lookup(name);
+            let words = match self.lex.words(text, &lookup) {
+                Ok(words) => words,
+                Err(_) if state.open => continue,
+                Err(problem) => return Err(rejected(self.found, place.index, text, problem)),
+            };
+            for port in words {
+                let (host, container) = match port.rsplit_once(':') {
+                    Some((host, container)) => (host, container),
+                    None => ("", port.as_str()),
+                };
+                let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
+                if !matches!(protocol.to_lowercase().as_str(), "" | "tcp" | "udp" | "sctp") {
+                    // Refused for good, and so no matter of checks.
+                    return Ok(());
+                }
+                if protocol != protocol.to_lowercase() {
+                    let message = format!("the protocol of {port} is not in lower case");
+                    let help = format!("write {}", protocol.to_lowercase());
+                    self.note("ExposeProtoCasing", place, &port, message, &help);
+                }
+                if !host.trim_matches(':').is_empty() {
+                    let message = format!("{port} has an address or a port of the host");
+                    let help = "EXPOSE takes the container's port only; mappings are given when it is run";
+                    self.note("ExposeInvalidFormat", place, &port, message, help);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn command_line(&mut self, keyword: &'static str, state: &mut State, shell: bool, place: Place) {
+        self.only_last(keyword, state, place);
+        if shell && !state.has_shell {
+            let message = format!("a shell runs this {keyword}, and gets the signals in its place");
+            let help = format!("write it as an array: {keyword} [\"program\", \"argument\"]");
+            self.note("JSONArgsRecommended", place, "", message, &help);
+        }
+    }
+
+    fn only_last(&mut self, keyword: &'static str, state: &mut State, place: Place) {
+        if let Some(earlier) = state.last.insert(keyword, place) {
+            // What the comments say goes by the later instruction, what is named is the earlier one.
+            let message = format!("a later {keyword} of this stage takes this one's place");
+            let comments = match place.commented {
+                true => self.found.comments.get(place.index).cloned().unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let rule = "MultipleInstructionsDisallowed";
+            if self.found.options.with_comments(&comments).wants(rule) {
+                self.found.add(rule, earlier.index, "", message, "keep the last one");
+            }
+        }
+    }
+
+    fn word(&mut self, state: &State, text: &str, place: Place) -> Result<String, Rejected> {
+        let lex = self.lex;
+        self.word_by(&lex, state, text, place)
+    }
+
+    /// Expands a word, and notes the variables in it that are not defined.
+    fn word_by(&mut self, lex: &Lex, state: &State, text: &str, place: Place) -> Result<String, Rejected> {
+        let (value, _, unmatched) = expand(lex, text, &|name| state.lookup(name));
+        for name in unmatched.iter().filter(|name| !state.arguments.contains(*name)) {
+            let help = match nearest(name, state.env.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean ${near}?"),
+                None => format!("define it with ARG {name} or ENV {name}=…, before it is used"),
+            };
+            self.note("UndefinedVar", place, name, format!("${name} is not defined"), &help);
+        }
+        match value {
+            // With unknown variables, no error is certain.
+            Err(_) if state.open => Ok(UNKNOWN.to_owned()),
+            value => value.map_err(|problem| rejected(self.found, place.index, text, problem)),
+        }
+    }
+}
+
+/// What a variable of an unknown base stands for: a path that gives no cause for any finding.
+const UNKNOWN: &str = "/";
+
+impl State {
+    fn lookup(&self, name: &str) -> Option<String> {
+        let unknown = || (self.open && !self.arguments.contains(name)).then(|| UNKNOWN.to_owned());
+        self.env.get(name).cloned().or_else(unknown)
+    }
+}
+
+/// Expands; the names that were asked for and found, and those that were not.
+fn expand(
+    lex: &Lex,
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> (Result<String, ExpandError>, BTreeSet<String>, BTreeSet<String>) {
+    let asked = RefCell::new((BTreeSet::new(), BTreeSet::new()));
+    let value = lex.word(text, &|name| {
+        let value = lookup(name);
+        let mut asked = asked.borrow_mut();
+        let set = if value.is_some() { &mut asked.0 } else { &mut asked.1 };
+        set.insert(name.to_owned());
+        value
+    });
+    let (matched, unmatched) = asked.into_inner();
+    (value, matched, unmatched)
+}
+
+/// Whether a name sounds like that of a secret, and does not sound harmless as well.
+fn is_secret(name: &str) -> bool {
+    static SECRET: LazyLock<Option<Regex>> =
+        LazyLock::new(|| words("apikey|auth|credential|credentials|key|password|pword|passwd|secret|token"));
+    static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| words("public|file|version"));
+    let has = |words: &Option<Regex>| words.as_ref().is_some_and(|it| it.is_match(name));
+    has(&SECRET) && !has(&HARMLESS)
+}
+
+/// One of these words, alone or set off by `_`, in any case.
+fn words(words: &str) -> Option<Regex> {
+    Regex::new(&format!("(?i)(?:_|^)(?:{words})(?:_|$)")).ok()
+}
+
+fn is_absolute(path: &str, windows: bool) -> bool {
+    let drive = path.get(1..2) == Some(":") && path.starts_with(|c: char| c.is_ascii_alphabetic());
+    path.starts_with('/') || windows && (path.starts_with('\\') || drive)
+}
+
+fn is_remote(source: &str) -> bool {
+    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
+    schemes.iter().any(|scheme| source.starts_with(scheme))
+}
+
+fn from_index(stage: &StageOutline) -> usize {
+    stage.body.start.saturating_sub(1)
+}
+
+fn rejected(found: &Found, index: usize, word: &str, problem: impl ToString) -> Rejected {
+    let instruction = found.dockerfile.instructions.get(index);
+    let line = instruction.map_or(0, |it| it.lines.start);
+    let span = instruction.map_or(Span { start: 0, end: 0 }, |it| lex::place(&found.dockerfile.text, it.span, word));
+    Rejected { line, diagnostic: error("expansion", problem.to_string(), span, "") }
+}
+
+fn error(code: &str, message: impl Into<String>, span: Span, help: &str) -> Diagnostic {
+    let severity = Severity::Error;
+    Diagnostic { severity, code: code.to_owned(), message: message.into(), span, help: help.to_owned() }
+}

@@ -1,0 +1,174 @@
+//! The official build checks, under their official names.
+//!
+//! What is checked, and what counts, is as in BuildKit's `frontend/dockerfile/linter` and the places that call it.
+//!
+//! Invariant: a finding names the rule and the lines that the official check names, in the same number.
+
+mod evaluate;
+mod image_name;
+mod options;
+mod platform;
+mod text;
+
+use super::ignore::Ignore;
+use super::stages::{Outline, Rejected, outline};
+use super::{Diagnostic, Dockerfile, Instruction, Lines, Severity, Span};
+use options::Options;
+use std::collections::BTreeMap;
+
+/// What a Dockerfile's checks need to know besides its text.
+pub struct Surroundings<'a> {
+    /// `--build-arg`.
+    pub build_args: &'a BTreeMap<String, String>,
+    /// `--target`; all stages are checked without it.
+    pub target: Option<&'a str>,
+    /// `os/arch[/variant]` of what is built.
+    pub platform: &'a str,
+    /// `os/arch[/variant]` of the machine.
+    pub build_platform: &'a str,
+    /// The context's `.dockerignore`.
+    pub ignore: Option<&'a Ignore>,
+    /// What is known of an image that a stage is based on. Where nothing is, no variable counts as undefined.
+    pub base: &'a dyn Fn(&str) -> Option<BaseImage>,
+}
+
+/// What checks ask of a base image.
+#[derive(Debug, Clone, Default)]
+pub struct BaseImage {
+    pub env: Vec<(String, String)>,
+    /// Whether it has a SHELL of its own.
+    pub has_shell: bool,
+    /// `os/arch`, if known.
+    pub platform: Option<String>,
+    /// Its ONBUILD instructions.
+    pub triggers: Vec<String>,
+}
+
+/// What the checks have found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// By line.
+    pub findings: Vec<Finding>,
+    /// What ended the checks early.
+    pub rejected: Option<Rejected>,
+    /// `# check=error=true` is given, and something was found.
+    pub fails: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub rule: &'static str,
+    /// The lines that the official check names.
+    pub lines: Lines,
+    /// Its code is the rule.
+    pub diagnostic: Diagnostic,
+}
+
+/// Runs all checks.
+pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
+    let options = match Options::parse(dockerfile.check.as_deref().unwrap_or_default()) {
+        Ok(options) => options,
+        Err(problem) => return Report { rejected: Some(bad_options(dockerfile, problem)), ..Report::default() },
+    };
+    let mut found = Found::new(dockerfile, options);
+    let mut rejected = None;
+    match outline(dockerfile) {
+        // Nothing at all is reported of a text that is not well-formed.
+        Err(rejection) if dockerfile.stopped_at.is_some() => rejected = Some(rejection),
+        Err(rejection) => {
+            let accepted = dockerfile.instructions.iter().take_while(|it| it.lines.start < rejection.line).count();
+            // An instruction's own casing is looked at before the rest of it.
+            text::instructions(&mut found, accepted + 1);
+            rejected = Some(rejection);
+        }
+        Ok(outline) => {
+            text::instructions(&mut found, dockerfile.instructions.len());
+            text::stage_names(&mut found, &outline);
+            text::keyword_casing(&mut found, &outline);
+            rejected = evaluate::evaluate(&mut found, &outline, surroundings).err();
+        }
+    }
+    let fails = found.options.error && !found.findings.is_empty();
+    found.findings.sort_by_key(|it| (it.lines, it.diagnostic.span));
+    Report { findings: found.findings, rejected, fails }
+}
+
+/// The findings of the checks that go by an instruction's own words, whatever `# check=` says: `Rule:line`.
+pub fn early(dockerfile: &Dockerfile) -> Vec<String> {
+    let mut found = Found::new(dockerfile, Options::default());
+    let accepted = match outline(dockerfile) {
+        Err(_) if dockerfile.stopped_at.is_some() => 0,
+        Err(rejection) => dockerfile.instructions.iter().take_while(|it| it.lines.start <= rejection.line).count(),
+        Ok(Outline { .. }) => dockerfile.instructions.len(),
+    };
+    text::casings(&mut found, accepted);
+    let mut out: Vec<String> = found.findings.iter().map(|it| format!("{}:{}", it.rule, it.lines.start)).collect();
+    out.sort();
+    out
+}
+
+/// The instructions with an empty line between their continuation lines, each with the line of the official warning:
+/// the last one that was joined.
+pub fn empty_continuations(dockerfile: &Dockerfile) -> Vec<(&Instruction, u32)> {
+    text::empty_continuations(dockerfile)
+}
+
+fn bad_options(dockerfile: &Dockerfile, problem: String) -> Rejected {
+    let value = dockerfile.check.as_deref().unwrap_or_default();
+    let start = dockerfile.text.find(value).unwrap_or(0);
+    let span = Span { start, end: start + value.len() };
+    let line = dockerfile.text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    let diagnostic = Diagnostic {
+        severity: Severity::Error,
+        code: "check-options".to_owned(),
+        message: problem,
+        span,
+        help: "for instance # check=skip=JSONArgsRecommended,StageNameCasing;error=true".to_owned(),
+    };
+    Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic }
+}
+
+/// Findings as they are made.
+struct Found<'a> {
+    dockerfile: &'a Dockerfile,
+    options: Options,
+    /// The comments before each instruction.
+    comments: Vec<Vec<&'a str>>,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Found<'a> {
+    fn new(dockerfile: &'a Dockerfile, options: Options) -> Found<'a> {
+        Found { dockerfile, options, comments: text::comments(dockerfile), findings: Vec::new() }
+    }
+
+    /// Notes a finding, unless the options or the comments before the instruction tell it not to.
+    fn note(&mut self, rule: &'static str, index: usize, word: &str, message: String, help: &str) {
+        let comments = self.comments.get(index).map(Vec::as_slice).unwrap_or_default();
+        if self.options.with_comments(comments).wants(rule) {
+            self.add(rule, index, word, message, help);
+        }
+    }
+
+    /// The same, for rules that comments have no influence on.
+    fn note_in_file(&mut self, rule: &'static str, index: usize, word: &str, message: String, help: &str) {
+        if self.options.wants(rule) {
+            self.add(rule, index, word, message, help);
+        }
+    }
+
+    fn add(&mut self, rule: &'static str, index: usize, word: &str, message: String, help: &str) {
+        let Some(instruction) = self.dockerfile.instructions.get(index) else { return };
+        let span = super::lex::place(&self.dockerfile.text, instruction.span, word);
+        self.push(rule, instruction.lines, span, message, help);
+    }
+
+    fn push(&mut self, rule: &'static str, lines: Lines, span: Span, message: String, help: &str) {
+        let severity = Severity::Warning;
+        let diagnostic = Diagnostic { severity, code: rule.to_owned(), message, span, help: help.to_owned() };
+        self.findings.push(Finding { rule, lines, diagnostic });
+    }
+}
+
+#[cfg(test)]
+mod tests;
