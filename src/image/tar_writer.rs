@@ -3,7 +3,40 @@
 //! The same member gives the same bytes: nothing of the machine or the clock gets in.
 
 use super::tar_reader::{BLOCK, TarEntry, TarKind};
+use crate::layers::{Kind, Meta};
 use bstr::{BStr, BString, ByteSlice};
+
+impl TarEntry {
+    /// A path and its properties as a member; `None` for a socket, which no archive can hold. Times are cut to whole
+    /// seconds.
+    pub fn of(path: &BStr, meta: &Meta) -> Option<TarEntry> {
+        let kind = match meta.kind {
+            Kind::File => TarKind::File,
+            Kind::Directory => TarKind::Directory,
+            Kind::Symlink => TarKind::Symlink,
+            Kind::Fifo => TarKind::Fifo,
+            Kind::CharDevice => TarKind::CharDevice,
+            Kind::BlockDevice => TarKind::BlockDevice,
+            Kind::Socket => return None,
+        };
+        let mut path = path.to_owned();
+        if kind == TarKind::Directory {
+            path.push(b'/');
+        }
+        Some(TarEntry {
+            path,
+            kind,
+            mode: meta.mode,
+            uid: meta.uid,
+            gid: meta.gid,
+            size: meta.size,
+            mtime: (meta.mtime.0, 0),
+            target: meta.target.clone(),
+            device: meta.device,
+            xattrs: meta.xattrs.clone(),
+        })
+    }
+}
 
 /// The largest number of `digits` octal digits and a NUL.
 const fn octal_limit(digits: u32) -> u64 {

@@ -5,6 +5,8 @@
 //! Invariant: a snapshot is complete before it has an id, and never changes after.
 
 #[cfg(target_os = "linux")]
+pub mod pack;
+#[cfg(target_os = "linux")]
 pub mod remove;
 #[cfg(target_os = "linux")]
 pub mod rooted;

@@ -52,7 +52,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let implied = Attributes { mode, uid, gid, mtime: (time, 0) };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
     let mut to = Destination { writer: TreeWriter::new(root, implied), path: copy.dest.clone(), notices };
-    let mut rules = Rules { owner, chmod, only: None, exclude };
+    let mut rules = Rules { owner, chmod, exclude, ..Rules::default() };
 
     let mut fetched = task.fetched.iter();
     for from in &copy.sources {

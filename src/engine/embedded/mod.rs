@@ -14,6 +14,7 @@ mod fetch;
 mod file_tasks;
 mod images;
 pub mod launcher;
+pub mod merged;
 mod mounting;
 mod mounts;
 pub mod namespaces;
@@ -36,6 +37,7 @@ mod tree_copy;
 pub mod users;
 mod wire;
 pub mod work;
+pub mod workdir;
 
 pub use engine::Embedded;
 pub use settings::{Context, Secret, Settings};

@@ -29,6 +29,8 @@ pub(super) struct Rules {
     pub(super) only: Option<Ignore>,
     /// All but what matches.
     pub(super) exclude: Option<Ignore>,
+    /// A file may take a directory's place, and the reverse.
+    pub(super) replace: bool,
 }
 
 /// Patterns that ignore everything but what `pattern` matches.
@@ -212,6 +214,11 @@ impl<'a> Copier<'a> {
                     self.writer.make_dir(&place, name)?;
                     self.writer.directory(&place, name, attributes, &xattrs)?;
                 }
+                Some(stat) if !is_dir(&stat) && self.rules.replace => {
+                    self.writer.remove(&place, name)?;
+                    self.writer.make_dir(&place, name)?;
+                    self.writer.directory(&place, name, attributes, &xattrs)?;
+                }
                 Some(stat) if !is_dir(&stat) => {
                     return Err(clash(level.found.path.as_bstr(), level.target.as_bstr(), "a directory", "a file"));
                 }
@@ -246,7 +253,9 @@ impl<'a> Copier<'a> {
         let target = child(place.canonical.as_bstr(), name);
         match fs::statat(&place.fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
-            Ok(stat) if is_dir(&stat) => return Err(clash(from, target.as_bstr(), "a file", "a directory")),
+            Ok(stat) if is_dir(&stat) && !self.rules.replace => {
+                return Err(clash(from, target.as_bstr(), "a file", "a directory"));
+            }
             Ok(_) => self.writer.remove(place, name)?,
             Err(error) => return Err(PathError::new("look at", target.as_bstr(), error.into()).into()),
         }

@@ -583,12 +583,12 @@ fn archives_are_unpacked() {
 
 #[test]
 fn archives_replace_what_is_in_the_way() {
-    let archive = &[("a", tar(&["file 644 x 1", "dir 700 y", "dir 711 z", "file 0 .wh.old"]))];
+    let archive = &[("a", tar(&["file 644 x 1", "dir 700 y", "dir 711 z", "file 644 .wh.old"]))];
     check_case(Case {
         instruction: "ADD a /",
         files: archive,
         before: &["dir 755 x", "file 644 x/in 1", "file 644 y 1", "dir 755 z", "file 644 z/stays 1", "file 644 old 1"],
-        after: &["file 0 .wh.old", "file 644 old 1", "file 644 x 1", "dir 700 y", "dir 711 z", "file 644 z/stays 1"],
+        after: &["file 644 .wh.old", "file 644 old 1", "file 644 x 1", "dir 700 y", "dir 711 z", "file 644 z/stays 1"],
         ..Case::default()
     });
     let out = &[("a", tar(&["file 644 ../x 1"]))];

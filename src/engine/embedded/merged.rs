@@ -1,0 +1,212 @@
+//! A file system of the build as a whole: one file of it, all of it as an archive, all of it as a directory.
+
+use super::sources::Source;
+use super::task::TaskError;
+use super::tree_copy::{Copier, Rules};
+use crate::image::tar_reader::{TarEntry, TarKind};
+use crate::image::tar_writer::{END, header, padding};
+use crate::layers::Kind;
+use crate::snapshot::rooted::{At, PathError, Root, child};
+use crate::snapshot::scan::{names, read_meta};
+use crate::snapshot::tree_writer::{Attributes, TreeWriter};
+use bstr::{BStr, BString, ByteSlice};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// At most `limit` bytes of a regular file, from `offset`. Symbolic links are followed inside the root.
+pub fn read(root: BorrowedFd<'_>, path: &BStr, offset: u64, limit: usize) -> Result<Vec<u8>, TaskError> {
+    let root = own(root)?;
+    let shown = || BString::from(path.trim_start_with(|it| it == '/').as_bytes());
+    let missing = || TaskError::input(format!("/{} is not there", shown()));
+    let found = match root.resolve(path, true) {
+        Ok(found) if found.exists => found,
+        Ok(_) => return Err(missing()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(missing()),
+        Err(error) => return Err(PathError::new("read", path, error).into()),
+    };
+    let file = root.file(found.path.as_bstr()).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => TaskError::input(format!("/{} is not a regular file", shown())),
+        _ => PathError::new("read", path, error).into(),
+    })?;
+    let mut bytes = Vec::new();
+    let mut at = offset;
+    let mut buffer = vec![0; limit.min(256 << 10)];
+    while bytes.len() < limit {
+        let want = buffer.len().min(limit - bytes.len());
+        match file.read_at(&mut buffer[..want], at).at("read", path)? {
+            0 => break,
+            got => {
+                bytes.extend_from_slice(&buffer[..got]);
+                at += got as u64;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes everything below the root as one archive. The same content gives the same bytes. Sockets are left out, as
+/// archivers do.
+pub fn tar(root: BorrowedFd<'_>, output: impl Write) -> Result<(), TaskError> {
+    let root = own(root)?;
+    let mut output = BufWriter::with_capacity(256 << 10, output);
+    let mut links: HashMap<(u64, u64), BString> = HashMap::new();
+    let mut todo = vec![BString::default()];
+    while let Some(dir) = todo.pop() {
+        let fd = root.dir(dir.as_bstr()).at("read", dir.as_bstr())?;
+        let mut below = Vec::new();
+        for name in names(fd.as_fd()).at("read", dir.as_bstr())? {
+            let path = child(dir.as_bstr(), name.as_bstr());
+            let at = path.as_bstr();
+            let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", at)?;
+            let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", at)?;
+            let Some(mut entry) = TarEntry::of(at, &meta) else { continue };
+            if meta.kind == Kind::File && stat.st_nlink > 1 {
+                match links.get(&(stat.st_dev, stat.st_ino)) {
+                    Some(first) => {
+                        entry.kind = TarKind::HardLink;
+                        entry.target = first.clone();
+                        entry.size = 0;
+                    }
+                    None => {
+                        links.insert((stat.st_dev, stat.st_ino), path.clone());
+                    }
+                }
+            }
+            output.write_all(&header(&entry)).map_err(unwritten)?;
+            if entry.kind == TarKind::File {
+                let file = super::tree_copy::open_file(fd.as_fd(), name.as_bstr()).at("read", at)?;
+                write_exactly(file, entry.size, &mut output, at)?;
+            }
+            if meta.kind == Kind::Directory {
+                below.push(path);
+            }
+        }
+        todo.extend(below.into_iter().rev());
+    }
+    output.write_all(&END).and_then(|()| output.flush()).map_err(unwritten)
+}
+
+/// As many bytes as the header has promised.
+fn write_exactly(file: impl Read, size: u64, output: &mut impl Write, path: &BStr) -> Result<(), TaskError> {
+    let copied = io::copy(&mut file.take(size), output).map_err(unwritten)?;
+    if copied != size {
+        let changed = io::Error::other("it became shorter while it was read");
+        return Err(PathError::new("read", path, changed).into());
+    }
+    output.write_all(&vec![0; padding(size)]).map_err(unwritten)
+}
+
+fn unwritten(error: io::Error) -> TaskError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            TaskError::engine(format!("the archive cannot be written: {error}")).with_help("make room on its disk")
+        }
+        _ => TaskError::engine(format!("the archive cannot be written: {error}")),
+    }
+}
+
+/// Copies everything below the root to a directory of the host, which is made if need be. Files belong to the user
+/// who builds; what is there already and not of the build stays.
+pub fn local(root: BorrowedFd<'_>, into: &Path) -> Result<Vec<String>, TaskError> {
+    let shown = BStr::new(into.as_os_str().as_bytes());
+    std::fs::create_dir_all(into).at("make the directory", shown)?;
+    let target = fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at("open", shown)?;
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let implied = Attributes { mode: 0o755, uid, gid, mtime: (super::copy::NO_TIME, 0) };
+    let mut writer = TreeWriter::new(own(target.as_fd())?, implied);
+    let rules = Rules { owner: Some((uid, gid)), replace: true, ..Rules::default() };
+    let source = Source::fetched(own(root)?);
+    let top = source.find(BStr::new(""))?.ok_or_else(|| TaskError::engine("the file system has no root"))?;
+    Copier::new(&source, &rules, &mut writer).copy(&top, BStr::new(""))?;
+    Ok(writer.finish()?)
+}
+
+fn own(root: BorrowedFd<'_>) -> Result<Root, TaskError> {
+    Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::fixture::{self, build, list};
+    use crate::snapshot::unpack::unpack;
+
+    const TREE: &[&str] = &[
+        "dir 755 d ~1",
+        "file 644 d/f 0123456789 ~2",
+        "hard 0 d/h =d/f",
+        "link 777 l ->/d/f ~3",
+        "link 777 out ->../../outside ~4",
+        "fifo 600 p ~5",
+    ];
+
+    fn tree() -> (tempfile::TempDir, Root) {
+        let top = fixture::dir();
+        std::fs::write(top.path().join("outside"), "outside").unwrap();
+        std::fs::create_dir(top.path().join("root")).unwrap();
+        build(&top.path().join("root"), TREE);
+        let root = Root::open(&top.path().join("root")).unwrap();
+        (top, root)
+    }
+
+    #[track_caller]
+    fn check(path: &str, offset: u64, limit: usize, expected: Result<&str, &str>) {
+        let (_top, root) = tree();
+        match (read(root.as_fd(), BStr::new(path), offset, limit), expected) {
+            (Ok(bytes), Ok(text)) => assert_eq!(bytes.as_bstr(), text),
+            (Err(error), Err(part)) => assert!(error.input && error.message.contains(part), "{error}"),
+            (found, expected) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn parts_of_files() {
+        check("d/f", 0, 100, Ok("0123456789"));
+        check("/l", 3, 4, Ok("3456"));
+        check("d/f", 10, 4, Ok(""));
+        check("d/f", 0, 0, Ok(""));
+        check("d/none", 0, 4, Err("/d/none is not there"));
+        check("d/f/x", 0, 4, Err("not there"));
+        check("out", 0, 4, Err("not there"));
+        check("../outside", 0, 4, Err("not there"));
+        check("d", 0, 4, Err("not a regular file"));
+        check("p", 0, 4, Err("not a regular file"));
+    }
+
+    #[test]
+    fn an_archive_of_everything() {
+        let (top, root) = tree();
+        let mut archive = Vec::new();
+        tar(root.as_fd(), &mut archive).unwrap();
+        let mut again = Vec::new();
+        tar(root.as_fd(), &mut again).unwrap();
+        assert_eq!(archive, again);
+        std::fs::write(top.path().join("blob"), &archive).unwrap();
+        let into = top.path().join("into");
+        unpack(&top.path().join("blob"), None, &into, &mut |_| {}).unwrap();
+        assert_eq!(list(&into, true), TREE);
+    }
+
+    #[test]
+    fn a_directory_of_everything() {
+        let (top, root) = tree();
+        let into = top.path().join("new/into");
+        local(root.as_fd(), &into).unwrap();
+        assert_eq!(list(&into, true), TREE);
+        // Once more over it, and over what is in the way.
+        std::fs::remove_file(into.join("l")).unwrap();
+        build(&into, &["dir 755 l", "file 644 l/x y", "file 644 mine z"]);
+        crate::snapshot::remove::remove(&into.join("d")).unwrap();
+        build(&into, &["file 600 d x"]);
+        local(root.as_fd(), &into).unwrap();
+        let mut expected = TREE.to_vec();
+        expected.insert(4, "file 644 mine z ~0");
+        assert_eq!(list(&into, true), expected);
+        assert_eq!(std::fs::read_to_string(top.path().join("outside")).unwrap(), "outside");
+    }
+}
