@@ -68,12 +68,7 @@ pub enum Task {
     Remove { dirs: Vec<PathBuf> },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
+pub use crate::snapshot::pack::Compression;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunTask {
@@ -174,6 +169,17 @@ impl TaskError {
     pub fn with_help(mut self, line: impl Into<String>) -> TaskError {
         self.help.push(line.into());
         self
+    }
+}
+
+impl From<crate::snapshot::pack::Packed> for Archive {
+    fn from(packed: crate::snapshot::pack::Packed) -> Archive {
+        Archive {
+            diff_id: packed.diff_id.to_string(),
+            digest: packed.digest.to_string(),
+            size: packed.size,
+            unpacked: packed.unpacked,
+        }
     }
 }
 
