@@ -162,14 +162,18 @@ fn refused(file: &Named, list: &[Diagnostic]) -> PlanError {
     PlanError { message, rendered }
 }
 
-/// Drawn under the FROM that names the image, if one does in so many words.
+/// Drawn under the FROM that names the image: in so many words, or else by variables if no other does.
 fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let (image, platform) = image_and_platform(image);
-    let names = |it: &&dockerfile::Instruction| it.keyword == "from" && it.args.first().is_some_and(|it| it == image);
+    let bases = file.dockerfile.instructions.iter().filter(|it| it.keyword == "from");
+    let bases: Vec<_> = bases.filter_map(|it| Some((it, it.args.first()?.as_str()))).collect();
+    let named = bases.iter().find(|(_, name)| *name == image);
+    let mut varied = bases.iter().filter(|(_, name)| name.contains('$'));
+    let first = varied.next().filter(|(_, name)| varied.all(|(_, other)| other == name));
     let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
     let message = format!("base image {image}{platform}: {}", error.message);
     let help = error.help.join("\n");
-    let Some(from) = file.dockerfile.instructions.iter().find(names) else { return undrawn(message, &help) };
+    let Some((from, _)) = named.or(first) else { return undrawn(message, &help) };
     let (code, span) = ("base-image".to_owned(), from.span);
     let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };
     PlanError { message, rendered: file.draw(&finding) }

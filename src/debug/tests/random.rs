@@ -114,8 +114,11 @@ fn goes_back(action: Action) -> bool {
     matches!(action, BackOver | BackIn | BackOut | BackContinue | Goto(_) | Restart)
 }
 
+/// A step's result, and how it failed.
+type Content = (StepId, Option<StepOutcome>, Option<String>);
+
 /// Everything that a branch has, to be compared.
-fn contents(branch: &Branch) -> Vec<(StepId, Option<StepOutcome>, Option<String>)> {
+fn contents(branch: &Branch) -> Vec<Content> {
     let steps = branch.plan.stages.iter().flat_map(|stage| &stage.steps);
     let failure = |id| branch.failure(id).map(|it| it.message.clone());
     steps.map(|step| (step.id, branch.outcome(step.id).cloned(), failure(step.id))).collect()
@@ -188,9 +191,7 @@ impl Table {
         }
         if now.len() == branches {
             assert!(frontier.iter().zip(self.frontiers()).all(|(was, is)| *was <= is));
-            let kept = |(was, is): (&(StepId, Option<StepOutcome>, _), &(StepId, Option<StepOutcome>, _))| {
-                was.1.is_none() || was.1 == is.1
-            };
+            let kept = |(was, is): (&Content, &Content)| was.1.is_none() || was.1 == is.1;
             assert!(old[branches - 1].iter().zip(&contents(self.build.branch())).all(kept));
         }
         assert!(self.build.branch().is_reached(self.build.cursor));

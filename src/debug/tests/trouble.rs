@@ -326,7 +326,7 @@ async fn an_argument_can_mend_a_plan() {
     let mut front = Front::new("ARG BASE=bad\nFROM $BASE\n", begin(script));
     let (message, rendered) = front.until(plan_failed).await;
     assert_eq!(message, "base image bad: bad is not there");
-    assert!(rendered.contains("--build-context bad="), "{rendered}");
+    assert!(rendered.starts_with("Dockerfile:2:1: error") && rendered.contains("--build-context bad="), "{rendered}");
     let stop = front.ask(Command::SetBuildArg("BASE".to_owned(), Some("good".to_owned()))).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:0 Start");
     // With a plan in force, an argument that leads nowhere changes nothing.
