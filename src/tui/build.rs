@@ -252,6 +252,12 @@ impl Build {
     }
 }
 
+/// Bytes of what the stages made that did not get into the image.
+pub fn left_behind(parts: &[Contribution]) -> u64 {
+    let others = parts.iter().filter(|part| !part.in_image);
+    others.map(|part| part.built.saturating_sub(part.shipped)).sum()
+}
+
 /// Bytes that a stage's layers hold, its base's included, and bytes of the image that come from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contribution {

@@ -1,15 +1,17 @@
 //! A build made by hand, for tests of the screen: a plan, outcomes, and the events that lead to a state.
 
 use crate::debug::breakpoint::Breakpoints;
-use crate::debug::{Event, Failure, Position, Side, StepStatus, Stop, StopReason};
+use crate::debug::{Event, Failure, Log, Position, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::{self, Instruction};
-use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
+use crate::engine::{Capabilities, ChangeSummary, EngineError, StepOutcome};
 use crate::image::config::ImageConfig;
+use crate::layers::{Diff, Entry, FileTree, Kind, Layer, Meta, Scope};
 use crate::plan::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Origin, Plan, Run, Stage, StageId, State, Step,
     StepId, Variable,
 };
 use crate::snapshot::SnapshotId;
+use crate::tui::widgets::{Answer, Query};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -399,4 +401,62 @@ pub(crate) fn hello_finished() -> (Arc<Plan>, Vec<Event>) {
     events.push(stopped(&plan, 2, 6, StopReason::End));
     events.push(Event::Finished { snapshot: snapshot(id(2, 5)), at: Duration::from_secs(11) });
     (plan, events)
+}
+
+/// What the engine would answer about [`HELLO`].
+pub(crate) fn answer(query: &Query) -> Result<Answer, EngineError> {
+    let failed = |message: &str| Err(EngineError { message: message.to_owned(), help: Vec::new() });
+    let (before, after, scope) = match query {
+        Query::Diff { before, after } => (before, after, Scope::Changed),
+        Query::Files { before, after } => (before, after, Scope::Everything),
+        Query::Log(step) => {
+            let mut log = Log::default();
+            if step.index == 3 {
+                log.push(true, b"go: downloading golang.org/x/net v0.30.0\n".to_vec());
+            }
+            return Ok(Answer::Log(log));
+        }
+        _ => return failed("not part of this build"),
+    };
+    let layers = hello_layers();
+    let depth = |at: &SnapshotId| {
+        let index = at.0.split('.').nth(1).and_then(|part| part.parse::<usize>().ok()).unwrap_or(0);
+        (index + 1).min(layers.len())
+    };
+    let tree = FileTree::merge(&layers[..depth(after)]);
+    let below = before.as_ref().map_or(0, depth) as u32;
+    let diff = Diff::above(&tree, below, scope);
+    diff.prepare();
+    Ok(Answer::Diff(Arc::new(diff)))
+}
+
+/// The layers of the first stage's steps, as far as they are told of.
+fn hello_layers() -> Vec<Arc<Layer>> {
+    let put = |path: &str, kind: Kind, size: u64| {
+        let mode = if kind == Kind::Directory { 0o755 } else { 0o644 };
+        let meta = Meta { mode, size, mtime: (size as i64, 0), ..Meta::new(kind) };
+        Entry::Put { path: path.into(), meta, opaque: false }
+    };
+    let dir = |path: &str| put(path, Kind::Directory, 0);
+    let file = |path: &str, size: u64| put(path, Kind::File, size);
+    let base = vec![
+        file("bin/sh", 1_200_000),
+        file("etc/passwd", 800),
+        file("root/.config/go/telemetry", 6_000),
+        file("tmp/go-build1/a.o", 90_000),
+        file("usr/local/go/bin/go", 13_000_000),
+        file("usr/local/go/pkg/tool/compile", 797_700_000),
+    ];
+    let modules = vec![
+        dir("go/pkg/mod/cache"),
+        file("go/pkg/mod/cache/download/golang.org/x/net/@v/v0.30.0.zip", 12_100_000),
+        file("go/pkg/mod/cache/download/golang.org/x/sys/@v/v0.26.0.zip", 8_300_000),
+        file("go/pkg/mod/golang.org/x/net@v0.30.0/html/entity.go", 114_000),
+        file("go/pkg/mod/golang.org/x/net@v0.30.0/http2/server.go", 29_600_000),
+        file("go/pkg/mod/golang.org/x/sys@v0.26.0/unix/zerrors.go", 31_168_000),
+        file("root/.config/go/telemetry", 18_000),
+        Entry::Whiteout { path: "tmp/go-build1".into() },
+    ];
+    let sources = vec![file("src/go.mod", 1_100), file("src/go.sum", 3_000)];
+    [base, vec![dir("src")], sources, modules].into_iter().map(|entries| Arc::new(Layer { entries })).collect()
 }

@@ -25,6 +25,7 @@ pub mod rail;
 #[cfg(test)]
 mod screens;
 pub mod summary;
+pub mod svg;
 mod terminal;
 pub mod text;
 pub mod theme;

@@ -17,11 +17,25 @@ pub(crate) fn app(events: &[Event], columns: u16, rows: u16) -> App {
     let mut app = App::new(&options, look, Depth::True, (columns, rows));
     app.now = Duration::from_secs(7);
     for event in events {
-        update(&mut app, Message::Session(event.clone()));
+        tell(&mut app, Message::Session(event.clone()));
     }
     app.now += Duration::from_millis(4_200);
     app.note = None;
     app
+}
+
+/// Takes a message in, and answers what the panes ask because of it, as the session would.
+pub(crate) fn tell(app: &mut App, message: Message) -> Vec<Effect> {
+    let mut effects = update(app, message);
+    let mut at = 0;
+    while at < effects.len() {
+        if let Effect::Load(slot, query) = effects[at].clone() {
+            let answer = fixture::answer(&query);
+            effects.extend(update(app, Message::Loaded { slot, query, answer }));
+        }
+        at += 1;
+    }
+    effects
 }
 
 pub(crate) fn drawn(app: &mut App) -> Buffer {
@@ -54,7 +68,7 @@ fn check_with(name: &str, events: &[Event], keys: &[KeyCode]) {
 }
 
 fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
-    update(app, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    tell(app, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
 fn typed(text: &str) -> Vec<KeyCode> {

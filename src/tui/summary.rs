@@ -1,7 +1,7 @@
 //! How it ended, in the lines that stay in the scrollback.
 
 use super::app::App;
-use super::build::Build;
+use super::build::{Build, left_behind};
 use super::text;
 use crate::debug::Side;
 
@@ -34,8 +34,7 @@ fn lines(app: &App) -> Vec<String> {
         (Some((_, at)), _) => {
             let parts = build.contributions();
             let shipped: u64 = parts.iter().map(|part| part.shipped).sum();
-            let built: u64 = parts.iter().map(|part| part.built).sum();
-            let left = text::size(built.saturating_sub(shipped));
+            let left = text::size(left_behind(&parts));
             lines.push(format!("{head}: built in {}", text::duration(*at)));
             lines.push(format!("  {} in the image, {left} left behind", text::size(shipped)));
         }

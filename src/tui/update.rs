@@ -226,6 +226,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             }
         }
         Event::Stopped(stop) => return on_stop(app, stop),
+        Event::Finished { .. } => return at_the_end(app),
         Event::Breakpoints { list, .. } => {
             app.breakpoint = app.breakpoint.min(list.len());
             let note = |it: &crate::debug::Breakpoint| match &it.state {
@@ -256,21 +257,23 @@ fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
     if let StopReason::Breakpoint(id) = stop.reason {
         app.say(format!("breakpoint #{}", id.0));
     }
-    match (&app.build.finished, &stop.reason) {
-        (Some((snapshot, _)), StopReason::End) => {
-            let wanted = app.waste.is_none().then(|| Effect::Waste(snapshot.clone()));
-            if app.lower != PaneId::Shell {
-                let focused = app.focus == app.lower;
-                app.lower = PaneId::Image;
-                app.viewing = false;
-                if focused {
-                    app.focus = app.lower;
-                }
-            }
-            wanted.into_iter().collect()
+    at_the_end(app)
+}
+
+/// At the end of the build the eye is led to what came of it.
+fn at_the_end(app: &mut App) -> Vec<Effect> {
+    let ended = app.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End) && !app.build.running;
+    let Some((snapshot, _)) = app.build.finished.as_ref().filter(|_| ended) else { return Vec::new() };
+    let wanted = app.waste.is_none().then(|| Effect::Waste(snapshot.clone()));
+    if app.lower != PaneId::Shell {
+        let focused = app.focus == app.lower || app.focus == PaneId::Viewer;
+        app.lower = PaneId::Image;
+        app.viewing = false;
+        if focused {
+            app.focus = app.lower;
         }
-        _ => Vec::new(),
     }
+    wanted.into_iter().collect()
 }
 
 fn follow_stage(app: &mut App, stage: crate::plan::StageId) {

@@ -3,7 +3,7 @@
 use crate::debug::StepStatus;
 use crate::plan::StageId;
 use crate::tui::app::App;
-use crate::tui::build::Contribution;
+use crate::tui::build::{Contribution, left_behind};
 use crate::tui::keymap::{Action, key_of};
 use crate::tui::text;
 use crate::tui::views::source::bar;
@@ -61,9 +61,8 @@ fn summary(app: &App, total: u64) -> Line<'static> {
         Span::styled(" ship", look.muted),
     ];
     let parts = app.build.contributions();
-    let built: u64 = parts.iter().map(|part| part.built).sum();
-    let left = built.saturating_sub(total);
-    spans.push(Span::styled(format!(", {} are left behind", text::size(left)), look.muted));
+    let left = text::size(left_behind(&parts));
+    spans.push(Span::styled(format!(", {left} are left behind"), look.muted));
     match app.waste {
         Some(0) => spans.push(Span::styled(", nothing in it is dead", look.muted)),
         Some(waste) => {

@@ -94,12 +94,10 @@ const SETTINGS: &[(&str, Read)] = &[
     ("ONBUILD", |config, _| config.on_build.join("; ")),
 ];
 
+/// As in a Dockerfile's exec form.
 fn words(words: &[String]) -> String {
-    let quoted = |word: &String| match word.is_empty() || word.contains(char::is_whitespace) {
-        true => format!("{word:?}"),
-        false => word.clone(),
-    };
-    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    let quoted = words.iter().map(|word| serde_json::Value::from(word.as_str()).to_string());
+    format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
 }
 
 /// The line of the last step that changed a setting to what it is.
@@ -198,8 +196,16 @@ mod tests {
 
     #[test]
     fn what_is_in_force_and_since_when() {
-        check(0, 0, &["USER root base", "WORKDIR / base", "SHELL /bin/sh -c base", "CMD /bin/sh base"]);
-        check(0, 1, &["USER root base", "+ WORKDIR /src line 4", "SHELL /bin/sh -c base", "CMD /bin/sh base"]);
+        check(
+            0,
+            0,
+            &["USER root base", "WORKDIR / base", "SHELL [\"/bin/sh\", \"-c\"] base", "CMD [\"/bin/sh\"] base"],
+        );
+        check(
+            0,
+            1,
+            &["USER root base", "+ WORKDIR /src line 4", "SHELL [\"/bin/sh\", \"-c\"] base", "CMD [\"/bin/sh\"] base"],
+        );
         check(
             2,
             5,
@@ -207,8 +213,8 @@ mod tests {
                 "ENV PORT 8080 line 17",
                 "USER nobody line 16",
                 "WORKDIR / base",
-                "SHELL /bin/sh -c base",
-                "+ CMD server line 18",
+                "SHELL [\"/bin/sh\", \"-c\"] base",
+                "+ CMD [\"server\"] line 18",
             ],
         );
     }
