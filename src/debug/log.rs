@@ -132,6 +132,11 @@ impl Log {
         self.closed
     }
 
+    /// How many bytes [`Log::push`] has answered with so far.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
     /// What was not passed on when it came: bytes that are gone, then the last part.
     pub fn rest(&self) -> (u64, Vec<Chunk>) {
         let kept: u64 = self.tail.iter().map(|chunk| chunk.bytes.len() as u64).sum();

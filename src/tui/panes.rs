@@ -3,6 +3,7 @@
 use super::app::PaneId;
 use super::views::files::Files;
 use super::views::layer::Layer;
+use super::views::output::Output;
 use super::widgets::{Pane, Request, ShellNews, Slot};
 use crate::layers::Meta;
 use crate::plan::StepId;
@@ -13,6 +14,7 @@ use bstr::BString;
 pub struct Panes {
     layer: Layer,
     files: Files,
+    output: Output,
 }
 
 impl Panes {
@@ -20,6 +22,7 @@ impl Panes {
         match id {
             PaneId::Layer => Some(&mut self.layer),
             PaneId::Files => Some(&mut self.files),
+            PaneId::Output => Some(&mut self.output),
             _ => None,
         }
     }
@@ -28,6 +31,7 @@ impl Panes {
         match slot {
             Slot::Layer => Some(&mut self.layer),
             Slot::Files => Some(&mut self.files),
+            Slot::Output => Some(&mut self.output),
             _ => None,
         }
     }
@@ -50,15 +54,22 @@ impl Panes {
         Vec::new()
     }
 
-    pub fn output_begins(&mut self, _step: StepId) {}
+    pub fn output_begins(&mut self, step: StepId) {
+        self.output.begins(step);
+    }
 
-    pub fn output(&mut self, _step: StepId, _stderr: bool, _bytes: &[u8]) {}
+    pub fn output(&mut self, step: StepId, stderr: bool, bytes: &[u8]) {
+        self.output.push(step, stderr, bytes);
+    }
 
-    pub fn output_clipped(&mut self, _step: StepId, _dropped: u64) {}
+    pub fn output_clipped(&mut self, step: StepId) {
+        self.output.clipped(step);
+    }
 
     /// Steps are named anew: nothing that was shown holds any more.
     pub fn new_plan(&mut self) {
         self.layer = Layer::default();
         self.files = Files::default();
+        self.output = Output::default();
     }
 }

@@ -35,6 +35,7 @@ pub struct Look {
     pub variable: Style,
     pub comment: Style,
     pub signs: &'static Signs,
+    pub depth: Depth,
 }
 
 impl Look {
@@ -63,7 +64,14 @@ impl Look {
             variable: fg(&theme.variable),
             comment: or(fg(&theme.comment), Modifier::DIM),
             signs: if ascii { &ASCII } else { &UNICODE },
+            depth,
         }
+    }
+
+    /// A style from outside, with the colours that can be shown here.
+    pub fn fit(&self, style: Style) -> Style {
+        let fit = |color: Option<Color>| color.and_then(|color| self.depth.fit(color));
+        Style { fg: fit(style.fg), bg: fit(style.bg), ..style }
     }
 
     /// The border of a pane.
@@ -99,6 +107,20 @@ impl Depth {
         match term.contains("256color") {
             true => Depth::Ansi256,
             false => Depth::Ansi16,
+        }
+    }
+}
+
+impl Depth {
+    /// The colour as it can be shown, or the nearest to it.
+    fn fit(self, color: Color) -> Option<Color> {
+        match (self, color) {
+            (Depth::None, _) => None,
+            (Depth::True, color) => Some(color),
+            (Depth::Ansi256, Color::Rgb(r, g, b)) => Some(Color::Indexed(nearest(r, g, b))),
+            (Depth::Ansi16, Color::Rgb(r, g, b)) => Some(nearest_basic((r, g, b))),
+            (Depth::Ansi16, Color::Indexed(number)) => Some(nearest_basic(indexed(number))),
+            (Depth::Ansi256 | Depth::Ansi16, color) => Some(color),
         }
     }
 }
@@ -210,19 +232,50 @@ impl Paint {
     }
 }
 
+type Channels = (u8, u8, u8);
+
 /// The nearest of the 256 colours that are the same everywhere: the 6×6×6 cube and the 24 greys.
 fn nearest(r: u8, g: u8, b: u8) -> u8 {
+    (16..=255).min_by_key(|number| distance(indexed(*number), (r, g, b))).unwrap_or(7)
+}
+
+/// The nearest of the 16 colours as most terminals show them.
+fn nearest_basic(color: Channels) -> Color {
+    const BASIC: [(Channels, Color); 16] = [
+        ((0, 0, 0), Color::Black),
+        ((205, 0, 0), Color::Red),
+        ((0, 205, 0), Color::Green),
+        ((205, 205, 0), Color::Yellow),
+        ((0, 0, 238), Color::Blue),
+        ((205, 0, 205), Color::Magenta),
+        ((0, 205, 205), Color::Cyan),
+        ((229, 229, 229), Color::Gray),
+        ((127, 127, 127), Color::DarkGray),
+        ((255, 0, 0), Color::LightRed),
+        ((0, 255, 0), Color::LightGreen),
+        ((255, 255, 0), Color::LightYellow),
+        ((92, 92, 255), Color::LightBlue),
+        ((255, 0, 255), Color::LightMagenta),
+        ((0, 255, 255), Color::LightCyan),
+        ((255, 255, 255), Color::White),
+    ];
+    BASIC.iter().min_by_key(|(it, _)| distance(*it, color)).map_or(Color::Gray, |(_, color)| *color)
+}
+
+/// What the numbers from 16 on stand for; those below are the terminal's own affair.
+fn indexed(number: u8) -> Channels {
     const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let distance = |(x, y, z): (u8, u8, u8)| {
-        let square = |a: u8, b: u8| (i32::from(a) - i32::from(b)).pow(2);
-        square(r, x) + square(g, y) + square(b, z)
-    };
-    let cube = (0..216u8).map(|index| {
-        let step = |at: u8| STEPS[usize::from(at % 6)];
-        (16 + index, (step(index / 36), step(index / 6), step(index)))
-    });
-    let greys = (0..24u8).map(|index| (232 + index, (8 + 10 * index, 8 + 10 * index, 8 + 10 * index)));
-    cube.chain(greys).min_by_key(|(_, color)| distance(*color)).map_or(7, |(index, _)| index)
+    let step = |at: u8| STEPS[usize::from(at % 6)];
+    match number {
+        0..=15 => (128, 128, 128),
+        16..=231 => (step((number - 16) / 36), step((number - 16) / 6), step(number - 16)),
+        232..=255 => (8 + 10 * (number - 232), 8 + 10 * (number - 232), 8 + 10 * (number - 232)),
+    }
+}
+
+fn distance(a: Channels, b: Channels) -> i32 {
+    let square = |a: u8, b: u8| (i32::from(a) - i32::from(b)).pow(2);
+    square(a.0, b.0) + square(a.1, b.1) + square(a.2, b.2)
 }
 
 /// What is drawn with. Every sign is one column wide, `ellipsis` and `bullet` excepted.
@@ -430,5 +483,20 @@ mod tests {
         assert_eq!(nearest(255, 0, 0), 196);
         assert_eq!(nearest(8, 8, 8), 232);
         assert_eq!(nearest(0, 0, 0), 16);
+        assert_eq!(nearest(95, 135, 175), 67);
+    }
+
+    #[test]
+    fn colours_from_outside_are_fitted() {
+        let fit = |depth| {
+            let style = Style::new().fg(Color::Rgb(250, 10, 10)).bg(Color::Indexed(22)).add_modifier(Modifier::BOLD);
+            let fitted = Look::new(&Theme::dark(), depth, false).fit(style);
+            assert_eq!(fitted.add_modifier, Modifier::BOLD);
+            (fitted.fg, fitted.bg)
+        };
+        assert_eq!(fit(Depth::None), (None, None));
+        assert_eq!(fit(Depth::Ansi16), (Some(Color::LightRed), Some(Color::Black)));
+        assert_eq!(fit(Depth::Ansi256), (Some(Color::Indexed(196)), Some(Color::Indexed(22))));
+        assert_eq!(fit(Depth::True), (Some(Color::Rgb(250, 10, 10)), Some(Color::Indexed(22))));
     }
 }

@@ -137,6 +137,7 @@ fn settle(app: &mut App) -> Vec<Effect> {
             if moved && id != PaneId::Viewer {
                 requests.extend(widget.show(&place));
             }
+            requests.extend(widget.wants());
         }
         if moved {
             app.shown.insert(id, place.clone());
@@ -217,7 +218,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             }
         }
         Event::Output { step, stderr, bytes } => app.panes.output(step, stderr, &bytes),
-        Event::OutputClipped { step, dropped } => app.panes.output_clipped(step, dropped),
+        Event::OutputClipped { step, .. } => app.panes.output_clipped(step),
         Event::Resumed => {
             app.source.moved = false;
             app.stages.moved = false;

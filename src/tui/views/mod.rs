@@ -11,6 +11,7 @@ pub mod help;
 pub mod image;
 pub mod keys;
 pub mod layer;
+pub mod output;
 pub mod source;
 pub mod stages;
 pub mod start;

@@ -8,8 +8,10 @@
 //!
 //! Invariant: an answer that no longer fits what the widget shows is dropped by the widget.
 
+pub mod ansi;
 pub mod browser;
-mod scroll;
+pub mod pager;
+pub(crate) mod scroll;
 pub mod tree;
 
 use crate::debug::{Command, Log, ShellPlace};
@@ -32,6 +34,11 @@ pub trait Pane {
 
     /// The cursor is somewhere else now, or the pane has come to be seen: the widget asks for what it lacks.
     fn show(&mut self, place: &Place) -> Vec<Request>;
+
+    /// What it has come to want since it was asked last. Asked after everything that happens while it is seen.
+    fn wants(&mut self) -> Vec<Request> {
+        Vec::new()
+    }
 
     /// A key that the table in `keymap` gives to this pane.
     fn key(&mut self, key: KeyEvent) -> Outcome;
