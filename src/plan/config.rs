@@ -1,6 +1,6 @@
 //! Lowers the instructions that change variables and the configuration, and no file.
 
-use super::go_format::{duration, plain_list, quoted_list};
+use super::go_format::{duration, plain_list, quoted_char, quoted_list};
 use super::scope::Scope;
 use super::stages::Stages;
 use super::{Options, Origin, ports};
@@ -176,15 +176,11 @@ fn healthcheck(check: &Healthcheck, scope: &mut Scope) -> String {
         start_interval: check.start_interval,
         retries: check.retries,
     });
-    format!(
-        "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        plain_list(&check.test),
-        duration(check.interval),
-        duration(check.timeout),
-        duration(check.start_period),
-        duration(check.start_interval),
-        check.retries
-    )
+    // Docker's engines print the structure in Go's quoted form, the count of retries as a character.
+    let times = [check.interval, check.timeout, check.start_period, check.start_interval].map(duration);
+    let times: Vec<String> = times.iter().map(|time| format!("\"{time}\"")).collect();
+    let retries = u32::try_from(check.retries).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    format!("HEALTHCHECK &{{{} {} {}}}", quoted_list(&check.test), times.join(" "), quoted_char(retries))
 }
 
 fn stopsignal(written: &str, scope: &mut Scope) -> Result<String, Fault> {

@@ -13,26 +13,32 @@ pub(super) fn plain_list(words: &[String]) -> String {
 
 /// `%q` of a string.
 fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            ' '..='~' => out.push(c),
-            '\0'..='\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if is_printable(c) => out.push(c),
-            c if u32::from(c) < 0x10000 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
-        }
+    let inner: String = text.chars().map(|c| escaped(c, '"')).collect();
+    format!("\"{inner}\"")
+}
+
+/// `%q` of a character.
+pub(super) fn quoted_char(c: char) -> String {
+    format!("'{}'", escaped(c, '\''))
+}
+
+fn escaped(c: char, quote: char) -> String {
+    match c {
+        '\\' => "\\\\".to_owned(),
+        c if c == quote => format!("\\{c}"),
+        '\u{7}' => "\\a".to_owned(),
+        '\u{8}' => "\\b".to_owned(),
+        '\u{c}' => "\\f".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\u{b}' => "\\v".to_owned(),
+        ' '..='~' => c.to_string(),
+        '\0'..='\u{7f}' => format!("\\x{:02x}", u32::from(c)),
+        c if is_printable(c) => c.to_string(),
+        c if u32::from(c) < 0x10000 => format!("\\u{:04x}", u32::from(c)),
+        c => format!("\\U{:08x}", u32::from(c)),
     }
-    out.push('"');
-    out
 }
 
 /// Letters, marks, numbers, punctuation and symbols. After another letter the standard library's escaping leaves
@@ -93,6 +99,9 @@ mod tests {
         }
         assert_eq!(quoted_list(&["a".to_owned(), "b c".to_owned()]), r#"["a" "b c"]"#);
         assert_eq!(quoted_list(&[]), "[]");
+        assert_eq!(quoted_char('\0'), r"'\x00'");
+        assert_eq!(quoted_char('\''), r"'\''");
+        assert_eq!(quoted_char('"'), "'\"'");
         assert_eq!(plain_list(&["/a".to_owned(), "/b".to_owned()]), "[/a /b]");
     }
 

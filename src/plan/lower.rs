@@ -72,10 +72,19 @@ fn plan(
     };
     let mut lowered = Vec::with_capacity(stages.stages.len());
     let mut errors = Vec::new();
+    let mut failed = BTreeSet::new();
     for draft in &stages.stages {
-        match lowering.stage(draft) {
+        // What is built on a stage that is wrong cannot be looked at.
+        let result = match draft.parent().is_some_and(|parent| failed.contains(&parent)) {
+            true => Err(None),
+            false => lowering.stage(draft).map_err(Some),
+        };
+        match result {
             Ok(stage) => lowered.push(stage),
-            Err(error) => errors.push(error),
+            Err(error) => {
+                failed.insert(draft.id);
+                errors.extend(error);
+            }
         }
     }
     if !errors.is_empty() {

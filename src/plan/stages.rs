@@ -275,9 +275,16 @@ impl<'a> Stages<'a> {
             false => format!("::{}", stage.platform),
         };
         if let Some(name) = &from.name {
-            if let Err(why) = super::image_name::familiar(name) {
-                let message = format!("{name:?} cannot name a stage: {why}");
-                return Err(Fault::new("stage-name", message, stage.name.as_deref().unwrap_or(name)));
+            // A context can take the stage's place, so that its name must do for one.
+            if super::image_name::familiar(name).is_err() {
+                let fault = Fault::new(
+                    "stage-name",
+                    format!("{name:?} cannot name a stage"),
+                    stage.name.as_deref().unwrap_or(name),
+                );
+                return Err(
+                    fault.help("it ends with a letter or a digit, and has no two dots or three underscores in a row")
+                );
             }
             if let Some(context) = self.contexts.find(name) {
                 stage.replaced = true;
