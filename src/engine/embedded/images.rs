@@ -5,8 +5,10 @@ use super::task::{Report, Task};
 use crate::engine::{EngineError, Output, OutputEvent, ResolvedImage, StepError};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::platform::Platform;
 use crate::image::reference;
-use crate::image::source::{self, LayerBlob, Opened};
+use crate::image::source::{self, LayerBlob, Opened, Surroundings};
+use crate::plan::step::image_and_platform;
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, ImageLayer, ImageRecord, LayerId};
 use futures_util::future::try_join_all;
@@ -78,11 +80,17 @@ impl Embedded {
     }
 
     /// What the store knows an image by: the source that a `--build-context` gives for the name, or the
-    /// normalised reference.
-    fn stored_name(&self, name: &str) -> String {
-        match self.settings.images.get(name) {
+    /// normalised reference; with the platform where that is not the machine's.
+    fn stored_name(&self, image: &str) -> String {
+        let (name, platform) = image_and_platform(image);
+        let stored = match self.settings.images.get(name) {
             Some(source) => source.clone(),
             None => reference::normalized(name),
+        };
+        let platform = platform.unwrap_or(&self.settings.platform);
+        match platform == Platform::host().to_string() {
+            true => stored,
+            false => format!("{stored}::{platform}"),
         }
     }
 
@@ -94,29 +102,40 @@ impl Embedded {
         cell.get_or_try_init(|| self.open(name, output)).await.cloned()
     }
 
-    async fn open(&self, name: &str, output: &Output) -> Result<Arc<Base>, EngineError> {
+    async fn open(&self, image: &str, output: &Output) -> Result<Arc<Base>, EngineError> {
+        let (name, platform) = image_and_platform(image);
+        let platform = platform.unwrap_or(&self.settings.platform);
         let named = self.settings.images.get(name);
         // Files change under their names; what a registry names hardly does, and `--pull` asks again.
         let may_be_stored = named.is_none_or(|source| source::is_registry(source)) && !self.settings.pull;
-        let stored = self.stored_name(name);
-        if may_be_stored && let Some(record) = self.store.image(&stored) {
+        if may_be_stored && let Some(record) = self.store.image(&self.stored_name(image)) {
             if let Ok(config) = serde_json::from_str(&record.config) {
                 return Ok(Arc::new(Base::Stored(record, config)));
             }
         }
-        let source = named.map_or(name, String::as_str);
+        // A name in a Dockerfile is a reference, whatever it looks like.
+        let source = named.cloned().unwrap_or_else(|| format!("docker://{name}"));
         let notice = OutputEvent::Progress { what: format!("looking up {source}"), done: 0, total: 0 };
         let _ = output.0.send(notice).await;
-        let opened = source::open(source, &self.settings.platform).await.map_err(|error| {
-            let mut help = error.help.clone();
-            if named.is_none() {
-                help.push(format!(
-                    "give it by file: --build-context {name}=oci-layout://DIR, or {name}=docker-archive:FILE"
-                ));
-            }
-            EngineError { message: format!("cannot get the image {name}: {error}"), help }
-        })?;
-        Ok(Arc::new(Base::Opened(opened)))
+        let surroundings =
+            Surroundings { scratch: self.store.scratch().map_err(store_error)?, ..Surroundings::from_environment() };
+        let error = match source::open_in(&source, platform, &surroundings).await {
+            Ok(opened) => return Ok(Arc::new(Base::Opened(opened))),
+            Err(error) => error,
+        };
+        // Docker builds on what its engine has; so where there is an engine, its images serve as well.
+        if named.is_none()
+            && let Ok(opened) = source::open_in(&format!("docker-daemon:{name}"), platform, &surroundings).await
+        {
+            return Ok(Arc::new(Base::Opened(opened)));
+        }
+        let mut help = error.help.clone();
+        if named.is_none() {
+            help.push(format!(
+                "give it by file: --build-context {name}=oci-layout://DIR, or {name}=docker-archive:FILE"
+            ));
+        }
+        Err(EngineError { message: format!("cannot get the image {name}: {error}"), help })
     }
 
     async fn get_layer(&self, image: &Opened, index: usize, output: &Output) -> Result<LayerId, StepError> {
