@@ -1,27 +1,61 @@
 //! The tasks that read and write files and run nothing of the container's.
 
 use super::copy::{self, on_empty_root};
-use super::overlay;
-use super::task::{CopyTask, Input, Report, Stack, Task, TaskError, Upper};
+use super::task::{Archive, CopyTask, Input, Report, Stack, Task, TaskError, Upper};
 use super::work::Reporter;
+use super::{merged, overlay, workdir};
+use crate::snapshot::pack::pack;
 use crate::snapshot::remove::remove;
 use crate::snapshot::scan::scan;
 use crate::snapshot::unpack::unpack;
+use bstr::ByteSlice;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-pub(super) fn dispatch(task: Task, reporter: &Reporter, _descriptors: Vec<OwnedFd>) -> Result<(), TaskError> {
+pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd>) -> Result<(), TaskError> {
     match task {
         Task::Unpack { blob, diff_id, into } => {
             let total = std::fs::metadata(&blob).map_or(0, |it| it.len());
             let mut progress = |done: u64| reporter.send(&Report::Progress { done, total });
             let unpacked = unpack(&blob, diff_id.as_deref(), &into, &mut progress).map_err(engine_error)?;
-            for notice in unpacked.notices {
-                reporter.send(&Report::Notice(notice));
-            }
+            report_notices(unpacked.notices, reporter);
             reporter.send(&Report::Layer(unpacked.layer));
             Ok(())
         }
         Task::Copy(task) => copy(&task, reporter),
+        Task::Workdir { stack, upper, path, user, epoch } => {
+            let root = overlay::open_root(&stack, Some(&upper))?;
+            let notices = workdir::workdir(root.as_fd(), &path, &user, epoch)?;
+            drop(root);
+            report_notices(notices, reporter);
+            report_layer(&upper, reporter)
+        }
+        Task::Read { stack, path, offset, limit } => {
+            let root = overlay::open_root(&stack, None)?;
+            let bytes = merged::read(root.as_fd(), path.as_bstr(), offset, limit)?;
+            reporter.send(&Report::Bytes(bytes));
+            Ok(())
+        }
+        Task::Pack { layer, into, compression, epoch } => {
+            let packed = pack(&layer, &into, compression, epoch).map_err(engine_error)?;
+            reporter.send(&Report::Archive(Archive {
+                diff_id: packed.diff_id.to_string(),
+                digest: packed.digest.to_string(),
+                size: packed.size,
+                unpacked: packed.unpacked,
+            }));
+            Ok(())
+        }
+        Task::Tar { stack } => {
+            let root = overlay::open_root(&stack, None)?;
+            let output = descriptors.into_iter().next().ok_or_else(|| engine_error("no file came with the task"))?;
+            merged::tar(root.as_fd(), File::from(output))
+        }
+        Task::Local { stack, into } => {
+            let root = overlay::open_root(&stack, None)?;
+            report_notices(merged::local(root.as_fd(), &into)?, reporter);
+            Ok(())
+        }
         Task::Remove { dirs } => dirs.iter().try_for_each(|dir| remove(dir)).map_err(engine_error),
         other => Err(TaskError::engine(format!("This task is not there yet: {other:?}"))),
     }
@@ -41,10 +75,14 @@ fn copy(task: &CopyTask, reporter: &Reporter) -> Result<(), TaskError> {
     let root = overlay::open_root(below, Some(&task.upper))?;
     let notices = copy::copy(task, source.as_ref().map(OwnedFd::as_fd), root.as_fd())?;
     drop(root);
+    report_notices(notices, reporter);
+    report_layer(&task.upper, reporter)
+}
+
+fn report_notices(notices: Vec<String>, reporter: &Reporter) {
     for notice in notices {
         reporter.send(&Report::Notice(notice));
     }
-    report_layer(&task.upper, reporter)
 }
 
 /// What came to be in a task's upper directory.
