@@ -67,7 +67,7 @@ async fn follow(events: &mut mpsc::Receiver<Event>, args: &BuildCommand, name: &
                 }
                 plan = Some(it);
             }
-            Event::PlanFailed { rendered, .. } => return Err(Failure::Dockerfile(rendered)),
+            Event::PlanFailed { fault, message, rendered } => return Err(Failure::no_plan(fault, message, rendered)),
             Event::Finished { .. } => finished = true,
             Event::Stopped(stop) => {
                 let Some(plan) = &plan else { continue };

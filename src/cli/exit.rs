@@ -1,5 +1,6 @@
 //! What can go wrong, as exit codes and as text on standard error: the one place that maps them.
 
+use crate::debug::PlanFault;
 use crate::engine::EngineError;
 use std::fmt;
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ pub enum Failure {
     Dockerfile(String),
     /// 4: a step failed.
     Build { message: String, help: Vec<String> },
+    /// 4: a base image cannot be had; the text is already drawn.
+    Base(String),
     /// 5: a limit was exceeded; the report has been printed.
     Gate,
     /// 6: the engine cannot run here.
@@ -26,12 +29,22 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// No plan can be made: whose fault it is decides the code.
+    pub fn no_plan(fault: PlanFault, message: String, rendered: String) -> Failure {
+        match fault {
+            PlanFault::Unreadable => Failure::Usage(message),
+            PlanFault::Dockerfile => Failure::Dockerfile(rendered),
+            PlanFault::Base => Failure::Base(rendered),
+            PlanFault::Cancelled | PlanFault::Internal => Failure::Other(message),
+        }
+    }
+
     pub fn code(&self) -> u8 {
         match self {
             Failure::Other(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Dockerfile(_) => 3,
-            Failure::Build { .. } => 4,
+            Failure::Build { .. } | Failure::Base(_) => 4,
             Failure::Gate => 5,
             Failure::Engine(_) => 6,
             Failure::Command(code) => u8::try_from(*code).unwrap_or(1),
@@ -57,7 +70,7 @@ impl fmt::Display for Failure {
         };
         match self {
             Failure::Usage(message) | Failure::Other(message) => write!(f, "stagedive: {message}"),
-            Failure::Dockerfile(drawn) => f.write_str(drawn.trim_end()),
+            Failure::Dockerfile(drawn) | Failure::Base(drawn) => f.write_str(drawn.trim_end()),
             Failure::Build { message, help } => with_help(f, message, help),
             Failure::Engine(error) => with_help(f, &error.message, &error.help),
             Failure::Gate | Failure::Command(_) | Failure::Signal(_) => Ok(()),

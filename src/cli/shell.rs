@@ -64,7 +64,7 @@ async fn enter(
         plain.event(&event).map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
         match event {
             Event::Planned { plan: it } => plan = Some(it),
-            Event::PlanFailed { rendered, .. } => return Err(Failure::Dockerfile(rendered)),
+            Event::PlanFailed { fault, message, rendered } => return Err(Failure::no_plan(fault, message, rendered)),
             Event::Stopped(stop) => {
                 let Some(plan) = &plan else { continue };
                 if let Some(failure) = &stop.failure {

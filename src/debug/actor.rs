@@ -12,7 +12,7 @@ use super::running::Launch;
 use super::session::Message;
 use super::stepping::Action;
 use super::work::{self, Report};
-use super::{BreakpointId, Command, Event, Log, Session, Setup, finish, place};
+use super::{BreakpointId, Command, Event, Log, PlanFault, Session, Setup, finish, place};
 use crate::engine::{Engine, OutputEvent};
 use crate::plan::{Options, StepId};
 use std::collections::BTreeMap;
@@ -233,7 +233,11 @@ impl Actor {
             (Some(preparing), None) => {
                 self.options = preparing.options;
                 let message = "cancelled before a plan was made".to_owned();
-                self.desk.say(Event::PlanFailed { rendered: format!("{message}\n"), message });
+                self.desk.say(Event::PlanFailed {
+                    fault: PlanFault::Cancelled,
+                    rendered: format!("{message}\n"),
+                    message,
+                });
             }
             (None, Some(build)) => build.cancel(&mut self.desk),
             (None, None) => self.desk.notice("nothing is running"),
@@ -333,12 +337,12 @@ impl Actor {
                 let launches = build.begin(&mut self.desk, self.paused);
                 self.launch(launches);
             }
-            (Err(PlanError { message, rendered }), build) => {
+            (Err(PlanError { fault, message, rendered }), build) => {
                 // With a plan before, that one stays in force, and so does what it was made from.
                 if build.is_none() {
                     self.options = preparing.options;
                 }
-                self.desk.say(Event::PlanFailed { message, rendered });
+                self.desk.say(Event::PlanFailed { fault, message, rendered });
             }
         }
     }

@@ -10,7 +10,7 @@
 //! | `started` | `engine`, `mode`, `limits` |
 //! | `base-progress` | `image`, `what`, `done`, `total` (bytes) |
 //! | `planned` | `platform`, `target` (a label), `order` (labels), `stages`, `diagnostics` |
-//! | `plan-failed` | `message`, `rendered` (drawn under the source line) |
+//! | `plan-failed` | `fault`, `message`, `rendered` (drawn under the source line) |
 //! | `step` | `step`, `status`, `at_ms`; with `done` also `result`; with `failed` also `failure` |
 //! | `output` | `step`, `stream` (`stdout`, `stderr`), `text`; `base64` if `text` is not exactly what was written |
 //! | `output-clipped` | `step`, `dropped` (bytes) |
@@ -24,7 +24,8 @@
 //!
 //! A step is `{stage, stage_index, index, line, text}`: the stage's name or its index in digits, the indexes
 //! counted from 0, `FROM` being step 0. `line` and `text` are there once there is a plan.
-//! `status` is one of `waiting`, `skipped`, `running`, `done`, `failed`, `cancelled`; `side` one of `BEFORE`,
+//! `fault` is one of `unreadable`, `dockerfile`, `base`, `cancelled`, `internal`;
+//! `status` one of `waiting`, `skipped`, `running`, `done`, `failed`, `cancelled`; `side` one of `BEFORE`,
 //! `AFTER`, `FAILED`; `reason` one of `start`, `step`, `breakpoint`, `failure`, `pause`, `cancelled`,
 //! `reached`, `end`.
 
@@ -50,8 +51,8 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
             json!({"event": "base-progress", "image": image, "what": what, "done": done, "total": known(*total)})
         }
         Event::Planned { plan } => planned(plan),
-        Event::PlanFailed { message, rendered } => {
-            json!({"event": "plan-failed", "message": message, "rendered": rendered})
+        Event::PlanFailed { fault, message, rendered } => {
+            json!({"event": "plan-failed", "fault": fault, "message": message, "rendered": rendered})
         }
         Event::Step { step: id, status, at } => with(
             json!({"event": "step", "step": step(id), "status": status_name(status), "at_ms": millis(*at)}),

@@ -33,8 +33,8 @@ mod tests;
 pub use actor::start;
 pub use log::{Chunk, Log};
 pub use protocol::{
-    Breakpoint, BreakpointId, BreakpointState, Command, Event, Failure, Location, Position, Side, StepStatus, Stop,
-    StopReason,
+    Breakpoint, BreakpointId, BreakpointState, Command, Event, Failure, Location, PlanFault, Position, Side,
+    StepStatus, Stop, StopReason,
 };
 pub use session::{Export, Session, ShellPlace};
 pub use start::Setup;

@@ -1,5 +1,6 @@
 //! From a Dockerfile to a plan: read, parse, look the bases up, lower. Runs beside the actor.
 
+use super::PlanFault;
 use super::build::Prepared;
 use super::work::Report;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity, diagnostic};
@@ -31,6 +32,7 @@ pub(super) enum Text {
 /// Why there is no plan. `rendered` is drawn under the source line where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlanError {
+    pub(super) fault: PlanFault,
     pub(super) message: String,
     pub(super) rendered: String,
 }
@@ -132,7 +134,11 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PlanError> + Send + 'static,
 ) -> Result<T, PlanError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|fault| {
-        Err(undrawn(format!("the plan could not be made: {fault}"), "this is a fault in stagedive"))
+        Err(undrawn(
+            PlanFault::Internal,
+            format!("the plan could not be made: {fault}"),
+            "this is a fault in stagedive",
+        ))
     })
 }
 
@@ -141,13 +147,13 @@ fn unreadable(name: &str, error: &io::Error) -> PlanError {
         io::ErrorKind::NotFound => "name the file with -f, or give the directory that holds it",
         _ => "",
     };
-    undrawn(format!("cannot read {name}: {error}"), help)
+    undrawn(PlanFault::Unreadable, format!("cannot read {name}: {error}"), help)
 }
 
 /// What no source line is to blame for.
-fn undrawn(message: String, help: &str) -> PlanError {
+fn undrawn(fault: PlanFault, message: String, help: &str) -> PlanError {
     let help: String = help.lines().map(|line| format!("  = {line}\n")).collect();
-    PlanError { rendered: format!("error: {message}\n{help}"), message }
+    PlanError { fault, rendered: format!("error: {message}\n{help}"), message }
 }
 
 fn refused(file: &Named, list: &[Diagnostic]) -> PlanError {
@@ -159,7 +165,7 @@ fn refused(file: &Named, list: &[Diagnostic]) -> PlanError {
         drawn.push(format!("and {} errors more\n", errors.len() - DRAWN));
     }
     let rendered = if drawn.is_empty() { format!("error: {message}\n") } else { drawn.join("\n") };
-    PlanError { message, rendered }
+    PlanError { fault: PlanFault::Dockerfile, message, rendered }
 }
 
 /// Drawn under the FROM that names the image: in so many words, or else by variables if no other does.
@@ -173,10 +179,10 @@ fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
     let message = format!("base image {image}{platform}: {}", error.message);
     let help = error.help.join("\n");
-    let Some((from, _)) = named.or(first) else { return undrawn(message, &help) };
+    let Some((from, _)) = named.or(first) else { return undrawn(PlanFault::Base, message, &help) };
     let (code, span) = ("base-image".to_owned(), from.span);
     let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };
-    PlanError { message, rendered: file.draw(&finding) }
+    PlanError { fault: PlanFault::Base, message, rendered: file.draw(&finding) }
 }
 
 impl Named {

@@ -178,6 +178,22 @@ pub enum StepStatus {
     Cancelled,
 }
 
+/// What is in the way of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanFault {
+    /// The file cannot be read.
+    Unreadable,
+    /// What is in it, or what an argument makes of it.
+    Dockerfile,
+    /// A base image cannot be had.
+    Base,
+    /// It was given up.
+    Cancelled,
+    /// This program.
+    Internal,
+}
+
 /// What happened, in order. Times are since the session began.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -199,6 +215,7 @@ pub enum Event {
     /// No plan can be made; the session waits for `Reload`, `SetBuildArg` or `Quit`. If there was a plan before,
     /// it stays in force with what it was made from. `rendered` is the diagnostic drawn under its source line.
     PlanFailed {
+        fault: PlanFault,
         message: String,
         rendered: String,
     },

@@ -78,7 +78,7 @@ impl Build {
                 // A stop speaks of the plan before; the next one follows at once.
                 self.stop = None;
             }
-            Event::PlanFailed { message, rendered } => {
+            Event::PlanFailed { message, rendered, .. } => {
                 self.problem = Some(Problem { message: message.clone(), rendered: rendered.clone() });
                 self.running = false;
             }

@@ -384,7 +384,8 @@ Dockerfile:3:1: error: unknown instruction: RUNN
    = did you mean RUN?
 ";
     let message = "unknown instruction: RUNN".to_owned();
-    vec![Event::PlanFailed { message, rendered: rendered.to_owned() }]
+    let fault = crate::debug::PlanFault::Dockerfile;
+    vec![Event::PlanFailed { fault, message, rendered: rendered.to_owned() }]
 }
 
 /// [`HELLO`] at its end.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::debug::log::{HEAD, TAIL};
-use crate::debug::{BreakpointState, StopReason};
+use crate::debug::{BreakpointState, PlanFault, StopReason};
 use crate::engine::OutputEvent;
 use crate::image::config::ImageConfig;
 use std::collections::BTreeSet;
@@ -261,9 +261,9 @@ async fn what_failed_says_how() {
     front.quit().await;
 }
 
-fn plan_failed(event: &Event) -> Option<(String, String)> {
+fn plan_failed(event: &Event) -> Option<(PlanFault, String, String)> {
     match event {
-        Event::PlanFailed { message, rendered } => Some((message.clone(), rendered.clone())),
+        Event::PlanFailed { fault, message, rendered } => Some((*fault, message.clone(), rendered.clone())),
         _ => None,
     }
 }
@@ -272,7 +272,8 @@ fn plan_failed(event: &Event) -> Option<(String, String)> {
 async fn a_plan_that_cannot_be_made_waits_for_a_better_file() {
     for wrong in ["", "FRM scratch\n", "RUN x\n", "FROM scratch\nNONSENSE x\n", "\0\0\u{1}\n"] {
         let mut front = Front::new(wrong, Begin { breakpoints: vec![Location::Line(2)], ..Begin::default() });
-        let (message, rendered) = front.until(plan_failed).await;
+        let (fault, message, rendered) = front.until(plan_failed).await;
+        assert_eq!(fault, PlanFault::Dockerfile);
         assert!(!message.is_empty() && rendered.starts_with("Dockerfile:"), "{message}\n{rendered}");
         for command in [Command::StepOver, Command::Continue, Command::Retry, Command::Restart, Command::Cancel] {
             front.session.send(command);
@@ -295,7 +296,8 @@ async fn a_file_that_is_gone_leaves_the_plan() {
     let mut front = play(TWO, Begin::default(), "=> BEFORE builder:0 Start").await;
     *front.text.lock().unwrap() = None;
     front.session.send(Command::Reload);
-    let (message, rendered) = front.until(plan_failed).await;
+    let (fault, message, rendered) = front.until(plan_failed).await;
+    assert_eq!(fault, PlanFault::Unreadable);
     assert!(message.starts_with("cannot read Dockerfile: "), "{message}");
     assert!(rendered.contains("-f"), "{rendered}");
     let stop = front.ask(Command::StepOver).await;
@@ -324,8 +326,8 @@ async fn triggers_bring_their_images() {
 async fn an_argument_can_mend_a_plan() {
     let script = Script::new().image("good", ImageConfig::default(), Play::succeeds());
     let mut front = Front::new("ARG BASE=bad\nFROM $BASE\n", begin(script));
-    let (message, rendered) = front.until(plan_failed).await;
-    assert_eq!(message, "base image bad: bad is not there");
+    let (fault, message, rendered) = front.until(plan_failed).await;
+    assert_eq!((fault, message.as_str()), (PlanFault::Base, "base image bad: bad is not there"));
     assert!(rendered.starts_with("Dockerfile:2:1: error") && rendered.contains("--build-context bad="), "{rendered}");
     let stop = front.ask(Command::SetBuildArg("BASE".to_owned(), Some("good".to_owned()))).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:0 Start");
@@ -368,8 +370,8 @@ async fn making_a_plan_can_be_left() {
     let mut front = Front::new("FROM slow\n", begin(script()));
     front.session.send(Command::StepOver);
     front.session.send(Command::Cancel);
-    let (message, _) = front.until(plan_failed).await;
-    assert_eq!(message, "cancelled before a plan was made");
+    let (fault, message, _) = front.until(plan_failed).await;
+    assert_eq!((fault, message.as_str()), (PlanFault::Cancelled, "cancelled before a plan was made"));
     front.edit("FROM scratch\n");
     front.ask(Command::Reload).await;
     front.quit().await;
