@@ -122,6 +122,7 @@ fn prepare(place: &Path, only: Option<Mode>) -> Result<Answer, NotEntered> {
     if !own_proc {
         entered.limits.push("RUN sees this system's /proc: a container's may not be mounted here.".to_owned());
     }
+    super::seccomp::prepare();
     work::set_up(Settings {
         place: PathBuf::from(place),
         pretend: entered.pretend,
