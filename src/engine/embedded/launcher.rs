@@ -5,6 +5,7 @@ use super::process::{ARGUMENT, Answer, Request};
 use super::spawn::Ended;
 use super::task::{Report, Task, TaskError};
 use super::wire::{self, Receiver};
+use super::work::Instruction;
 use crate::engine::EngineError;
 use std::collections::HashMap;
 use std::io;
@@ -129,6 +130,11 @@ impl Launcher {
     /// What is not as it would be in Docker, one sentence each.
     pub fn limits(&self) -> &[String] {
         &self.limits
+    }
+
+    /// The engine process' id; `None` when it has ended.
+    pub async fn pid(&self) -> Option<u32> {
+        self.child.lock().await.id()
     }
 
     /// Starts a task; `descriptors` are what its kind says comes with the message, at most three.
@@ -303,6 +309,14 @@ impl TaskHandle {
     pub fn cancel(&mut self) {
         self.cancelled = true;
         self.kill();
+    }
+
+    /// Sends a signal to the command of a [`Task::Run`].
+    pub fn signal(&self, signal: i32) {
+        if let (State::Running { socket, .. }, Ok(frame)) = (&self.state, wire::encode(&Instruction { signal })) {
+            // The worker reads these at once; one that does not fit is not worth waiting for.
+            let _ = socket.try_write(&frame);
+        }
     }
 
     pub fn is_cancelled(&self) -> bool {

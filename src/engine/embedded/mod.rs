@@ -4,6 +4,7 @@
 //! which enters the namespaces once and forks a process for every task.
 
 mod add_archive;
+mod agents;
 mod capabilities;
 mod chmod;
 pub mod copy;
@@ -13,6 +14,7 @@ mod exports;
 mod fetch;
 mod file_tasks;
 mod images;
+mod init;
 pub mod launcher;
 pub mod merged;
 mod mounting;
@@ -26,6 +28,7 @@ mod run;
 mod sandbox;
 mod seccomp;
 mod settings;
+mod shell;
 mod shells;
 mod sources;
 mod spawn;

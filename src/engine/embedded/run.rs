@@ -1,12 +1,17 @@
 //! RUN, and shells: the worker's side.
 
 use super::mounting::failed;
+use super::mounts::Mounts;
 use super::sandbox::{Inside, Sandbox, enter, namespaces, pretend_environment};
 use super::spawn::{Child, Ended, fork};
 use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
-use super::{mounts, overlay, rootfs, users, wire};
+use super::{exec, mounts, overlay, rootfs, shell, users, wire};
+use crate::image::host::TOOLBOX;
+use crate::snapshot::remove::remove;
+use crate::snapshot::rooted::PathError;
+use crate::snapshot::scan::scan;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -18,12 +23,12 @@ use std::path::{Path, PathBuf};
 const CHUNK: usize = 64 * 1024;
 
 pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) -> Result<(), TaskError> {
-    let mounts = mounts::prepare(&task)?;
-    let ground = ground(&task, &mounts)?;
+    let mut mounts = mounts::prepare(&task)?;
+    let command = command(&task, &mut mounts)?;
+    let ground = ground(&task, &mounts.prepared)?;
     let root = overlay::open_root_over(&task.stack, &task.upper, &ground)?;
     let user = users::resolve(root.as_fd(), &task.run.user)?;
-    let env = environment(&task, &user);
-    let argv = task.run.argv.clone();
+    let env = environment(&task, &user, &command, mounts.env);
     let pipes = || pipe_with(PipeFlags::CLOEXEC).map_err(failed("a pipe"));
     let ((output, out), (errors, err)) = (pipes()?, pipes()?);
     let input = match input {
@@ -36,31 +41,58 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
     let sandbox = Sandbox {
         task: &task,
         root,
-        mounts: &mounts,
-        argv: &argv,
+        mounts: &mounts.prepared,
+        argv: &command.argv,
         env: &env,
         user: &user,
+        init: task.scratch && !task.run.argv.is_empty(),
         streams: [input, out, err],
         worker: worker.into(),
     };
     let child = fork(namespaces(&task), move || enter(sandbox)).map_err(failed("starting the sandbox"))?;
     let mut made = Vec::new();
-    let started = listen(&inside.into(), &mut made, argv.first().map_or("", String::as_str), reporter);
+    let started = listen(&inside.into(), &mut made, &command, reporter);
     if started.is_err() {
         child.kill();
     }
-    let ended = match (&started, task.terminal) {
-        (Ok(()), None) => relay(&child, &output, &errors, reporter).map_err(failed("reading the output"))?,
-        _ => child.wait().map_err(failed("waiting for the command"))?,
-    };
+    let streams = [(output, Report::Stdout as fn(Vec<u8>) -> Report), (errors, Report::Stderr)];
+    let ended = relay(&child, streams, reporter).map_err(failed("reading the output"))?;
     remove_made(&task.upper.dir, &made);
     started?;
     reporter.send(&Report::Exit(ended.code()));
-    let layer = crate::snapshot::scan::scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
+    let layer = scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
     if !layer.entries.is_empty() {
         reporter.send(&Report::Layer(layer));
     }
-    Ok(())
+    clean_up(&task)
+}
+
+/// What is started, and with whose tools.
+#[derive(Debug)]
+struct Command {
+    argv: Vec<String>,
+    /// Tools of the host are mounted.
+    borrowed: bool,
+}
+
+/// The command, or the image's best shell. Where the image has none, the host's tools are mounted, if there are any.
+fn command(task: &RunTask, mounts: &mut Mounts) -> Result<Command, TaskError> {
+    let asked = task.run.argv.clone();
+    if !asked.is_empty() && task.toolbox.is_none() {
+        return Ok(Command { argv: asked, borrowed: false });
+    }
+    let root = overlay::open_root(&task.stack, None)?;
+    let user = users::resolve(root.as_fd(), &task.run.user)?;
+    let shell = shell::of_image(root.as_fd(), &user);
+    let or = |shell: &str| if asked.is_empty() { shell::argv(shell) } else { asked.clone() };
+    match (shell, &task.toolbox) {
+        (Some(shell), _) => Ok(Command { argv: or(&shell), borrowed: false }),
+        (None, Some(toolbox)) => {
+            mounts.prepared.push(mounts::toolbox(toolbox)?);
+            Ok(Command { argv: or(&shell::of_toolbox(toolbox)), borrowed: true })
+        }
+        (None, None) => Err(TaskError::input("The image has no shell.")),
+    }
 }
 
 /// The lowest layer: the mount points, so that they need not be made in the image. Those that the image has itself, or
@@ -78,9 +110,10 @@ fn ground(task: &RunTask, mounts: &[mounts::Prepared]) -> Result<PathBuf, TaskEr
     Ok(ground)
 }
 
-/// The command's environment: what the instruction says, and HOME, as runc sets it.
-fn environment(task: &RunTask, user: &ResolvedUser) -> Vec<String> {
+/// The command's environment: what the instruction says, what its mounts add, and HOME, as runc sets it.
+fn environment(task: &RunTask, user: &ResolvedUser, command: &Command, mounts: Vec<String>) -> Vec<String> {
     let mut env = task.run.env.clone();
+    env.extend(mounts);
     let has = |env: &[String], name: &str| {
         env.iter().any(|it| it.strip_prefix(name).is_some_and(|rest| rest.starts_with('=') && rest.len() > 1))
     };
@@ -91,6 +124,15 @@ fn environment(task: &RunTask, user: &ResolvedUser) -> Vec<String> {
     if task.terminal.is_some() && !has(&env, "TERM") {
         env.push("TERM=xterm-256color".to_owned());
     }
+    if command.borrowed {
+        let path = env.iter().rev().find_map(|it| it.strip_prefix("PATH=")).unwrap_or(exec::DEFAULT_PATH);
+        let path = format!("PATH={path}:{TOOLBOX}/bin");
+        env.retain(|it| !it.starts_with("PATH="));
+        env.push(path);
+        if !has(&env, "TERMINFO_DIRS") {
+            env.push(format!("TERMINFO_DIRS={TOOLBOX}/share/terminfo:"));
+        }
+    }
     if settings().pretend && !has(&env, "APT_CONFIG") {
         env.push(pretend_environment());
     }
@@ -98,7 +140,7 @@ fn environment(task: &RunTask, user: &ResolvedUser) -> Vec<String> {
 }
 
 /// Hears the sandbox out until it has become the command.
-fn listen(inside: &OwnedFd, made: &mut Vec<PathBuf>, program: &str, reporter: &Reporter) -> Result<(), TaskError> {
+fn listen(inside: &OwnedFd, made: &mut Vec<PathBuf>, command: &Command, reporter: &Reporter) -> Result<(), TaskError> {
     loop {
         match wire::receive(inside).map_err(|error| TaskError::engine(error.to_string()))? {
             None => return Ok(()),
@@ -106,48 +148,61 @@ fn listen(inside: &OwnedFd, made: &mut Vec<PathBuf>, program: &str, reporter: &R
             Some((Inside::Failed(error), _)) => return Err(error),
             Some((Inside::Terminal, descriptors)) => {
                 let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                let report = Report::Terminal { program: program.to_owned(), borrowed: false };
-                reporter.send_with(&report, &descriptors);
+                let program = command.argv.first().cloned().unwrap_or_default();
+                reporter.send_with(&Report::Terminal { program, borrowed: command.borrowed }, &descriptors);
             }
         }
     }
 }
 
-/// Passes the output on until the command has ended, and with it everything that could still write.
-fn relay(child: &Child, output: &OwnedFd, errors: &OwnedFd, reporter: &Reporter) -> Result<Ended, Errno> {
+type Stream = (OwnedFd, fn(Vec<u8>) -> Report);
+
+/// Passes output and signals on until the command has ended, and with it everything that could still write.
+fn relay(child: &Child, streams: [Stream; 2], reporter: &Reporter) -> Result<Ended, Errno> {
     let mut buffer = vec![0; CHUNK];
-    let mut open = [Some((output, Report::Stdout as fn(Vec<u8>) -> Report)), Some((errors, Report::Stderr))];
-    let mut ended = None;
-    for stream in [output, errors] {
-        let flags = rustix::fs::fcntl_getfl(stream)?;
-        rustix::fs::fcntl_setfl(stream, flags | OFlags::NONBLOCK)?;
+    for (stream, _) in &streams {
+        rustix::fs::fcntl_setfl(stream, rustix::fs::fcntl_getfl(stream)? | OFlags::NONBLOCK)?;
     }
+    let mut open: Vec<Stream> = streams.into();
+    let mut ended = None;
     loop {
         let mut progress = false;
-        for slot in &mut open {
-            let Some((stream, report)) = *slot else { continue };
-            match rustix::io::read(stream, &mut buffer) {
-                Ok(0) => *slot = None,
-                Ok(count) => {
-                    progress = true;
-                    reporter.send(&report(buffer[..count].to_vec()));
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(errno) => return Err(errno),
+        open.retain(|(stream, report)| match rustix::io::read(stream, &mut buffer) {
+            Ok(0) => false,
+            Ok(count) => {
+                progress = true;
+                reporter.send(&report(buffer[..count].to_vec()));
+                true
             }
-        }
+            Err(errno) => matches!(errno, Errno::AGAIN | Errno::INTR),
+        });
         match ended {
             // All that could write is gone, so what is not here now will not come.
             Some(ended) if !progress => return Ok(ended),
-            Some(_) => continue,
-            None if progress => continue,
-            None => {}
+            None if !progress => ended = wait(child, &open, reporter)?,
+            _ => {}
         }
-        let watched = open.iter().flatten().map(|(stream, _)| *stream).chain([&child.descriptor]);
+    }
+}
+
+/// Waits until there is something to read, or the command has ended. Signals that the program sends are passed on
+/// meanwhile.
+fn wait(child: &Child, open: &[Stream], reporter: &Reporter) -> Result<Option<Ended>, Errno> {
+    loop {
+        let watched = open.iter().map(|(stream, _)| stream).chain([&child.descriptor]);
         let mut polled: Vec<PollFd<'_>> = watched.map(|it| PollFd::new(it, PollFlags::IN)).collect();
+        polled.push(PollFd::new(reporter, PollFlags::IN));
         match poll(&mut polled, None) {
-            Ok(_) | Err(Errno::INTR) => ended = child.try_wait()?,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
+        }
+        let said_something = polled.pop().is_some_and(|it| !it.revents().is_empty());
+        if said_something {
+            child.signal(reporter.receive().signal);
+        }
+        if polled.iter().any(|it| !it.revents().is_empty()) {
+            return child.try_wait();
         }
     }
 }
@@ -171,4 +226,15 @@ fn remove_made(upper: &Path, made: &[PathBuf]) {
         // A directory that is not empty stays.
         let _ = rustix::fs::unlinkat(&parent, name, flags);
     }
+}
+
+/// Leaves the changes alone in `upper`, or nothing at all.
+fn clean_up(task: &RunTask) -> Result<(), TaskError> {
+    let wrong = |error: PathError| TaskError::engine(error.to_string());
+    if task.scratch {
+        remove(&task.upper.dir).map_err(wrong)?;
+        return remove(&task.upper.work).map_err(wrong);
+    }
+    let Ok(entries) = std::fs::read_dir(&task.upper.work) else { return Ok(()) };
+    entries.flatten().try_for_each(|entry| remove(&entry.path()).map_err(wrong))
 }

@@ -36,6 +36,8 @@ pub(super) struct Sandbox<'t> {
     pub(super) argv: &'t [String],
     pub(super) env: &'t [String],
     pub(super) user: &'t ResolvedUser,
+    /// Run the command below a process that passes signals on.
+    pub(super) init: bool,
     /// Standard input, output and error; a terminal takes their place.
     pub(super) streams: [OwnedFd; 3],
     pub(super) worker: OwnedFd,
@@ -55,14 +57,18 @@ pub(super) fn namespaces(task: &RunTask) -> i32 {
 
 /// Sets everything up and becomes the command. Comes back only to end this process.
 pub(super) fn enter(sandbox: Sandbox<'_>) -> i32 {
-    // The image's processes must not read or write this program by way of a process that still is it.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let error = match sandbox.assemble() {
+    hide();
+    match sandbox.assemble().and_then(|()| sandbox.step_down()) {
+        Ok(()) if sandbox.init => sandbox.become_init(),
         Ok(()) => sandbox.become_command(),
-        Err(error) => error,
-    };
-    let _ = wire::send(&sandbox.worker, &Inside::Failed(error), &[]);
-    127
+        Err(error) => sandbox.fail(error),
+    }
+}
+
+/// The image's processes must not read or write this program by way of a process that still is it: /proc/PID/exe of
+/// such a process is closed to them.
+fn hide() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 impl Sandbox<'_> {
@@ -117,11 +123,17 @@ impl Sandbox<'_> {
         rustix::stdio::dup2_stderr(error)
     }
 
-    fn become_command(&self) -> TaskError {
-        match self.step_down() {
-            Ok(()) => exec::exec(self.argv, self.env),
-            Err(error) => error,
-        }
+    fn become_command(&self) -> i32 {
+        self.fail(exec::exec(self.argv, self.env))
+    }
+
+    fn become_init(&self) -> i32 {
+        self.fail(super::init::run(|| self.become_command()))
+    }
+
+    fn fail(&self, error: TaskError) -> i32 {
+        let _ = wire::send(&self.worker, &Inside::Failed(error), &[]);
+        127
     }
 
     /// Gives up everything that the command must not have.
@@ -143,13 +155,19 @@ impl Sandbox<'_> {
         if !self.task.run.insecure {
             capabilities::limit().map_err(failed("giving up capabilities"))?;
         }
+        // As root first: the user need not have the right to enter it.
+        let entered = enter_working_directory(&self.task.run.cwd);
         if !settings().pretend {
             self.become_user().map_err(|errno| not_this_user(self.user, errno))?;
         }
         if !self.task.run.insecure {
             capabilities::keep_default().map_err(failed("giving up capabilities"))?;
         }
-        enter_working_directory(&self.task.run.cwd)?;
+        if entered.is_err() {
+            enter_working_directory(&self.task.run.cwd)?;
+        }
+        // Changing users has undone it.
+        hide();
         reset_signals();
         // SAFETY: nothing is closed before the exec, and after it nothing of this program is left.
         let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
@@ -219,7 +237,7 @@ pub(super) fn pretend_environment() -> String {
 }
 
 /// Signals that we ignore, or that were ignored when we were started, would stay so.
-fn reset_signals() {
+pub(super) fn reset_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action has no handler; for numbers that cannot be set the call fails.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

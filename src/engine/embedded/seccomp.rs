@@ -160,8 +160,7 @@ fn profile_of(architecture: Architecture) -> Vec<libc::sock_filter> {
         out.push(jump(libc::BPF_JEQ, call.number, 0, body.len() as u8));
         out.extend(body);
     }
-    let mut allowed: Vec<u32> =
-        calls.iter().filter(|call| call.answer == "allow").map(|call| call.number).collect();
+    let mut allowed: Vec<u32> = calls.iter().filter(|call| call.answer == "allow").map(|call| call.number).collect();
     allowed.sort_unstable();
     for (first, last) in ranges(&allowed) {
         if first >= ARM_PRIVATE {

@@ -53,8 +53,14 @@ pub(super) fn fork(namespaces: i32, body: impl FnOnce() -> i32) -> Result<Child,
 
 impl Child {
     pub(super) fn kill(&self) {
-        // It fails only for a process that has ended.
-        let _ = rustix::process::pidfd_send_signal(&self.descriptor, Signal::KILL);
+        self.signal(libc::SIGKILL);
+    }
+
+    /// Sends a signal; nothing happens if the process has ended, or if there is no such signal.
+    pub(super) fn signal(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal) {
+            let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
+        }
     }
 
     /// Waits for the end of the process, and, where it was the first of a process namespace, of everything in it.

@@ -113,8 +113,8 @@ pub struct CopyTask {
 /// What a task says while it runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
-    Stdout(Vec<u8>),
-    Stderr(Vec<u8>),
+    Stdout(#[serde(with = "serde_bytes")] Vec<u8>),
+    Stderr(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Bytes so far of all; `total` 0 when not known.
     Progress {
         done: u64,
@@ -130,7 +130,7 @@ pub enum Report {
     Exit(i32),
     Layer(Layer),
     Text(String),
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Archive(Archive),
     Done,
     Failed(TaskError),

@@ -7,6 +7,7 @@ use super::{file_tasks, run, wire};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -53,17 +54,36 @@ impl Reporter {
 
     /// Waits while the reader is slow. When nobody reads any more, the task is over, and so is this process.
     pub(super) fn send_with(&self, report: &Report, descriptors: &[BorrowedFd<'_>]) {
-        if let Err(error) = wire::send(&self.socket, report, descriptors) {
-            let code = match error {
-                wire::WireError::Io(_) => 0,
-                error => {
-                    eprintln!("a report could not be sent: {error}");
-                    1
-                }
-            };
-            std::process::exit(code);
+        match wire::send(&self.socket, report, descriptors) {
+            Ok(()) => {}
+            Err(wire::WireError::Io(_)) => std::process::exit(0),
+            Err(error) => {
+                eprintln!("a report could not be sent: {error}");
+                std::process::exit(1)
+            }
         }
     }
+
+    /// What the program says to the task; blocks until it says something. When it has hung up, the task is over.
+    pub(super) fn receive(&self) -> Instruction {
+        match wire::receive(&self.socket) {
+            Ok(Some((instruction, _))) => instruction,
+            Ok(None) | Err(_) => std::process::exit(0),
+        }
+    }
+}
+
+impl AsFd for Reporter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// From the program to a running task, on the task's socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Instruction {
+    /// To be sent to the command.
+    pub(super) signal: i32,
 }
 
 /// Starts a worker. It is the first process of a process namespace, so when it ends, however it ends, so does
