@@ -5,11 +5,11 @@
 
 use super::add_archive;
 use super::chmod::Chmod;
+use super::selection::Selection;
 use super::sources::{Found, Source};
 use super::task::{CopyTask, TaskError};
-use super::tree_copy::{Copier, Rules, only};
+use super::tree_copy::{Copier, Rules};
 use super::users;
-use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::wildcard::has_wildcard;
 use crate::plan::{Copy, CopySource};
 use crate::snapshot::rooted::{At, Root, child, clean, split};
@@ -39,28 +39,19 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let source = Source::open(task.input.as_ref(), source)?;
     let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
     let (owner, notices) = owner(copy, root)?;
-    let exclude = match copy.exclude.is_empty() {
-        true => None,
-        false => Some(
-            Ignore::from_patterns(copy.exclude.iter().map(String::as_str))
-                .map_err(|error| TaskError::input(format!("--exclude={}: {}", error.pattern, error.problem)))?,
-        ),
-    };
+    let selection = Selection::new(None, &copy.exclude)?;
     let (uid, gid) = owner.unwrap_or((0, 0));
     let mode = chmod.as_ref().map_or(0o755, Chmod::of_parents);
     let time = task.epoch.unwrap_or(NO_TIME);
     let implied = Attributes { mode, uid, gid, mtime: (time, 0) };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
     let mut to = Destination { writer: TreeWriter::new(root, implied), path: copy.dest.clone(), notices };
-    let mut rules = Rules { owner, chmod, exclude, ..Rules::default() };
+    let rules = Rules { owner, chmod, ..Rules::default() };
 
     let mut fetched = task.fetched.iter();
     for from in &copy.sources {
         match from {
-            CopySource::Path(path) if copy.parents => {
-                let (pivot, pattern) = path.split_once("/./").unwrap_or(("", path));
-                copy_parents(&source, pivot, pattern, &mut rules, &mut to)?;
-            }
+            CopySource::Path(path) if copy.parents => copy_parents(&source, path, &copy.exclude, &rules, &mut to)?,
             CopySource::Path(path) => {
                 let found = source.expand(path)?;
                 if found.is_empty() {
@@ -71,7 +62,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
                     if unpack && add_archive::unpack(&source, &found, &rules, &mut to)? {
                         continue;
                     }
-                    copy_found(&source, &found, true, &rules, &mut to)?;
+                    copy_found(&source, &found, &selection, true, &rules, &mut to)?;
                 }
             }
             CopySource::Inline { name, content } => write_inline(name, content, time, &rules, &mut to)?,
@@ -86,7 +77,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
                 let name = BStr::new(path.as_os_str().as_bytes());
                 let source = Source::fetched(Root::open(path).at("open", name)?);
                 let found = source.find(BStr::new(""))?.ok_or_else(|| not_fetched(address))?;
-                copy_found(&source, &found, false, &rules, &mut to)?;
+                copy_found(&source, &found, &selection, false, &rules, &mut to)?;
             }
         }
     }
@@ -170,36 +161,54 @@ impl Destination {
 fn copy_found(
     source: &Source,
     found: &Found,
+    selection: &Selection,
     contents: bool,
     rules: &Rules,
     to: &mut Destination,
 ) -> Result<u64, TaskError> {
     let target = to.prepare(found.base.as_bstr(), found.is_dir(), !contents)?;
     let mut copier = Copier::new(source, rules, &mut to.writer);
-    copier.copy(found, target.as_bstr())?;
+    copier.copy(found, selection, target.as_bstr())?;
     Ok(copier.taken)
 }
 
-/// `--parents`: everything below `pivot` that matches, with the directories that lead to it.
+/// A source of `--parents`: everything below the pivot that matches, with the directories that lead to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parents {
+    /// What is before `/./`.
+    pub(super) pivot: String,
+    pub(super) pattern: String,
+    /// The path that must be there, where there is no wildcard.
+    pub(super) required: Option<BString>,
+}
+
+impl Parents {
+    pub(super) fn of(path: &str) -> Parents {
+        let (pivot, pattern) = path.split_once("/./").unwrap_or(("", path));
+        let pattern = clean(BStr::new(pattern)).to_string();
+        let wild = has_wildcard(pivot.as_bytes()) || has_wildcard(pattern.as_bytes());
+        let required = (!wild).then(|| clean(BStr::new(&format!("{pivot}/{pattern}"))));
+        Parents { pivot: pivot.to_owned(), pattern, required }
+    }
+}
+
 fn copy_parents(
     source: &Source,
-    pivot: &str,
-    pattern: &str,
-    rules: &mut Rules,
+    path: &str,
+    exclude: &[String],
+    rules: &Rules,
     to: &mut Destination,
 ) -> Result<(), TaskError> {
-    let pattern = clean(BStr::new(pattern)).to_string();
-    let required = !has_wildcard(pivot.as_bytes()) && !has_wildcard(pattern.as_bytes());
-    rules.only = if pattern.is_empty() { None } else { Some(only(&pattern)?) };
+    let parents = Parents::of(path);
+    let selection = Selection::new(Some(&parents.pattern), exclude)?;
     let mut taken = 0;
-    for found in source.expand(pivot)? {
-        taken += copy_found(source, &found, true, rules, to)?;
+    for found in source.expand(&parents.pivot)? {
+        taken += copy_found(source, &found, &selection, true, rules, to)?;
     }
-    rules.only = None;
-    if required && taken == 0 {
-        return Err(source.missing(clean(BStr::new(&format!("{pivot}/{pattern}"))).as_bstr()));
+    match parents.required {
+        Some(path) if taken == 0 => Err(source.missing(path.as_bstr())),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn write_inline(name: &str, content: &str, time: i64, rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
@@ -266,4 +275,4 @@ fn new_file(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,6 @@
 //! A file system of the build as a whole: one file of it, all of it as an archive, all of it as a directory.
 
+use super::selection::Selection;
 use super::sources::Source;
 use super::task::TaskError;
 use super::tree_copy::{Copier, Rules};
@@ -122,7 +123,7 @@ pub fn local(root: BorrowedFd<'_>, into: &Path) -> Result<Vec<String>, TaskError
     let rules = Rules { owner: Some((uid, gid)), replace: true, ..Rules::default() };
     let source = Source::fetched(own(root)?);
     let top = source.find(BStr::new(""))?.ok_or_else(|| TaskError::engine("the file system has no root"))?;
-    Copier::new(&source, &rules, &mut writer).copy(&top, BStr::new(""))?;
+    Copier::new(&source, &rules, &mut writer).copy(&top, &Selection::default(), BStr::new(""))?;
     Ok(writer.finish()?)
 }
 

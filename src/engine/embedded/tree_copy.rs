@@ -5,11 +5,11 @@
 //! reverse; `--exclude` never applies to the source itself; a socket becomes an empty file.
 
 use super::chmod::Chmod;
+use super::selection::{Selection, Visit, Wanted, walk};
 use super::sources::{Found, Source, is_dir};
 use super::task::TaskError;
-use crate::dockerfile::ignore::{Ignore, Verdict};
 use crate::snapshot::rooted::{At, PathError, child, split};
-use crate::snapshot::scan::{self, read_xattrs};
+use crate::snapshot::scan::read_xattrs;
 use crate::snapshot::tree_writer::{Attributes, Place, TreeWriter, Xattrs, mtime};
 use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// How things are copied.
 #[derive(Debug, Default)]
@@ -25,63 +26,63 @@ pub(super) struct Rules {
     /// `--chown`; without it owners are kept, or root where the source is not of this build.
     pub(super) owner: Option<(u32, u32)>,
     pub(super) chmod: Option<Chmod>,
-    /// Only what matches, with the directories that lead to it; `!` and `**` reversed, as [`only`] makes it.
-    pub(super) only: Option<Ignore>,
-    /// All but what matches.
-    pub(super) exclude: Option<Ignore>,
     /// A file may take a directory's place, and the reverse.
     pub(super) replace: bool,
-}
-
-/// Patterns that ignore everything but what `pattern` matches.
-pub(super) fn only(pattern: &str) -> Result<Ignore, TaskError> {
-    Ignore::from_patterns(["**", &format!("!{pattern}")])
-        .map_err(|error| TaskError::input(format!("the path {pattern:?}: {}", error.problem)))
 }
 
 pub(super) struct Copier<'a> {
     source: &'a Source,
     rules: &'a Rules,
     writer: &'a mut TreeWriter,
+    /// Where the source's own directory goes.
+    top: BString,
+    /// The directory that was written to last.
+    place: Option<Rc<Place>>,
     /// Where an inode of several names was copied to first.
     inodes: HashMap<(u64, u64), BString>,
-    /// The directories from the source's own down to the current one.
-    levels: Vec<Level>,
     /// Paths that were copied, the source's own directory not counted.
     pub(super) taken: u64,
     streams: Streams,
 }
 
-/// A directory of the source on the way to the current one.
-struct Level {
-    found: Found,
-    /// Canonical path in the destination.
-    target: BString,
-    wanted: Wanted,
-    /// Whether it is in the destination yet. One that is not wanted is made with the first thing in it that is.
-    made: bool,
-}
+impl Visit for Copier<'_> {
+    fn directory(&mut self, found: &Found, relative: &BStr, wanted: Wanted) -> Result<(), TaskError> {
+        let target = child(self.top.as_bstr(), relative);
+        let (parent, name) = split(target.as_bstr());
+        let place = self.place(parent)?;
+        let (attributes, xattrs) = self.directory_attributes(found)?;
+        let existing = self.existing(target.as_bstr())?;
+        if let Some(stat) = &existing
+            && !is_dir(stat)
+        {
+            if !self.rules.replace {
+                return Err(clash(found.path.as_bstr(), target.as_bstr(), "a directory", "a file"));
+            }
+            self.writer.remove(&place, name)?;
+        }
+        match existing.filter(is_dir) {
+            // One that is only on the way takes the source's mode, and keeps the rest.
+            Some(stat) if wanted == Wanted::LeftOut => {
+                let mode = found.stat.st_mode & 0o7777;
+                let kept = Attributes { mode, uid: stat.st_uid, gid: stat.st_gid, mtime: mtime(&stat) };
+                self.writer.directory(&place, name, kept, &Xattrs::new())?;
+            }
+            Some(_) => self.writer.directory(&place, name, attributes, &xattrs)?,
+            None => {
+                self.writer.make_dir(&place, name)?;
+                self.writer.directory(&place, name, attributes, &xattrs)?;
+            }
+        }
+        self.taken += u64::from(wanted == Wanted::Yes);
+        Ok(())
+    }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Yes,
-    /// The ignore file hides it, but not all that is in it.
-    Hidden,
-    /// `only` or `exclude` leaves it out, but not all that is in it.
-    LeftOut,
-}
-
-/// A directory of the source that is still to be read.
-struct Job {
-    found: Found,
-    /// From the source's own directory.
-    relative: BString,
-    target: BString,
-    only: Verdict,
-    exclude: Verdict,
-    wanted: Wanted,
-    /// How many directories lie above it.
-    depth: usize,
+    fn entry(&mut self, dir: BorrowedFd<'_>, found: &Found, relative: &BStr) -> Result<(), TaskError> {
+        let target = child(self.top.as_bstr(), relative);
+        let (parent, name) = split(target.as_bstr());
+        let place = self.place(parent)?;
+        self.copy_entry(dir, found.base.as_bstr(), found, &place, name)
+    }
 }
 
 impl<'a> Copier<'a> {
@@ -90,22 +91,23 @@ impl<'a> Copier<'a> {
             source,
             rules,
             writer,
+            top: BString::default(),
+            place: None,
             inodes: HashMap::new(),
-            levels: Vec::new(),
             taken: 0,
             streams: Streams::default(),
         }
     }
 
     /// Copies to a canonical path whose parent is there.
-    pub(super) fn copy(&mut self, found: &Found, target: &BStr) -> Result<(), TaskError> {
+    pub(super) fn copy(&mut self, found: &Found, selection: &Selection, target: &BStr) -> Result<(), TaskError> {
         let (parent, name) = split(target);
         if !found.is_dir() {
             let (dir, source_name) = split(found.path.as_bstr());
             let dir = self.source.root()?.place(dir).at("read", found.path.as_bstr());
             let dir = dir.map_err(|error| self.source.failed(error))?;
             let place = self.writer.place(parent)?;
-            return self.entry(dir.as_fd(), source_name, found, &place, name);
+            return self.copy_entry(dir.as_fd(), source_name, found, &place, name);
         }
         match self.existing(target)? {
             None => {
@@ -117,129 +119,21 @@ impl<'a> Copier<'a> {
             Some(stat) if is_dir(&stat) => self.writer.directory_time(target, mtime(&found.stat)),
             Some(_) => return Err(clash(found.path.as_bstr(), target, "a directory", "a file")),
         }
-        self.tree(found, target)
+        self.top = target.to_owned();
+        walk(self.source, found, selection, self)
     }
 
-    /// Copies what is in a directory, with a list of what is still to be done instead of a recursion: a tree may be
-    /// deeper than a stack.
-    fn tree(&mut self, found: &Found, target: &BStr) -> Result<(), TaskError> {
-        let mut jobs = vec![Job {
-            found: found.clone(),
-            relative: BString::default(),
-            target: target.to_owned(),
-            only: Verdict::default(),
-            exclude: Verdict::default(),
-            wanted: Wanted::Yes,
-            depth: 0,
-        }];
-        while let Some(job) = jobs.pop() {
-            self.levels.truncate(job.depth);
-            self.levels.push(Level {
-                found: job.found.clone(),
-                target: job.target.clone(),
-                wanted: job.wanted,
-                made: job.depth == 0,
-            });
-            if job.wanted == Wanted::Yes {
-                self.make_levels()?;
-            }
-            let below = self.directory(&job)?;
-            jobs.extend(below.into_iter().rev());
+    fn place(&mut self, canonical: &BStr) -> Result<Rc<Place>, TaskError> {
+        if let Some(place) = self.place.as_ref().filter(|it| it.canonical == canonical) {
+            return Ok(place.clone());
         }
-        Ok(())
-    }
-
-    /// Copies the files of one directory, and answers with the directories in it.
-    fn directory(&mut self, job: &Job) -> Result<Vec<Job>, TaskError> {
-        let (source, rules) = (self.source, self.rules);
-        let path = job.found.path.as_bstr();
-        let fail = |error: PathError| source.failed(error);
-        let dir = source.root()?.dir(path).at("read", path).map_err(fail)?;
-        let mut place: Option<Place> = None;
-        let mut below = Vec::new();
-        for name in scan::names(dir.as_fd()).at("read", path).map_err(fail)? {
-            let path = child(path, name.as_bstr());
-            let relative = child(job.relative.as_bstr(), name.as_bstr());
-            let (only, only_below) = judge(&rules.only, &job.only, &relative);
-            let (exclude, exclude_below) = judge(&rules.exclude, &job.exclude, &relative);
-            let verdict = source.entry_verdict(&job.found.verdict, path.as_bstr());
-            let wanted = match only.ignored || exclude.ignored {
-                true => Wanted::LeftOut,
-                false if verdict.ignored => Wanted::Hidden,
-                false => Wanted::Yes,
-            };
-            let below_wanted = only_below && exclude_below && source.descends(&verdict, path.as_bstr());
-            // Nothing is asked of a file that is not wanted: it may not even be readable.
-            if wanted != Wanted::Yes && !below_wanted {
-                continue;
-            }
-            let stat = match fs::statat(&dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
-                // Deleted since the directory was read.
-                Err(Errno::NOENT) => continue,
-                stat => stat.at("read", path.as_bstr()).map_err(fail)?,
-            };
-            let target = child(job.target.as_bstr(), name.as_bstr());
-            let found = Found { path, base: name, stat, verdict };
-            if found.is_dir() {
-                below.push(Job { found, relative, target, only, exclude, wanted, depth: job.depth + 1 });
-                continue;
-            }
-            if wanted != Wanted::Yes {
-                continue;
-            }
-            let place = match &place {
-                Some(place) => place,
-                None => {
-                    self.make_levels()?;
-                    place.insert(self.writer.place(job.target.as_bstr())?)
-                }
-            };
-            self.entry(dir.as_fd(), found.base.as_bstr(), &found, place, found.base.as_bstr())?;
-        }
-        Ok(below)
-    }
-
-    /// Makes the directories of all levels that are not there yet.
-    fn make_levels(&mut self) -> Result<(), TaskError> {
-        for index in 0..self.levels.len() {
-            let level = &self.levels[index];
-            if level.made {
-                continue;
-            }
-            let (attributes, xattrs) = self.directory_attributes(&level.found)?;
-            let (parent, name) = split(level.target.as_bstr());
-            let place = self.writer.place(parent)?;
-            match self.existing(level.target.as_bstr())? {
-                None => {
-                    self.writer.make_dir(&place, name)?;
-                    self.writer.directory(&place, name, attributes, &xattrs)?;
-                }
-                Some(stat) if !is_dir(&stat) && self.rules.replace => {
-                    self.writer.remove(&place, name)?;
-                    self.writer.make_dir(&place, name)?;
-                    self.writer.directory(&place, name, attributes, &xattrs)?;
-                }
-                Some(stat) if !is_dir(&stat) => {
-                    return Err(clash(level.found.path.as_bstr(), level.target.as_bstr(), "a directory", "a file"));
-                }
-                // One that is only on the way takes the source's mode, and keeps the rest.
-                Some(stat) if level.wanted == Wanted::LeftOut => {
-                    let mode = level.found.stat.st_mode & 0o7777;
-                    let kept = Attributes { mode, uid: stat.st_uid, gid: stat.st_gid, mtime: mtime(&stat) };
-                    self.writer.directory(&place, name, kept, &Xattrs::new())?;
-                }
-                Some(_) => self.writer.directory(&place, name, attributes, &xattrs)?,
-            }
-            if level.wanted == Wanted::Yes {
-                self.taken += 1;
-            }
-            self.levels[index].made = true;
-        }
-        Ok(())
+        let place = Rc::new(self.writer.place(canonical)?);
+        self.place = Some(place.clone());
+        Ok(place)
     }
 
     /// Copies one name that is no directory.
-    fn entry(
+    fn copy_entry(
         &mut self,
         dir: BorrowedFd<'_>,
         source_name: &BStr,
@@ -322,15 +216,6 @@ impl<'a> Copier<'a> {
             Err(error) => Err(PathError::new("look at", target, error).into()),
         }
     }
-}
-
-/// What a list of patterns says of an entry, and whether something below it may be wanted.
-fn judge(list: &Option<Ignore>, parent: &Verdict, relative: &BString) -> (Verdict, bool) {
-    let Some(list) = list else { return (Verdict::default(), true) };
-    let path = relative.to_str_lossy();
-    let verdict = list.child(parent, &path);
-    let below = list.descends(&verdict, &path);
-    (verdict, below)
 }
 
 fn clash(from: &BStr, target: &BStr, new: &str, old: &str) -> TaskError {

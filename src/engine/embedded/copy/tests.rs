@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// An instruction as far as these tests need one: flags, sources, destination.
-pub(crate) fn instruction(text: &str) -> Copy {
+pub(in crate::engine::embedded) fn instruction(text: &str) -> Copy {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     let add = words.remove(0) == "ADD";
     let mut copy = Copy {
