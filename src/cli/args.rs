@@ -29,6 +29,10 @@ pub enum Command {
     Shell(ShellArgs),
     /// Print the parsed Dockerfiles, one JSON line a file
     Ast(AstArgs),
+    /// Run the official build checks
+    ///
+    /// Exit code 3 if the Dockerfile is wrong, 5 if a check finds something.
+    Check(CheckArgs),
     /// A bundled multi-stage build that needs no network
     Demo(DemoArgs),
     /// List the images in the local store
@@ -189,6 +193,18 @@ pub struct ShellArgs {
 pub struct AstArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Look no base image up; variables that one may set are not checked then
+    #[arg(long)]
+    pub offline: bool,
 }
 
 #[derive(Debug, Args)]

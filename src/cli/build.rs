@@ -1,6 +1,7 @@
 //! `stagedive build`: the same session, with nobody to stop it.
 
 use super::args::{BuildCommand, Progress};
+use super::check;
 use super::clock;
 use super::exit::Failure;
 use super::output::{self, Output};
@@ -23,6 +24,7 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     }
     let project = project::open(&args.build)?;
     let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    check::gate(&project, engine.as_ref()).await?;
     let (session, mut events) = debug::start(project.setup(engine.clone()));
     let built = follow(&mut events, &args, &project.name).await;
     let result = match built {

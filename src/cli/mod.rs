@@ -8,6 +8,7 @@
 pub mod args;
 pub mod ast;
 pub mod build;
+pub mod check;
 pub mod clock;
 pub mod demo;
 pub mod exit;
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Graph(args)) => graph::run(args).await,
         Some(Command::Shell(args)) => shell::run(args).await,
         Some(Command::Ast(args)) => ast::run(&args.files),
+        Some(Command::Check(args)) => check::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Images(args)) => images::list(args).await,
         Some(Command::Pull(args)) => images::pull(args).await,

@@ -29,6 +29,7 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
         let header = walk.header(stage)?;
         walk.stages.push((header, None));
     }
+    walk.image_names(outline)?;
     let wanted = walk.wanted(outline)?;
     for (index, stage) in outline.stages.iter().enumerate() {
         if wanted.contains(&index) {
@@ -177,6 +178,37 @@ impl Walk<'_, '_> {
         Ok(Header { name: stage.from.name.clone(), base, parent, platform })
     }
 
+    /// What is no stage must be the name of an image.
+    fn image_names(&self, outline: &Outline) -> Result<(), Rejected> {
+        let refuse = |index: usize, name: &str| {
+            let problem = format!("{name:?} is no stage, and cannot name an image");
+            Err(rejected(self.found, index, name, problem))
+        };
+        for (stage, (header, _)) in outline.stages.iter().zip(&self.stages) {
+            if header.parent.is_none() && !image_name::is_valid(&header.base) {
+                return refuse(from_index(stage), &header.base);
+            }
+            for (offset, command) in stage.commands.iter().enumerate() {
+                if let Command::Copy(copy) = command
+                    && let Some(name) = &copy.from
+                    && self.find(name).is_none()
+                    && name.parse::<i64>().is_err()
+                    && !image_name::is_valid(name)
+                {
+                    return refuse(stage.body.start + offset, name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage with this name, in any case, or with this index.
+    fn find(&self, name: &str) -> Option<usize> {
+        let lower = name.to_lowercase();
+        let by_name = self.stages.iter().rposition(|it| it.0.name.as_deref() == Some(&lower));
+        by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
+    }
+
     fn platform(&mut self, index: usize, stage: &StageOutline, text: &str) -> Result<(String, String), Rejected> {
         let (value, matched, unmatched) = self.from_word(index, text);
         let value = value.map_err(|problem| rejected(self.found, index, text, problem))?;
@@ -212,20 +244,26 @@ impl Walk<'_, '_> {
                     None => format!("write ARG {name} before the first FROM"),
                 };
                 let message = format!("no ARG before the first FROM declares {name}");
-                self.found.note("UndefinedArgInFrom", index, name, message, &help);
+                let word = self.variable(index, name);
+                self.found.note("UndefinedArgInFrom", index, &word, message, &help);
             }
         }
         (value, matched, unmatched)
     }
 
+    /// A variable as the instruction writes it, so that its place is found.
+    fn variable(&self, index: usize, name: &str) -> String {
+        let dockerfile = self.found.dockerfile;
+        let span = dockerfile.instructions.get(index).map_or(Span { start: 0, end: 0 }, |it| it.span);
+        let source = dockerfile.text.get(span.start..span.end).unwrap_or_default();
+        let forms = [format!("${{{name}"), format!("${name}")];
+        forms.into_iter().find(|it| source.contains(it)).unwrap_or_default()
+    }
+
     /// The stages that the target needs; all of them if there is none.
     fn wanted(&self, outline: &Outline) -> Result<BTreeSet<usize>, Rejected> {
         let Some(target) = self.surroundings.target else { return Ok((0..outline.stages.len()).collect()) };
-        let find = |name: &str| {
-            let by_name = self.stages.iter().rposition(|it| it.0.name.as_deref() == Some(&name.to_lowercase()));
-            by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
-        };
-        let Some(last) = find(target) else {
+        let Some(last) = self.find(target) else {
             let end = self.found.dockerfile.text.len();
             let names: Vec<&str> = self.stages.iter().filter_map(|it| it.0.name.as_deref()).collect();
             let help = match nearest(target, names.iter().copied()) {
@@ -243,8 +281,10 @@ impl Walk<'_, '_> {
             open.extend(self.stages.get(index).and_then(|it| it.0.parent));
             for command in &stage.commands {
                 match command {
-                    Command::Copy(copy) => open.extend(copy.from.as_deref().and_then(find)),
-                    Command::Run(run) => open.extend(run.mounts.iter().filter_map(|it| it.from()).filter_map(find)),
+                    Command::Copy(copy) => open.extend(copy.from.as_deref().and_then(|it| self.find(it))),
+                    Command::Run(run) => {
+                        open.extend(run.mounts.iter().filter_map(|it| it.from()).filter_map(|it| self.find(it)))
+                    }
                     _ => {}
                 }
             }
@@ -522,7 +562,8 @@ impl Walk<'_, '_> {
                 Some(near) => format!("did you mean ${near}?"),
                 None => format!("define it with ARG {name} or ENV {name}=…, before it is used"),
             };
-            self.note("UndefinedVar", place, name, format!("${name} is not defined"), &help);
+            let word = self.variable(place.index, name);
+            self.note("UndefinedVar", place, &word, format!("${name} is not defined"), &help);
         }
         match value {
             // With unknown variables, no error is certain.

@@ -46,7 +46,7 @@ fn casing() {
     check("FROM a as b\n", &["FromAsCasing:1"]);
     check("from a AS b\n", &["FromAsCasing:1"]);
     check("From a as b\nRUN x", &["ConsistentInstructionCasing:1"]);
-    check("FROM a AS Build\nFROM Build AS c\n", &["StageNameCasing:1", "InvalidDefaultArgInFrom:2"]);
+    check("FROM a AS Build\nFROM Build AS c\n", &["StageNameCasing:1", "InvalidDefaultArgInFrom:2", "error:2"]);
     check("FROM a\nrun x\nRun y\nRUN z\n", &["ConsistentInstructionCasing:2", "ConsistentInstructionCasing:3"]);
     check("arg A\nfrom a\nRUN x\nrun y\n", &["ConsistentInstructionCasing:3"]);
 }
@@ -85,7 +85,7 @@ fn variables_of_from() {
     check("ARG A\nFROM ${A:-b}\n", &[]);
     check("ARG A=b\nFROM $A$C\n", &["UndefinedArgInFrom:2"]);
     check("ARG GIVEN\nFROM $GIVEN\n", &["InvalidDefaultArgInFrom:2"]);
-    check("ARG A=B\nFROM $A\n", &["InvalidDefaultArgInFrom:2"]);
+    check("ARG A=B\nFROM $A\n", &["InvalidDefaultArgInFrom:2", "error:2"]);
     check("FROM --platform=$TARGETPLATFORM a\n", &["RedundantTargetPlatform:1"]);
     check("FROM --platform=$BUILDPLATFORM a\n", &[]);
     check("FROM --platform=$TARGETOS/$TARGETARCH a\n", &[]);
@@ -186,6 +186,8 @@ fn errors_end_the_checks() {
     check("FROM a as b\nFOO\nMAINTAINER c\n", &["FromAsCasing:1", "error:2"]);
     check("FROM a as b\nENV x\n", &["error:2"]);
     check("ARG A\n", &["error:0"]);
+    check("FROM :\nENV a=$b\n", &["InvalidDefaultArgInFrom:1", "error:1"]);
+    check("FROM a\nCOPY --from=B x y\nCMD z\n", &["error:2"]);
     check("FROM a as b c\n", &["FromAsCasing:1", "error:1"]);
 }
 
@@ -205,7 +207,7 @@ fn findings_point_at_words() {
     let report = report(text, None, None);
     let words: Vec<&str> =
         report.findings.iter().map(|it| &text[it.diagnostic.span.start..it.diagnostic.span.end]).collect();
-    assert_eq!(words, ["Build", "B"]);
+    assert_eq!(words, ["Build", "$B"]);
 }
 
 proptest! {
