@@ -66,6 +66,15 @@ pub struct Bar {
 impl Build {
     /// Takes one event in; `now` is the screen's clock.
     pub fn apply(&mut self, event: &Event, now: Duration) {
+        // What speaks of steps that the plan does not have is about another plan.
+        let known = match event {
+            Event::Step { step, .. } | Event::Output { step, .. } | Event::Progress { step, .. } => self.knows(*step),
+            Event::Stopped(stop) => self.knows(stop.step) && self.has(stop.position),
+            _ => true,
+        };
+        if !known {
+            return;
+        }
         match event {
             Event::Started { engine } => self.engine = Some(engine.clone()),
             Event::BaseProgress { image, what, done, total } => put_bar(&mut self.bases, image, what, *done, *total),
@@ -125,6 +134,16 @@ impl Build {
             }
             Event::OutputClipped { .. } | Event::Notice { .. } => {}
         }
+    }
+
+    fn knows(&self, step: StepId) -> bool {
+        let stage = self.plan.as_ref().and_then(|plan| plan.stages.get(step.stage.0 as usize));
+        stage.is_some_and(|stage| (step.index as usize) < stage.steps.len())
+    }
+
+    fn has(&self, position: Position) -> bool {
+        let stage = self.plan.as_ref().and_then(|plan| plan.stages.get(position.stage.0 as usize));
+        stage.is_some_and(|stage| position.done as usize <= stage.steps.len())
     }
 
     pub fn status(&self, step: StepId) -> &StepStatus {
@@ -322,9 +341,10 @@ mod tests {
     fn the_tail_keeps_whole_last_lines() {
         let step = fixture::id(0, 5);
         let write = |text: &str| Event::Output { step, stderr: true, bytes: text.as_bytes().to_vec() };
-        let build = folded(&[fixture::running(step), write("one\ntw"), write("o\n\nthree")]);
+        let planned = || Event::Planned { plan: fixture::hello() };
+        let build = folded(&[planned(), fixture::running(step), write("one\ntw"), write("o\n\nthree")]);
         assert_eq!(build.last_lines(step, 2), ["two", "three"]);
-        let build = folded(&[write(&format!("{}\nlast", "x".repeat(2 * TAIL)))]);
+        let build = folded(&[planned(), write(&format!("{}\nlast", "x".repeat(2 * TAIL)))]);
         assert_eq!(build.last_lines(step, 5), ["last"]);
     }
 
@@ -332,7 +352,7 @@ mod tests {
     fn works_are_summed_up() {
         let step = fixture::id(0, 0);
         let bar = |what: &str, done| Event::Progress { step, what: what.to_owned(), done, total: 100 };
-        let build = folded(&[bar("a", 10), bar("b", 20), bar("a", 30)]);
+        let build = folded(&[Event::Planned { plan: fixture::hello() }, bar("a", 10), bar("b", 20), bar("a", 30)]);
         assert_eq!(build.progress(step), Some((50, 200, 2)));
     }
 }

@@ -290,13 +290,18 @@ pub(crate) fn failed(plan: &Plan, step: StepId, code: i32) -> Vec<Event> {
 
 /// [`HELLO`], stopped before the instruction of `builder` that copies the context.
 pub(crate) fn hello_stopped() -> (Arc<Plan>, Vec<Event>) {
+    hello_stopped_with(&["8", "final:2", "9", "99", "16"])
+}
+
+/// The same with these breakpoints.
+pub(crate) fn hello_stopped_with(wanted: &[&str]) -> (Arc<Plan>, Vec<Event>) {
     let plan = hello();
     let mut events = planned(&plan);
     events.push(done(id(0, 0), 812_000_000, 0, true));
     events.push(done(id(0, 1), 0, 1, false));
     events.push(done(id(0, 2), 4_100, 3, false));
     events.push(done(id(0, 3), 81_300_000, 6_200, false));
-    events.push(breakpoints(&plan, &["8", "final:2", "9", "99", "16"]));
+    events.push(breakpoints(&plan, wanted));
     events.push(stopped(&plan, 0, 4, StopReason::Step));
     (plan, events)
 }

@@ -30,7 +30,7 @@ impl Areas {
 
     /// A pane's content, without the border.
     pub fn inner(&self, pane: PaneId) -> Option<Rect> {
-        self.of(pane).map(inner)
+        self.of(pane).map(|area| content(pane, area))
     }
 
     pub fn at(&self, column: u16, row: u16) -> Option<(PaneId, Rect)> {
@@ -45,6 +45,17 @@ pub fn inner(area: Rect) -> Rect {
         y: area.y.saturating_add(1),
         width: area.width.saturating_sub(2),
         height: area.height.saturating_sub(2),
+    }
+}
+
+/// Where a pane's content goes: within the border, and a column away from it where the content has no gutter.
+pub fn content(pane: PaneId, area: Rect) -> Rect {
+    let inner = inner(area);
+    match pane {
+        PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Viewer if inner.width > 2 => {
+            Rect { x: inner.x + 1, width: inner.width - 2, ..inner }
+        }
+        _ => inner,
     }
 }
 

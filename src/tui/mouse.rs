@@ -23,7 +23,7 @@ pub(super) fn on_mouse(app: &mut App, event: MouseEvent) -> Vec<Effect> {
     }
     let areas = app.areas();
     let Some((id, area)) = areas.at(event.column, event.row) else { return Vec::new() };
-    let inner = layout::inner(area);
+    let inner = layout::content(id, area);
     match event.kind {
         MouseEventKind::Down(MouseButton::Left) => {
             app.note = None;

@@ -162,3 +162,112 @@ fn without_utf8_everything_is_ascii() {
     app.look = Look::new(&Theme::dark(), Depth::None, true);
     insta::assert_snapshot!("ascii", text(&drawn(&mut app)));
 }
+
+mod random {
+    use super::*;
+    use crate::debug::{Failure, StepStatus};
+    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    use proptest::prelude::*;
+
+    fn events() -> impl Strategy<Value = Message> {
+        let states: Vec<Vec<Event>> = vec![
+            fixture::looking_up(),
+            fixture::hello_started().1,
+            fixture::hello_pulling().1,
+            fixture::hello_running().1,
+            fixture::hello_failed().1,
+            fixture::hello_in_the_past().1,
+            fixture::hello_finished().1,
+            fixture::problem(),
+            fixture::planned(&fixture::plan("FROM scratch")),
+        ];
+        let all: Vec<Event> = states.into_iter().flatten().collect();
+        prop::sample::select(all).prop_map(Message::Session)
+    }
+
+    fn keys() -> impl Strategy<Value = Message> {
+        let letters: Vec<char> = (' '..='~').chain(['é', '漢']).collect();
+        let plain = prop::sample::select(letters).prop_map(KeyCode::Char);
+        let others = prop::sample::select(vec![
+            KeyCode::Up,
+            KeyCode::Down,
+            KeyCode::Left,
+            KeyCode::Right,
+            KeyCode::PageUp,
+            KeyCode::PageDown,
+            KeyCode::Home,
+            KeyCode::End,
+            KeyCode::Enter,
+            KeyCode::Esc,
+            KeyCode::Tab,
+            KeyCode::BackTab,
+            KeyCode::Backspace,
+            KeyCode::Delete,
+            KeyCode::F(9),
+        ]);
+        let modifiers = prop::sample::select(vec![KeyModifiers::NONE, KeyModifiers::CONTROL, KeyModifiers::SHIFT]);
+        (prop_oneof![plain, others], modifiers)
+            .prop_map(|(code, modifiers)| Message::Key(KeyEvent::new(code, modifiers)))
+    }
+
+    fn clicks() -> impl Strategy<Value = Message> {
+        let kinds = vec![
+            MouseEventKind::Down(MouseButton::Left),
+            MouseEventKind::Up(MouseButton::Left),
+            MouseEventKind::Drag(MouseButton::Left),
+            MouseEventKind::Moved,
+            MouseEventKind::ScrollUp,
+            MouseEventKind::ScrollDown,
+        ];
+        (prop::sample::select(kinds), 0u16..301, 0u16..81).prop_map(|(kind, column, row)| {
+            Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
+        })
+    }
+
+    fn sizes() -> impl Strategy<Value = Message> {
+        (1u16..301, 1u16..81).prop_map(|(columns, rows)| Message::Resize(columns, rows))
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<Message>> {
+        let paste = any::<String>().prop_map(Message::Paste);
+        let one = prop_oneof![8 => keys(), 6 => events(), 3 => clicks(), 1 => sizes(), 1 => paste];
+        prop::collection::vec(one, 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn nothing_that_happens_breaks_the_screen(size in (1u16..301, 1u16..81), messages in messages()) {
+            let mut app = app(&[], size.0, size.1);
+            for message in messages {
+                tell(&mut app, message);
+                let buffer = drawn(&mut app);
+                let harmful = |cell: &ratatui::buffer::Cell| cell.symbol().chars().any(crate::tui::text::is_harmful);
+                prop_assert!(!buffer.content.iter().any(harmful));
+            }
+        }
+
+        /// Whatever the names, no box, line or word leaves its pane.
+        #[test]
+        fn hostile_text_stays_in_its_place(text in "[ -~\\t\u{1b}\u{202e}é漢]{0,60}", columns in 60u16..200) {
+            let source = format!("FROM a AS x\nRUN {text}\nFROM scratch\nCOPY --from=x /a /b\n");
+            let plan = fixture::plan(&source);
+            let mut events = fixture::planned(&plan);
+            if let Some(step) = plan.steps().next() {
+                let failure = Failure {
+                    step: step.id,
+                    message: text.clone(),
+                    help: vec![text.clone()],
+                    exit_code: None,
+                    after: None,
+                };
+                events.push(Event::Step { step: step.id, status: StepStatus::Failed(failure), at: Duration::ZERO });
+            }
+            let mut app = app(&events, columns, 24);
+            let screen = super::text(&drawn(&mut app));
+            let wrong = |c: char| crate::tui::text::is_harmful(c) && c != '\n';
+            prop_assert!(!screen.chars().any(wrong), "{}", screen);
+        }
+    }
+}

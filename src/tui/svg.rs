@@ -5,6 +5,7 @@
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 use std::fmt::Write;
+use std::ops::Range;
 
 /// Size of a character's cell, and the margin around the screen, in pixels.
 const WIDTH: f32 = 8.4;
@@ -81,15 +82,8 @@ fn left(column: usize) -> f32 {
     MARGIN + column as f32 * WIDTH
 }
 
+/// One piece for each stretch without a gap, so that a font of another width moves nothing far.
 fn text(out: &mut String, run: &[&Cell], from: usize, top: f32, fill: &str) {
-    let content: String = run.iter().map(|cell| cell.symbol()).collect();
-    let trimmed = content.trim_end();
-    if trimmed.trim_start().is_empty() {
-        return;
-    }
-    let start = content.chars().take_while(|c| *c == ' ').count();
-    let shown = trimmed.trim_start();
-    let columns = super::text::width(shown);
     let modifier = run[0].modifier;
     let mut style = String::new();
     if modifier.contains(Modifier::BOLD) {
@@ -101,14 +95,30 @@ fn text(out: &mut String, run: &[&Cell], from: usize, top: f32, fill: &str) {
     if modifier.contains(Modifier::DIM) {
         style.push_str(" opacity=\"0.6\"");
     }
-    let _ = writeln!(
-        out,
-        "<text x=\"{:.1}\" y=\"{:.1}\" textLength=\"{:.1}\" fill=\"{fill}\"{style}>{}</text>",
-        left(from + start),
-        top + 13.0,
-        columns as f32 * WIDTH,
-        escaped(shown)
-    );
+    let content: Vec<&str> = run.iter().map(|cell| cell.symbol()).collect();
+    for piece in pieces(&content) {
+        let shown: String = content[piece.clone()].concat();
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" textLength=\"{:.1}\" fill=\"{fill}\"{style}>{}</text>",
+            left(from + piece.start),
+            top + 13.0,
+            super::text::width(&shown) as f32 * WIDTH,
+            escaped(&shown)
+        );
+    }
+}
+
+/// Stretches of cells without two blanks in a row.
+fn pieces(cells: &[&str]) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = Vec::new();
+    for at in (0..cells.len()).filter(|at| !cells[*at].trim().is_empty()) {
+        match out.last_mut() {
+            Some(piece) if at <= piece.end + 1 => piece.end = at + 1,
+            _ => out.push(at..at + 1),
+        }
+    }
+    out
 }
 
 /// Whether a sign is drawn as a shape.
@@ -265,7 +275,7 @@ mod tests {
     #[test]
     fn the_picture_in_the_readme_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/screen.svg");
-        let mut app = screens::app(&fixture::hello_stopped().1, 124, 36);
+        let mut app = screens::app(&fixture::hello_stopped_with(&["8", "15"]).1, 124, 36);
         let drawn = render(&screens::drawn(&mut app), DARK);
         if std::env::var_os("UPDATE_SCREEN").is_some() {
             std::fs::write(path, &drawn).expect("the picture can be written");

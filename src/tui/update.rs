@@ -125,7 +125,7 @@ fn settle(app: &mut App) -> Vec<Effect> {
     }
     let place = app.place();
     for (id, area) in areas.panes {
-        let inner = layout::inner(area);
+        let inner = layout::content(id, area);
         let size = (inner.width, inner.height);
         let resized = app.sizes.insert(id, size) != Some(size);
         let moved = app.shown.get(&id) != Some(&place);
@@ -207,7 +207,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.panes.new_plan();
             app.shown.clear();
         }
-        Event::Step { step, status: crate::debug::StepStatus::Running, .. } => {
+        Event::Step { step, .. } if app.build.running_steps().any(|it| it == step) => {
             app.panes.output_begins(step);
             if let Some(plan) = app.build.plan.clone()
                 && app.build.running
@@ -226,7 +226,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
                 app.source.set_rows(&plan, None, &[], 0);
             }
         }
-        Event::Stopped(stop) => return on_stop(app, stop),
+        Event::Stopped(stop) if app.build.stop.as_ref() == Some(&stop) => return on_stop(app, stop),
         Event::Finished { .. } => return at_the_end(app),
         Event::Breakpoints { list, .. } => {
             app.breakpoint = app.breakpoint.min(list.len());

@@ -102,7 +102,7 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     border(&app.look, area, focused, title, buffer);
     let note = pane_note(app, id);
     note_at_right(&app.look, area, &note, taken, buffer);
-    let inner = layout::inner(area);
+    let inner = layout::content(id, area);
     let rows = usize::from(inner.height);
     match id {
         PaneId::Stages if app.build.plan.is_some() => stages::draw(app, inner, buffer),
