@@ -1,6 +1,6 @@
 //! What the session's events say, folded into what the views ask for.
 
-use crate::debug::{Breakpoint, Event, Position, Side, StepStatus, Stop};
+use crate::debug::{Breakpoint, BreakpointState, Event, Position, Side, StepStatus, Stop};
 use crate::engine::Capabilities;
 use crate::plan::{EdgeKind, FileOrigin, Plan, Stage, StageId, StepId};
 use crate::snapshot::SnapshotId;
@@ -86,6 +86,7 @@ impl Build {
                 self.tracks.clear();
                 // A stop speaks of the plan before; the next one follows at once.
                 self.stop = None;
+                self.loosen_breakpoints();
             }
             Event::PlanFailed { message, rendered, .. } => {
                 self.problem = Some(Problem { message: message.clone(), rendered: rendered.clone() });
@@ -126,6 +127,7 @@ impl Build {
             Event::Breakpoints { list, break_on_failure } => {
                 self.breakpoints = list.clone();
                 self.break_on_failure = *break_on_failure;
+                self.loosen_breakpoints();
             }
             Event::Finished { snapshot, at } => self.finished = Some((snapshot.clone(), *at)),
             Event::Ended => {
@@ -134,6 +136,17 @@ impl Build {
             }
             Event::OutputClipped { .. } | Event::Notice { .. } => {}
         }
+    }
+
+    /// Breakpoints that are bound to another plan's steps are told anew for this one; until then they wait.
+    fn loosen_breakpoints(&mut self) {
+        let mut list = std::mem::take(&mut self.breakpoints);
+        for it in &mut list {
+            if matches!(it.state, BreakpointState::Bound { step, .. } if !self.knows(step)) {
+                it.state = BreakpointState::Pending;
+            }
+        }
+        self.breakpoints = list;
     }
 
     fn knows(&self, step: StepId) -> bool {
