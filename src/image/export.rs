@@ -8,17 +8,16 @@ use super::config::ImageConfig;
 use super::digest::Digest;
 use super::layout::blob_name;
 use super::manifest::{
-    CONTAINERD_NAME, DescribedPlatform, Descriptor, Index, Manifest, NAME, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+    self, CONTAINERD_NAME, Descriptor, ImageIndex, NAME, annotate, annotation, descriptor, set_platform,
 };
 use super::reference::{ParseReferenceError, Reference};
+use oci_spec::image::{ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, SCHEMA_VERSION};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-
-const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 #[derive(Debug, Clone)]
 pub struct ImageToWrite {
@@ -92,8 +91,8 @@ pub fn layer_of_file(diff_id: Digest, path: &Path) -> Result<LayerToWrite, Expor
 /// An OCI layout in a tar file; `-` is standard output.
 pub fn oci_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportError> {
     let documents = documents(image)?;
-    let index = documents.index(&[])?;
-    archive(image, &documents, vec![("index.json", index), ("oci-layout", LAYOUT_VERSION.to_vec())], dest)?;
+    let index = documents.index(None);
+    archive(image, &documents, vec![("index.json", index), ("oci-layout", layout_marker())], dest)?;
     Ok(documents.exported)
 }
 
@@ -113,9 +112,9 @@ pub fn docker_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, Exp
         layers: image.layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
     }];
     let files = vec![
-        ("index.json", documents.index(&[])?),
+        ("index.json", documents.index(None)),
         ("manifest.json", json(&described)),
-        ("oci-layout", LAYOUT_VERSION.to_vec()),
+        ("oci-layout", layout_marker()),
     ];
     archive(image, &documents, files, dest)?;
     Ok(documents.exported)
@@ -143,16 +142,16 @@ pub fn oci_layout(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportE
     let index_path = dest.join("index.json");
     let others = match std::fs::read(&index_path) {
         Ok(bytes) => {
-            serde_json::from_slice::<Index>(&bytes)
-                .map_err(|error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") })?
-                .manifests
+            let unreadable =
+                |error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") };
+            Some(manifest::parse_index(&bytes).map_err(unreadable)?)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(&index_path)(error)),
     };
     // Last, so that what is named is there.
-    into_place(&dest.join("oci-layout"), |file| file.write_all(LAYOUT_VERSION).map_err(failed(dest)))?;
-    let index = documents.index(&others)?;
+    into_place(&dest.join("oci-layout"), |file| file.write_all(&layout_marker()).map_err(failed(dest)))?;
+    let index = documents.index(others);
     into_place(&index_path, |file| file.write_all(&index).map_err(failed(&index_path)))?;
     Ok(documents.exported)
 }
@@ -166,32 +165,40 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// One entry for each tag, one without a name if there is none. Of the `others`, those with the same name go.
-    fn index(&self, others: &[Descriptor]) -> Result<Vec<u8>, ExportError> {
+    /// One entry for each tag, one without a name if there is none. Of an index that is there already, entries
+    /// with the same name go, and everything else stays.
+    fn index(&self, before: Option<ImageIndex>) -> Vec<u8> {
         let mut named: Vec<Descriptor> = self.tags.iter().map(|tag| self.named(tag)).collect();
         if named.is_empty() {
             named.push(self.descriptor.clone());
         }
-        let name = |it: &Descriptor| it.annotations.get(CONTAINERD_NAME).or(it.annotations.get(NAME)).cloned();
+        let name = |it: &Descriptor| annotation(it, CONTAINERD_NAME).or(annotation(it, NAME)).map(str::to_owned);
         let replaced = |it: &Descriptor| {
             named.iter().any(|own| match name(it) {
                 Some(name_of_it) => name(own).as_ref() == Some(&name_of_it),
-                None => own.digest == it.digest,
+                None => own.digest() == it.digest(),
             })
         };
-        let mut manifests: Vec<Descriptor> = others.iter().filter(|it| !replaced(it)).cloned().collect();
-        manifests.extend(named);
-        Ok(json(&Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests }))
+        let new = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageIndex);
+        let mut index = before.unwrap_or_else(|| new.manifests(Vec::new()).build().expect("nothing is missing"));
+        let mut manifests: Vec<Descriptor> = index.manifests().iter().filter(|it| !replaced(it)).cloned().collect();
+        manifests.append(&mut named);
+        index.set_manifests(manifests);
+        json(&index)
     }
 
     fn named(&self, tag: &Reference) -> Descriptor {
         let mut descriptor = self.descriptor.clone();
-        descriptor.annotations.insert(CONTAINERD_NAME.to_owned(), tag.to_string());
+        annotate(&mut descriptor, CONTAINERD_NAME, &tag.to_string());
         if let Some(tag) = tag.tag() {
-            descriptor.annotations.insert(NAME.to_owned(), tag.to_owned());
+            annotate(&mut descriptor, NAME, tag);
         }
         descriptor
     }
+}
+
+fn layout_marker() -> Vec<u8> {
+    json(&OciLayoutBuilder::default().image_layout_version("1.0.0").build().expect("nothing is missing"))
 }
 
 pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> {
@@ -202,26 +209,25 @@ pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> 
     let mut config = image.config.clone();
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let platform = DescribedPlatform {
-        architecture: config.architecture.clone(),
-        os: config.os.clone(),
-        variant: config.variant.clone(),
-    };
+    let (os, architecture, variant) = (config.os.clone(), config.architecture.clone(), config.variant.clone());
     let config = json(&config);
     let image_id = Digest::of(&config);
     let layers = image
         .layers
         .iter()
-        .map(|layer| Ok(Descriptor::new(media_type(&layer.path)?, layer.digest.clone(), layer.size)));
-    let manifest = json(&Manifest {
-        schema_version: 2,
-        media_type: OCI_MANIFEST.to_owned(),
-        config: Descriptor::new(OCI_CONFIG, image_id.clone(), config.len() as u64),
-        layers: layers.collect::<Result<_, ExportError>>()?,
-    });
+        .map(|layer| Ok(descriptor(media_type(&layer.path)?, &layer.digest, layer.size)))
+        .collect::<Result<Vec<_>, ExportError>>()?;
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageManifest)
+        .config(descriptor(MediaType::ImageConfig, &image_id, config.len() as u64))
+        .layers(layers)
+        .build()
+        .expect("nothing is missing");
+    let manifest = json(&manifest);
     let digest = Digest::of(&manifest);
-    let mut descriptor = Descriptor::new(OCI_MANIFEST, digest.clone(), manifest.len() as u64);
-    descriptor.platform = Some(platform);
+    let mut descriptor = descriptor(MediaType::ImageManifest, &digest, manifest.len() as u64);
+    set_platform(&mut descriptor, &os, &architecture, &variant);
     Ok(Documents {
         exported: Exported { image: image_id.clone(), manifest: Some(digest.clone()) },
         blobs: BTreeMap::from([(image_id, config), (digest, manifest)]),
@@ -231,14 +237,14 @@ pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> 
 }
 
 /// Told by the first bytes, since the same layer is stored as it came.
-fn media_type(layer: &Path) -> Result<&'static str, ExportError> {
+fn media_type(layer: &Path) -> Result<MediaType, ExportError> {
     let mut start = Vec::new();
     let read = File::open(layer).and_then(|file| file.take(4).read_to_end(&mut start));
     read.map_err(|error| ExportError::Layer { path: layer.to_owned(), error })?;
     Ok(match compression::sniff(&start) {
-        Format::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-        Format::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-        Format::Plain | Format::Bzip2 | Format::Xz => "application/vnd.oci.image.layer.v1.tar",
+        Format::Gzip => MediaType::ImageLayerGzip,
+        Format::Zstd => MediaType::ImageLayerZstd,
+        Format::Plain | Format::Bzip2 | Format::Xz => MediaType::ImageLayer,
     })
 }
 
@@ -337,7 +343,10 @@ fn into_place(dest: &Path, write: impl FnOnce(&mut File) -> Result<(), ExportErr
     Ok(())
 }
 
+/// Members are sorted: annotations come from a map without an order, and the same image gives the same bytes.
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Maps with other keys than strings and failing writers are the only errors, and there are neither.
-    serde_json::to_vec(value).unwrap_or_default()
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    value.sort_all_objects();
+    value.to_string().into_bytes()
 }

@@ -5,12 +5,13 @@
 use super::archive::TarFile;
 use super::digest::Digest;
 use super::fetch::{self, Expected, io_error};
-use super::manifest::{CONTAINERD_NAME, Descriptor, Index, LARGEST_DOCUMENT, NAME};
+use super::manifest::{self, CONTAINERD_NAME, Descriptor, ImageIndex, LARGEST_DOCUMENT, NAME, annotation};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::resolve::{self, Documents, Role};
 use super::source::{Blobs, LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
 use async_trait::async_trait;
+use oci_spec::image::MediaType;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -79,10 +80,10 @@ struct Layout {
 
 #[async_trait]
 impl Documents for Layout {
-    async fn document(&self, descriptor: &Descriptor, _: Role) -> Result<Vec<u8>, SourceError> {
-        let (files, digest) = (self.files.clone(), descriptor.digest.clone());
-        let read = blocking(move || files.read(&blob_name(&digest))).await?;
-        read.ok_or_else(|| missing_blob(&self.place, &descriptor.digest))
+    async fn document(&self, digest: &Digest, _: Role) -> Result<Vec<u8>, SourceError> {
+        let (files, name) = (self.files.clone(), blob_name(digest));
+        let read = blocking(move || files.read(&name)).await?;
+        read.ok_or_else(|| missing_blob(&self.place, digest))
     }
 
     fn place(&self) -> String {
@@ -121,18 +122,18 @@ pub(super) async fn open(
         let message = format!("{origin}: there is no index.json in it, so it is no OCI layout");
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     };
-    let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+    let index = manifest::parse_index(&bytes).map_err(|error| {
         SourceError::new(SourceErrorKind::Damaged, format!("{origin}: its index.json cannot be read: {error}"))
     })?;
     let found = match picked(&origin, &index, pick)? {
         // Alone, it is taken whatever its platform.
         Picked::One(descriptor) => {
             let bytes = resolve::checked(&layout, &descriptor, Role::Manifest).await?;
-            resolve::in_document(&layout, descriptor.digest, &bytes, wanted).await?
+            resolve::in_document(&layout, Digest::of(&bytes), &bytes, wanted).await?
         }
         Picked::Several(entries) => resolve::in_index(&layout, entries, wanted).await?,
     };
-    let layers = resolve::layers(&found);
+    let layers = resolve::layers(&layout, &found)?;
     let names = layers.iter().map(|layer| layer.digest.as_ref().map(blob_name).unwrap_or_default()).collect();
     Ok(Opened {
         name: name.to_owned(),
@@ -148,10 +149,10 @@ pub(super) async fn open(
 enum Picked {
     One(Descriptor),
     /// Platforms of the same image.
-    Several(Index),
+    Several(ImageIndex),
 }
 
-fn picked(origin: &str, index: &Index, pick: &Pick) -> Result<Picked, SourceError> {
+fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Picked, SourceError> {
     let missing = |what: String| {
         let names = names(index);
         let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
@@ -159,43 +160,51 @@ fn picked(origin: &str, index: &Index, pick: &Pick) -> Result<Picked, SourceErro
     };
     let mut entries: Vec<Descriptor> = match pick {
         Pick::Digest(digest) => {
-            let listed = index.manifests.iter().find(|it| it.digest == *digest).cloned();
+            let listed =
+                index.manifests().iter().find(|it| manifest::digest(it).ok().as_ref() == Some(digest)).cloned();
             // Not only what is listed at the top: a platform's own manifest has a digest too.
-            return Ok(Picked::One(listed.unwrap_or_else(|| Descriptor::new("", digest.clone(), 0))));
+            return Ok(Picked::One(
+                listed.unwrap_or_else(|| manifest::descriptor(MediaType::ImageManifest, digest, 0)),
+            ));
         }
         Pick::Position(position) => {
-            let entry = index.manifests.get(*position).cloned();
+            let entry = index.manifests().get(*position).cloned();
             return entry.map(Picked::One).ok_or_else(|| missing(format!("it has no image at position {position}")));
         }
         Pick::Name(name) => {
-            let named: Vec<Descriptor> = index.manifests.iter().filter(|it| is_named(it, name)).cloned().collect();
+            let named: Vec<Descriptor> = index.manifests().iter().filter(|it| is_named(it, name)).cloned().collect();
             if named.is_empty() {
                 return Err(missing(format!("it has no image named {name:?}")));
             }
             named
         }
         Pick::Any if names(index).len() > 1 => {
-            let latest: Vec<Descriptor> = index.manifests.iter().filter(|it| is_named(it, "latest")).cloned().collect();
+            let latest: Vec<Descriptor> =
+                index.manifests().iter().filter(|it| is_named(it, "latest")).cloned().collect();
             if latest.is_empty() {
                 return Err(missing("it has several images, and none is named latest: say which".to_owned()));
             }
             latest
         }
-        Pick::Any => index.manifests.clone(),
+        Pick::Any => index.manifests().clone(),
     };
     // The same image under several names.
     let mut seen = std::collections::HashSet::new();
-    entries.retain(|it| seen.insert(it.digest.clone()));
+    entries.retain(|it| seen.insert(it.digest().to_string()));
     Ok(match <[Descriptor; 1]>::try_from(entries) {
         Ok([one]) => Picked::One(one),
-        Err(entries) => Picked::Several(Index { manifests: entries, ..index.clone() }),
+        Err(entries) => {
+            let mut several = index.clone();
+            several.set_manifests(entries);
+            Picked::Several(several)
+        }
     })
 }
 
 /// By its tag or by its whole reference, whichever the layout has and whichever is asked for.
 fn is_named(descriptor: &Descriptor, wanted: &str) -> bool {
     let reference = |text: &str| text.parse::<Reference>().ok();
-    [NAME, CONTAINERD_NAME].iter().filter_map(|key| descriptor.annotations.get(*key)).any(|name| {
+    [NAME, CONTAINERD_NAME].iter().filter_map(|key| annotation(descriptor, key)).any(|name| {
         let full = reference(name);
         name == wanted
             || (full.is_some() && full == reference(wanted))
@@ -204,12 +213,12 @@ fn is_named(descriptor: &Descriptor, wanted: &str) -> bool {
 }
 
 /// One name for each named entry, for lists and for telling whether there is more than one image.
-fn names(index: &Index) -> Vec<String> {
-    let name = |it: &Descriptor| it.annotations.get(CONTAINERD_NAME).or(it.annotations.get(NAME)).cloned();
-    let mut names: Vec<String> = index.manifests.iter().filter_map(name).collect();
+fn names(index: &ImageIndex) -> Vec<String> {
+    let name = |it: &Descriptor| annotation(it, CONTAINERD_NAME).or(annotation(it, NAME)).map(str::to_owned);
+    let mut names: Vec<String> = index.manifests().iter().filter_map(name).collect();
     names.sort();
     names.dedup();
-    let mut digests: Vec<&Digest> = index.manifests.iter().map(|it| &it.digest).collect();
+    let mut digests: Vec<&str> = index.manifests().iter().map(|it| it.digest().as_ref()).collect();
     digests.dedup();
     if digests.len() == 1 {
         names.truncate(1);

@@ -2,22 +2,23 @@
 //!
 //! Source: OCI image-spec `manifest.md` and `image-index.md`, Docker's schema 2, and BuildKit's attestation
 //! manifests. What a document is follows from its members, since its media type is sometimes wrong.
+//!
+//! The documents are `oci-spec`'s types. They ask for members that images of the field leave out or write as
+//! `null` (a descriptor's media type and size, an empty list of layers, half a platform), so what is read is
+//! completed first; what is written needs no such help.
 
-use super::config::null_as_default;
-use super::digest::Digest;
+use super::digest::{Digest, ParseDigestError};
 use super::platform::Platform;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use oci_spec::image::{Arch, MediaType, Os, PlatformBuilder};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub use oci_spec::image::{ANNOTATION_REF_NAME as NAME, Descriptor, ImageIndex, ImageManifest};
+
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// The name of an entry in a layout's index: a tag, or a whole reference.
-pub const NAME: &str = "org.opencontainers.image.ref.name";
-/// The whole reference, where containerd or BuildKit wrote the index.
+/// The whole reference, where containerd or BuildKit wrote the index; [`NAME`] is a tag, or a whole reference.
 pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// No index, manifest or configuration is nearly as large; registries refuse manifests over 4 MiB.
@@ -26,72 +27,10 @@ pub const LARGEST_DOCUMENT: u64 = 8 << 20;
 /// As many layers as an overlay can have and then some.
 const MOST_LAYERS: usize = 10_000;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    #[serde(default)]
-    pub media_type: String,
-    pub digest: Digest,
-    #[serde(default)]
-    pub size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
-    pub annotations: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<DescribedPlatform>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DescribedPlatform {
-    pub architecture: String,
-    pub os: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub variant: String,
-}
-
-impl Descriptor {
-    pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
-        Descriptor { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new(), platform: None }
-    }
-
-    /// Of the image it points to, if it says so.
-    pub fn platform(&self) -> Option<Platform> {
-        let it = self.platform.as_ref()?;
-        Some(Platform::new(&it.os, &it.architecture, &it.variant))
-    }
-
-    /// Provenance and the like, not an image.
-    fn is_attestation(&self) -> bool {
-        self.annotations.contains_key("vnd.docker.reference.type")
-            || self.platform.as_ref().is_some_and(|it| it.os == "unknown" && it.architecture == "unknown")
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Manifest {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub media_type: String,
-    pub config: Descriptor,
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub layers: Vec<Descriptor>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Index {
-    pub schema_version: u32,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub media_type: String,
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub manifests: Vec<Descriptor>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
-    Manifest(Manifest),
-    Index(Index),
+    Manifest(ImageManifest),
+    Index(ImageIndex),
 }
 
 /// Why a document is no use, for the end of a sentence that names it.
@@ -99,34 +38,104 @@ pub type Why = String;
 
 /// Reads a manifest or an index.
 pub fn parse(bytes: &[u8]) -> Result<Document, Why> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Members {
-        schema_version: Option<u32>,
-        manifests: Option<serde::de::IgnoredAny>,
-        config: Option<serde::de::IgnoredAny>,
-        fs_layers: Option<serde::de::IgnoredAny>,
-    }
-    let members: Members = serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
-    if members.schema_version == Some(1) || members.fs_layers.is_some() {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
+    let Value::Object(members) = value else {
+        return Err("it is not a manifest: it is not an object".to_owned());
+    };
+    let has = |name: &str| members.get(name).is_some_and(|it| !it.is_null());
+    if members.get("schemaVersion") == Some(&json!(1)) || has("fsLayers") {
         return Err(
             "it is of Docker's schema 1, which has been out of use since 2019; push the image again to convert it"
                 .to_owned(),
         );
     }
-    if members.manifests.is_some() {
-        let index = serde_json::from_slice(bytes).map_err(|error| format!("its index cannot be read: {error}"))?;
-        return Ok(Document::Index(index));
+    if has("manifests") {
+        return completed(members).map(Document::Index).map_err(|error| format!("its index cannot be read: {error}"));
     }
-    if members.config.is_none() {
+    if !has("config") {
         return Err("it has neither `config` nor `manifests`, so it is no image".to_owned());
     }
-    let manifest: Manifest =
-        serde_json::from_slice(bytes).map_err(|error| format!("its manifest cannot be read: {error}"))?;
-    if manifest.layers.len() > MOST_LAYERS {
-        return Err(format!("it has {} layers, and more than {MOST_LAYERS} are not read", manifest.layers.len()));
+    let manifest: ImageManifest =
+        completed(members).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    if manifest.layers().len() > MOST_LAYERS {
+        return Err(format!("it has {} layers, and more than {MOST_LAYERS} are not read", manifest.layers().len()));
     }
     Ok(Document::Manifest(manifest))
+}
+
+/// Reads an index where nothing else can be, as a layout's `index.json`.
+pub fn parse_index(bytes: &[u8]) -> serde_json::Result<ImageIndex> {
+    completed(serde_json::from_slice(bytes)?)
+}
+
+/// With the members that `oci-spec` asks for.
+fn completed<T: DeserializeOwned>(mut members: Map<String, Value>) -> serde_json::Result<T> {
+    members.retain(|_, value| !value.is_null());
+    members.entry("schemaVersion").or_insert(json!(2));
+    let list = if members.contains_key("config") { "layers" } else { "manifests" };
+    members.entry(list).or_insert(json!([]));
+    let listed = members.get_mut(list).and_then(Value::as_array_mut);
+    listed.into_iter().flatten().for_each(complete_descriptor);
+    for name in ["config", "subject"] {
+        members.get_mut(name).into_iter().for_each(complete_descriptor);
+    }
+    serde_json::from_value(Value::Object(members))
+}
+
+fn complete_descriptor(descriptor: &mut Value) {
+    let Value::Object(members) = descriptor else { return };
+    members.retain(|_, value| !value.is_null());
+    members.entry("mediaType").or_insert(json!(""));
+    members.entry("size").or_insert(json!(0));
+    if let Some(Value::Object(platform)) = members.get_mut("platform") {
+        platform.retain(|_, value| !value.is_null());
+        for name in ["architecture", "os"] {
+            platform.entry(name).or_insert(json!(""));
+        }
+    }
+}
+
+/// A descriptor that says no more than it must.
+pub fn descriptor(media_type: MediaType, digest: &Digest, size: u64) -> Descriptor {
+    let digest: oci_spec::image::Sha256Digest = digest.hex().parse().expect("64 hexadecimal digits");
+    Descriptor::new(media_type, size, digest)
+}
+
+/// Its digest, if it is of the kind that can be checked here.
+pub fn digest(descriptor: &Descriptor) -> Result<Digest, ParseDigestError> {
+    descriptor.digest().as_ref().parse()
+}
+
+/// Of the image it points to, if it says so.
+pub fn platform(descriptor: &Descriptor) -> Option<Platform> {
+    let it = descriptor.platform().as_ref()?;
+    let variant = it.variant().as_deref().unwrap_or_default();
+    Some(Platform::new(&it.os().to_string(), &it.architecture().to_string(), variant))
+}
+
+/// Says of which platform the image is, in the words of its configuration.
+pub fn set_platform(descriptor: &mut Descriptor, os: &str, architecture: &str, variant: &str) {
+    let mut platform = PlatformBuilder::default().os(Os::from(os)).architecture(Arch::from(architecture));
+    if !variant.is_empty() {
+        platform = platform.variant(variant);
+    }
+    descriptor.set_platform(platform.build().ok());
+}
+
+pub fn annotation<'d>(descriptor: &'d Descriptor, key: &str) -> Option<&'d str> {
+    descriptor.annotations().as_ref()?.get(key).map(String::as_str)
+}
+
+pub fn annotate(descriptor: &mut Descriptor, key: &str, value: &str) {
+    let mut annotations = descriptor.annotations().clone().unwrap_or_default();
+    annotations.insert(key.to_owned(), value.to_owned());
+    descriptor.set_annotations(Some(annotations));
+}
+
+/// Provenance and the like, not an image.
+fn is_attestation(descriptor: &Descriptor) -> bool {
+    annotation(descriptor, "vnd.docker.reference.type").is_some()
+        || platform(descriptor).is_some_and(|it| it.os == "unknown" && it.architecture == "unknown")
 }
 
 /// What an index has for a platform.
@@ -140,16 +149,16 @@ pub enum Choice {
 }
 
 /// Attestations are never chosen.
-pub fn choose(index: &Index, wanted: &Platform) -> Choice {
-    let images = || index.manifests.iter().filter(|it| !it.is_attestation());
-    let distance = |it: &Descriptor| match it.platform() {
+pub fn choose(index: &ImageIndex, wanted: &Platform) -> Choice {
+    let images = || index.manifests().iter().filter(|it| !is_attestation(it));
+    let distance = |it: &Descriptor| match platform(it) {
         Some(platform) => platform.distance(wanted),
         None => Some(u32::MAX),
     };
     let mut fitting: Vec<(u32, &Descriptor)> = images().filter_map(|it| Some((distance(it)?, it))).collect();
     fitting.sort_by_key(|(distance, _)| *distance);
     if fitting.is_empty() {
-        let mut there: Vec<Platform> = images().filter_map(Descriptor::platform).collect();
+        let mut there: Vec<Platform> = images().filter_map(platform).collect();
         there.sort();
         there.dedup();
         return Choice::None { there };
@@ -160,39 +169,34 @@ pub fn choose(index: &Index, wanted: &Platform) -> Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oci_spec::image::{ImageIndexBuilder, SCHEMA_VERSION};
 
-    fn digest(of: &str) -> Digest {
+    fn hash(of: &str) -> Digest {
         Digest::of(of.as_bytes())
     }
 
     /// An index of `os/architecture` words; `-` does not say, `att` is an attestation.
-    fn index(entries: &str) -> Index {
+    fn index(entries: &str) -> ImageIndex {
         let entry = |text: &str| {
-            let mut it = Descriptor::new(OCI_MANIFEST, digest(text), 1);
+            let mut it = descriptor(MediaType::ImageManifest, &hash(text), 1);
             if text == "att" {
-                it.annotations.insert("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned());
+                annotate(&mut it, "vnd.docker.reference.type", "attestation-manifest");
             } else if let Some((os, rest)) = text.split_once('/') {
                 let (architecture, variant) = rest.split_once('/').unwrap_or((rest, ""));
-                it.platform = Some(DescribedPlatform {
-                    os: os.into(),
-                    architecture: architecture.into(),
-                    variant: variant.into(),
-                });
+                set_platform(&mut it, os, architecture, variant);
             }
             it
         };
-        Index {
-            schema_version: 2,
-            media_type: OCI_INDEX.to_owned(),
-            manifests: entries.split_whitespace().map(entry).collect(),
-        }
+        let entries: Vec<Descriptor> = entries.split_whitespace().map(entry).collect();
+        ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).manifests(entries).build().unwrap()
     }
 
     fn check(entries: &str, wanted: &str, expected: &str) {
         let answer = match choose(&index(entries), &wanted.parse().unwrap()) {
             Choice::Candidates(found) => {
-                let name =
-                    |it: &Descriptor| entries.split_whitespace().find(|entry| digest(entry) == it.digest).unwrap();
+                let name = |it: &Descriptor| {
+                    entries.split_whitespace().find(|entry| hash(entry) == digest(it).unwrap()).unwrap()
+                };
                 found.iter().map(name).collect::<Vec<_>>().join(" ")
             }
             Choice::None { there } => {
@@ -219,8 +223,8 @@ mod tests {
 
     fn check_document(text: &str, expected: &str) {
         let answer = match parse(text.as_bytes()) {
-            Ok(Document::Manifest(it)) => format!("manifest of {} layers", it.layers.len()),
-            Ok(Document::Index(it)) => format!("index of {}", it.manifests.len()),
+            Ok(Document::Manifest(it)) => format!("manifest of {} layers", it.layers().len()),
+            Ok(Document::Index(it)) => format!("index of {}", it.manifests().len()),
             Err(why) => why,
         };
         assert!(answer.starts_with(expected), "{text}: {answer}");
@@ -228,10 +232,15 @@ mod tests {
 
     #[test]
     fn what_a_document_is() {
-        let blob = format!(r#"{{"digest":"{}","size":3}}"#, digest("x"));
+        let blob = format!(r#"{{"digest":"{}","size":3}}"#, hash("x"));
         check_document(&format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#), "manifest of 1 layers");
         check_document(&format!(r#"{{"schemaVersion":2,"config":{blob},"layers":null}}"#), "manifest of 0 layers");
-        let mislabelled = format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","manifests":[{blob}]}}"#);
+        check_document(&format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{{}}]}}"#), "its manifest cannot be");
+        let half = r#"{"digest":"sha512:0","platform":{"os":"linux","variant":null},"annotations":null,"urls":null}"#;
+        let half = half.replace('0', &"0".repeat(128));
+        check_document(&format!(r#"{{"manifests":[{blob},{half}],"subject":null}}"#), "index of 2");
+        let mislabelled =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{blob}]}}"#, MediaType::ImageManifest);
         check_document(&mislabelled, "index of 1");
         check_document(r#"{"schemaVersion":1,"fsLayers":[]}"#, "it is of Docker's schema 1");
         check_document("{}", "it has neither");

@@ -8,9 +8,9 @@ use super::digest::Digest;
 use super::export::{self, ExportError, Exported, ImageToWrite};
 use super::fetch::io_error;
 use super::http::{Repository, TRIES, backoff, innermost};
-use super::manifest::OCI_MANIFEST;
 use super::reference::Reference;
 use super::source::{SourceError, SourceErrorKind, Surroundings};
+use oci_spec::image::MediaType;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Response, StatusCode, Url};
 use std::path::PathBuf;
@@ -56,8 +56,9 @@ pub async fn push(
     }
     let version = reference.tag().map(str::to_owned).or_else(|| manifest.as_ref().map(Digest::to_string));
     let url = repository.url(&format!("manifests/{}", version.unwrap_or_default()));
-    let put =
-        |client: &reqwest::Client| client.put(&url).header(CONTENT_TYPE, OCI_MANIFEST).body(manifest_bytes.clone());
+    let put = |client: &reqwest::Client| {
+        client.put(&url).header(CONTENT_TYPE, MediaType::ImageManifest.as_ref()).body(manifest_bytes.clone())
+    };
     let answer = repository.send(put).await?;
     match answer.status() {
         status if status.is_success() => Ok(documents.exported),

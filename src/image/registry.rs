@@ -6,12 +6,13 @@ use super::auth;
 use super::digest::Digest;
 use super::fetch::{self, Expected};
 use super::http::{Repository, TRIES, backoff, body};
-use super::manifest::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, LARGEST_DOCUMENT, OCI_INDEX, OCI_MANIFEST};
+use super::manifest::{DOCKER_INDEX, DOCKER_MANIFEST, LARGEST_DOCUMENT};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::resolve::{self, Documents, Role};
 use super::source::{Blobs, LayerBlob, Opened, SourceError, SourceErrorKind};
 use async_trait::async_trait;
+use oci_spec::image::MediaType;
 use reqwest::Response;
 use reqwest::header::ACCEPT;
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 /// Every form of manifest and index that is read here.
 fn accepted() -> String {
-    [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_INDEX].join(", ")
+    [MediaType::ImageManifest.as_ref(), MediaType::ImageIndex.as_ref(), DOCKER_MANIFEST, DOCKER_INDEX].join(", ")
 }
 
 pub(super) async fn open(
@@ -41,7 +42,7 @@ pub(super) async fn open(
         return Err(fetch::wrong_digest(&format!("{reference}: the manifest"), &should, &is));
     }
     let found = resolve::in_document(&*image, is, &bytes, wanted).await?;
-    let layers = resolve::layers(&found);
+    let layers = resolve::layers(&*image, &found)?;
     Ok(Opened {
         name: name.to_owned(),
         origin: format!("registry {}", reference.registry()),
@@ -92,11 +93,11 @@ impl Image {
 
 #[async_trait]
 impl Documents for Image {
-    async fn document(&self, descriptor: &Descriptor, role: Role) -> Result<Vec<u8>, SourceError> {
+    async fn document(&self, digest: &Digest, role: Role) -> Result<Vec<u8>, SourceError> {
         match role {
-            Role::Manifest => Ok(self.manifest(&descriptor.digest.to_string()).await?.0),
+            Role::Manifest => Ok(self.manifest(&digest.to_string()).await?.0),
             Role::Config => {
-                let answer = self.blob(&descriptor.digest).await?;
+                let answer = self.blob(digest).await?;
                 self.document_body(answer).await
             }
         }

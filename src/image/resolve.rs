@@ -3,7 +3,7 @@
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::fetch::wrong_digest;
-use super::manifest::{self, Choice, Descriptor, Document, Index, LARGEST_DOCUMENT, Manifest};
+use super::manifest::{self, Choice, Descriptor, Document, ImageIndex, ImageManifest, LARGEST_DOCUMENT};
 use super::platform::Platform;
 use super::source::{LayerBlob, SourceError, SourceErrorKind};
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ const MOST_DOCUMENTS: usize = 100;
 pub(super) trait Documents: Send + Sync {
     /// The bytes under a digest, at most [`LARGEST_DOCUMENT`]; they are checked here afterwards.
     /// [`SourceErrorKind::Missing`] if there are none.
-    async fn document(&self, descriptor: &Descriptor, role: Role) -> Result<Vec<u8>, SourceError>;
+    async fn document(&self, digest: &Digest, role: Role) -> Result<Vec<u8>, SourceError>;
 
     /// For messages: the image, and where it is looked for.
     fn place(&self) -> String;
@@ -36,7 +36,7 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) digest: Digest,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: ImageManifest,
     pub(super) config: ImageConfig,
     pub(super) config_bytes: Vec<u8>,
 }
@@ -47,22 +47,32 @@ pub(super) async fn checked(
     descriptor: &Descriptor,
     role: Role,
 ) -> Result<Vec<u8>, SourceError> {
-    let what = || format!("{}: the blob {}", documents.place(), descriptor.digest);
-    if descriptor.size > LARGEST_DOCUMENT {
-        let message = format!("{} should be {} bytes, too many for a manifest", what(), descriptor.size);
+    let what = || format!("{}: the blob {}", documents.place(), descriptor.digest());
+    if descriptor.size() > LARGEST_DOCUMENT {
+        let message = format!("{} should be {} bytes, too many for a manifest", what(), descriptor.size());
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     }
-    let bytes = documents.document(descriptor, role).await?;
+    let should = digest_of(documents, descriptor)?;
+    let bytes = documents.document(&should, role).await?;
     let is = Digest::of(&bytes);
-    if is != descriptor.digest {
-        return Err(wrong_digest(&what(), &descriptor.digest, &is));
+    if is != should {
+        return Err(wrong_digest(&what(), &should, &is));
     }
     Ok(bytes)
 }
 
+fn digest_of(documents: &dyn Documents, descriptor: &Descriptor) -> Result<Digest, SourceError> {
+    manifest::digest(descriptor)
+        .map_err(|error| SourceError::new(SourceErrorKind::Damaged, format!("{}: {error}", documents.place())))
+}
+
 /// The best image for a platform among the entries of an index. Entries that are listed and not there (archives
 /// often hold one platform of many) are passed over.
-pub(super) async fn in_index(documents: &dyn Documents, index: Index, wanted: &Platform) -> Result<Found, SourceError> {
+pub(super) async fn in_index(
+    documents: &dyn Documents,
+    index: ImageIndex,
+    wanted: &Platform,
+) -> Result<Found, SourceError> {
     let mut ahead: Vec<(Descriptor, usize)> = Vec::new();
     let mut there = Vec::new();
     let mut missing = None;
@@ -86,8 +96,8 @@ pub(super) async fn in_index(documents: &dyn Documents, index: Index, wanted: &P
                 return Err(SourceError::new(SourceErrorKind::Damaged, message));
             }
             Document::Manifest(manifest) => {
-                let found = with_config(documents, descriptor.digest.clone(), manifest).await?;
-                if descriptor.platform().is_some() {
+                let found = with_config(documents, digest_of(documents, &descriptor)?, manifest).await?;
+                if manifest::platform(&descriptor).is_some() {
                     return Ok(found);
                 }
                 let platform = platform_of(&found.config);
@@ -123,7 +133,7 @@ pub(super) async fn in_document(
 }
 
 fn add(
-    index: &Index,
+    index: &ImageIndex,
     wanted: &Platform,
     depth: usize,
     ahead: &mut Vec<(Descriptor, usize)>,
@@ -140,15 +150,15 @@ fn parse(documents: &dyn Documents, bytes: &[u8]) -> Result<Document, SourceErro
         .map_err(|why| SourceError::new(SourceErrorKind::Damaged, format!("{}: {why}", documents.place())))
 }
 
-async fn with_config(documents: &dyn Documents, digest: Digest, manifest: Manifest) -> Result<Found, SourceError> {
-    let config_bytes = checked(documents, &manifest.config, Role::Config).await?;
+async fn with_config(documents: &dyn Documents, digest: Digest, manifest: ImageManifest) -> Result<Found, SourceError> {
+    let config_bytes = checked(documents, manifest.config(), Role::Config).await?;
     let config = parse_config(&config_bytes, &documents.place())?;
-    if config.rootfs.diff_ids.len() != manifest.layers.len() {
-        let kind = &manifest.config.media_type;
+    if config.rootfs.diff_ids.len() != manifest.layers().len() {
+        let kind = manifest.config().media_type().as_ref();
         let message = if config.rootfs.diff_ids.is_empty() && !kind.contains("image") && !kind.is_empty() {
             format!("{} is not a container image: its configuration is {kind:?}", documents.place())
         } else {
-            layers_differ(&documents.place(), manifest.layers.len(), &config)
+            layers_differ(&documents.place(), manifest.layers().len(), &config)
         };
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     }
@@ -181,12 +191,10 @@ fn no_such_platform(documents: &dyn Documents, wanted: &Platform, mut there: Vec
 }
 
 /// Pairs the manifest's blobs with the configuration's diff_ids; there are as many of each.
-pub(super) fn layers(found: &Found) -> Vec<LayerBlob> {
-    let pairs = found.manifest.layers.iter().zip(&found.config.rootfs.diff_ids);
-    let layer = |(blob, diff_id): (&Descriptor, &Digest)| LayerBlob {
-        digest: Some(blob.digest.clone()),
-        diff_id: diff_id.clone(),
-        size: blob.size,
+pub(super) fn layers(documents: &dyn Documents, found: &Found) -> Result<Vec<LayerBlob>, SourceError> {
+    let pairs = found.manifest.layers().iter().zip(&found.config.rootfs.diff_ids);
+    let layer = |(blob, diff_id): (&Descriptor, &Digest)| {
+        Ok(LayerBlob { digest: Some(digest_of(documents, blob)?), diff_id: diff_id.clone(), size: blob.size() })
     };
     pairs.map(layer).collect()
 }

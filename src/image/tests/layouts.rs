@@ -72,10 +72,10 @@ fn digests() {
     store.write_layout(&dir.path().join("layout"), vec![first.clone(), nested]);
     let place = format!("oci-layout://{}", dir.path().join("layout").display());
     let at = |digest: &Digest| outcome(&format!("{place}@{digest}"), "linux/amd64", dir.path());
-    assert_eq!(at(&first.digest), "amd64 [one]");
-    assert_eq!(at(&second.digest), "arm64 [two]");
+    assert_eq!(at(&digest_of(&first)), "amd64 [one]");
+    assert_eq!(at(&digest_of(&second)), "arm64 [two]");
     assert_eq!(at(&Digest::of(b"")), "Missing: oci-layout DIR/layout: the blob sha256:HEX is not in it");
-    let named = outcome(&format!("{place}:ignored@{}", first.digest), "linux/amd64", dir.path());
+    let named = outcome(&format!("{place}:ignored@{}", first.digest()), "linux/amd64", dir.path());
     assert_eq!(named, "amd64 [one]");
 }
 
@@ -141,7 +141,7 @@ fn blobs_that_are_not_there() {
     check(
         |it| {
             let (absent, present) = (it.platform_image("amd64", "a"), it.platform_image("amd64", "b"));
-            it.blobs.remove(&absent.digest);
+            it.blobs.remove(&digest_of(&absent));
             vec![it.index(vec![absent, present])]
         },
         "",
@@ -150,7 +150,7 @@ fn blobs_that_are_not_there() {
     check(
         |it| {
             let absent = it.platform_image("amd64", "a");
-            it.blobs.remove(&absent.digest);
+            it.blobs.remove(&digest_of(&absent));
             vec![it.index(vec![absent])]
         },
         "",
@@ -192,7 +192,7 @@ fn damage() {
     check(
         |it| {
             let mut image = it.image("amd64", "a");
-            image.size = 1 << 40;
+            image.set_size(1 << 40);
             vec![image]
         },
         "",
@@ -201,20 +201,18 @@ fn damage() {
     check(
         |it| {
             let config = serde_json::to_vec(&config("amd64", &[])).unwrap();
-            let config = it.describe(OCI_CONFIG, config);
-            let layers = vec![it.describe("", gzip(&layer("a")))];
-            let manifest = Manifest { schema_version: 2, media_type: String::new(), config, layers };
-            vec![it.describe(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap())]
+            let config = it.describe(MediaType::ImageConfig, config);
+            let layers = vec![it.describe("".into(), gzip(&layer("a")))];
+            vec![it.manifest(config, layers)]
         },
         "",
         "Damaged: oci-layout DIR/layout: its manifest has 1 layers, and its configuration 0",
     );
     check(
         |it| {
-            let config = it.describe("application/vnd.example.chart", b"{}".to_vec());
-            let layers = vec![it.describe("", b"chart".to_vec())];
-            let manifest = Manifest { schema_version: 2, media_type: String::new(), config, layers };
-            vec![it.describe(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap())]
+            let config = it.describe("application/vnd.example.chart".into(), b"{}".to_vec());
+            let layers = vec![it.describe("".into(), b"chart".to_vec())];
+            vec![it.manifest(config, layers)]
         },
         "",
         "Damaged: oci-layout DIR/layout is not a container image: its configuration is \"application/vnd.example.chart\"",

@@ -11,8 +11,9 @@ mod server;
 use super::config::{History, ImageConfig, RunConfig};
 use super::digest::Digest;
 use super::export::{self, ImageToWrite, LayerToWrite};
-use super::manifest::{DescribedPlatform, Descriptor, Index, Manifest, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
+use super::manifest::{Descriptor, NAME, annotate, descriptor, set_platform};
 use super::source::{self, Opened, SourceError, Surroundings};
+use oci_spec::image::{ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -111,42 +112,43 @@ impl Store {
         digest
     }
 
-    fn describe(&mut self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
+    fn describe(&mut self, media_type: MediaType, bytes: Vec<u8>) -> Descriptor {
         let size = bytes.len() as u64;
-        Descriptor::new(media_type, self.add(bytes), size)
+        descriptor(media_type, &self.add(bytes), size)
     }
 
     /// An image with one gzip layer for each of the words in `layers`.
     pub(super) fn image(&mut self, architecture: &str, layers: &str) -> Descriptor {
         let plain: Vec<Vec<u8>> = layers.split_whitespace().map(layer).collect();
         let diff_ids: Vec<Digest> = plain.iter().map(|bytes| Digest::of(bytes)).collect();
-        let described =
-            plain.iter().map(|bytes| self.describe("application/vnd.oci.image.layer.v1.tar+gzip", gzip(bytes)));
-        let layers = described.collect();
+        let described = plain.iter().map(|bytes| self.describe(MediaType::ImageLayerGzip, gzip(bytes)));
+        let layers: Vec<Descriptor> = described.collect();
         let config = serde_json::to_vec(&config(architecture, &diff_ids)).unwrap();
-        let config = self.describe(OCI_CONFIG, config);
-        let manifest = Manifest { schema_version: 2, media_type: OCI_MANIFEST.to_owned(), config, layers };
-        self.describe(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap())
+        let config = self.describe(MediaType::ImageConfig, config);
+        self.manifest(config, layers)
+    }
+
+    pub(super) fn manifest(&mut self, config: Descriptor, layers: Vec<Descriptor>) -> Descriptor {
+        let manifest = ImageManifestBuilder::default().schema_version(SCHEMA_VERSION).config(config).layers(layers);
+        self.describe(MediaType::ImageManifest, serde_json::to_vec(&manifest.build().unwrap()).unwrap())
     }
 
     /// The same with its platform said.
     pub(super) fn platform_image(&mut self, architecture: &str, layers: &str) -> Descriptor {
-        let platform =
-            DescribedPlatform { os: "linux".into(), architecture: architecture.into(), variant: String::new() };
-        Descriptor { platform: Some(platform), ..self.image(architecture, layers) }
+        let mut descriptor = self.image(architecture, layers);
+        set_platform(&mut descriptor, "linux", architecture, "");
+        descriptor
     }
 
     pub(super) fn attestation(&mut self) -> Descriptor {
         let mut descriptor = self.image("unknown", "provenance");
-        let platform =
-            DescribedPlatform { os: "unknown".into(), architecture: "unknown".into(), variant: String::new() };
-        descriptor.annotations.insert("vnd.docker.reference.type".into(), "attestation-manifest".into());
-        Descriptor { platform: Some(platform), ..descriptor }
+        annotate(&mut descriptor, "vnd.docker.reference.type", "attestation-manifest");
+        set_platform(&mut descriptor, "unknown", "unknown", "");
+        descriptor
     }
 
     pub(super) fn index(&mut self, manifests: Vec<Descriptor>) -> Descriptor {
-        let index = Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests };
-        self.describe(OCI_INDEX, serde_json::to_vec(&index).unwrap())
+        self.describe(MediaType::ImageIndex, serde_json::to_vec(&index(manifests)).unwrap())
     }
 
     /// Writes the blobs and an index of `entries` as a layout in `dir`.
@@ -156,14 +158,22 @@ impl Store {
         for (digest, bytes) in &self.blobs {
             std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
         }
-        let index = Index { schema_version: 2, media_type: OCI_INDEX.to_owned(), manifests: entries };
-        std::fs::write(dir.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+        std::fs::write(dir.join("index.json"), serde_json::to_vec(&index(entries)).unwrap()).unwrap();
         std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
 }
 
+pub(super) fn digest_of(descriptor: &Descriptor) -> Digest {
+    super::manifest::digest(descriptor).unwrap()
+}
+
+fn index(manifests: Vec<Descriptor>) -> ImageIndex {
+    let index = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageIndex);
+    index.manifests(manifests).build().unwrap()
+}
+
 pub(super) fn named(mut descriptor: Descriptor, name: &str) -> Descriptor {
-    descriptor.annotations.insert(super::manifest::NAME.to_owned(), name.to_owned());
+    annotate(&mut descriptor, NAME, name);
     descriptor
 }
 

@@ -26,7 +26,7 @@ fn taking(refuse: impl Fn(&Request) -> Option<Reply> + Send + Sync) -> impl Fn(&
             }
             "PUT" => {
                 let digest = store.add(request.body.clone());
-                let descriptor = Descriptor::new(OCI_MANIFEST, digest, request.body.len() as u64);
+                let descriptor = descriptor(MediaType::ImageManifest, &digest, request.body.len() as u64);
                 tags.push(("v1", descriptor));
                 Reply::new(if request.path == "/v2/app/manifests/v1" { 201 } else { 400 }, "")
             }

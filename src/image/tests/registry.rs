@@ -72,8 +72,8 @@ fn anonymous() {
     check(":v1", as_it_is, "amd64 [one two]");
     check(":many", as_it_is, "amd64 [amd]");
     let (_, tags) = stock();
-    check(&format!("@{}", tags[0].1.digest), as_it_is, "amd64 [one two]");
-    check(&format!(":ignored@{}", tags[1].1.digest), as_it_is, "amd64 [amd]");
+    check(&format!("@{}", tags[0].1.digest()), as_it_is, "amd64 [one two]");
+    check(&format!(":ignored@{}", tags[1].1.digest()), as_it_is, "amd64 [amd]");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn bytes_that_are_not_what_they_should_be() {
     check(":v1", spoil("/manifests/"), "Damaged: HOST/app:v1: the manifest is damaged");
     let (_, tags) = stock();
     check(
-        &format!("@{}", tags[0].1.digest),
+        &format!("@{}", tags[0].1.digest()),
         spoil("/manifests/"),
         "Damaged: HOST/app@sha256:HEX: the manifest is damaged",
     );

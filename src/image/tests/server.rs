@@ -119,7 +119,7 @@ pub(super) fn registry_answer(store: &Store, tags: &[(&str, Descriptor)], reques
     let by_digest = |text: &str| text.parse().map_or_else(|_| missing(), |digest| content(&digest));
     if let Some(version) = request.path.strip_prefix("/v2/app/manifests/") {
         return match tags.iter().find(|(tag, _)| *tag == version) {
-            Some((_, descriptor)) => content(&descriptor.digest),
+            Some((_, descriptor)) => by_digest(descriptor.digest().as_ref()),
             None => by_digest(version),
         };
     }
