@@ -296,7 +296,7 @@ fn bytes(text: &str) -> Option<u64> {
     let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ')?;
     let (number, unit) = text.split_at(last + 1);
     let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().ok()?;
-    if !(number >= 0.0) {
+    if number.is_nan() || number < 0.0 {
         return None;
     }
     let unit = unit.to_lowercase();

@@ -19,6 +19,8 @@ mod run;
 mod scope;
 mod stages;
 pub mod step;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod unix_path;
 

@@ -15,7 +15,7 @@ pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 
 /// How many bytes the states, texts and environments of one plan may take. A few lines of Dockerfile can ask for
 /// any amount, since every step keeps its own.
-const MAX_BYTES: usize = 256 << 20;
+const MAX_BYTES: usize = 128 << 20;
 
 /// What is left of [`MAX_BYTES`].
 #[derive(Debug)]

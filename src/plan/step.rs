@@ -121,7 +121,7 @@ pub enum FileOrigin {
     Scratch,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub id: StepId,
     pub lines: Lines,
