@@ -3,7 +3,7 @@
 use super::copy::{self, on_empty_root};
 use super::task::{Archive, CopyTask, Input, Report, Stack, Task, TaskError, Upper};
 use super::work::Reporter;
-use super::{merged, overlay, workdir};
+use super::{content, merged, overlay, workdir};
 use crate::snapshot::pack::pack;
 use crate::snapshot::remove::remove;
 use crate::snapshot::scan::scan;
@@ -17,7 +17,7 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
         Task::Unpack { blob, diff_id, into } => {
             let total = std::fs::metadata(&blob).map_or(0, |it| it.len());
             let mut progress = |done: u64| reporter.send(&Report::Progress { done, total });
-            let unpacked = unpack(&blob, diff_id.as_deref(), &into, &mut progress).map_err(engine_error)?;
+            let unpacked = unpack(&blob, diff_id.as_deref(), &into, &mut progress)?;
             report_notices(unpacked.notices, reporter);
             reporter.send(&Report::Layer(unpacked.layer));
             Ok(())
@@ -30,6 +30,18 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             report_notices(notices, reporter);
             report_layer(&upper, reporter)
         }
+        Task::Digest { copy, input } => {
+            let root = input_root(Some(&input))?;
+            let digest = content::digest_copy(&copy, &input, root.as_ref().map(OwnedFd::as_fd))?;
+            reporter.send(&Report::Text(digest));
+            Ok(())
+        }
+        Task::DigestPath { input, path } => {
+            let root = input_root(Some(&input))?;
+            let digest = content::digest_path(&input, root.as_ref().map(OwnedFd::as_fd), &path)?;
+            reporter.send(&Report::Text(digest));
+            Ok(())
+        }
         Task::Read { stack, path, offset, limit } => {
             let root = overlay::open_root(&stack, None)?;
             let bytes = merged::read(root.as_fd(), path.as_bstr(), offset, limit)?;
@@ -37,13 +49,8 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             Ok(())
         }
         Task::Pack { layer, into, compression, epoch } => {
-            let packed = pack(&layer, &into, compression, epoch).map_err(engine_error)?;
-            reporter.send(&Report::Archive(Archive {
-                diff_id: packed.diff_id.to_string(),
-                digest: packed.digest.to_string(),
-                size: packed.size,
-                unpacked: packed.unpacked,
-            }));
+            let packed = pack(&layer, &into, compression, epoch)?;
+            reporter.send(&Report::Archive(Archive::from(packed)));
             Ok(())
         }
         Task::Tar { stack } => {
@@ -56,7 +63,7 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             report_notices(merged::local(root.as_fd(), &into)?, reporter);
             Ok(())
         }
-        Task::Remove { dirs } => dirs.iter().try_for_each(|dir| remove(dir)).map_err(engine_error),
+        Task::Remove { dirs } => Ok(dirs.iter().try_for_each(|dir| remove(dir))?),
         other => Err(TaskError::engine(format!("This task is not there yet: {other:?}"))),
     }
 }
@@ -66,10 +73,7 @@ fn engine_error(error: impl std::fmt::Display) -> TaskError {
 }
 
 fn copy(task: &CopyTask, reporter: &Reporter) -> Result<(), TaskError> {
-    let source = match &task.input {
-        Some(Input::Stack(stack)) => Some(overlay::open_root(stack, None)?),
-        _ => None,
-    };
+    let source = input_root(task.input.as_ref())?;
     let nothing = Stack::default();
     let below = if on_empty_root(&task.copy) { &nothing } else { &task.stack };
     let root = overlay::open_root(below, Some(&task.upper))?;
@@ -77,6 +81,14 @@ fn copy(task: &CopyTask, reporter: &Reporter) -> Result<(), TaskError> {
     drop(root);
     report_notices(notices, reporter);
     report_layer(&task.upper, reporter)
+}
+
+/// The root of an input that has to be mounted.
+fn input_root(input: Option<&Input>) -> Result<Option<OwnedFd>, TaskError> {
+    match input {
+        Some(Input::Stack(stack)) => overlay::open_root(stack, None).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn report_notices(notices: Vec<String>, reporter: &Reporter) {
@@ -87,7 +99,7 @@ fn report_notices(notices: Vec<String>, reporter: &Reporter) {
 
 /// What came to be in a task's upper directory.
 fn report_layer(upper: &Upper, reporter: &Reporter) -> Result<(), TaskError> {
-    let layer = scan(&upper.dir).map_err(engine_error)?;
+    let layer = scan(&upper.dir)?;
     reporter.send(&Report::Layer(layer));
     Ok(())
 }
