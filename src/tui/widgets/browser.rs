@@ -166,7 +166,7 @@ fn thrown_away() -> Outcome {
 /// A few sentences in the place of a tree, wrapped and indented.
 pub fn words(sentences: &[String], area: Rect, buffer: &mut Buffer, look: &Look) {
     let width = usize::from(area.width.saturating_sub(2)).max(1);
-    let lines = sentences.iter().flat_map(|sentence| wrap(sentence, width));
+    let lines = sentences.iter().flat_map(|sentence| text::wrap(sentence, width));
     for (line, y) in lines.zip(area.y..area.bottom()) {
         buffer.set_stringn(area.x + 1.min(area.width), y, line, width, look.muted);
     }
@@ -176,65 +176,4 @@ pub fn words(sentences: &[String], area: Rect, buffer: &mut Buffer, look: &Look)
 pub fn error_words(error: &EngineError) -> Vec<String> {
     let help = error.help.iter().map(|line| text::sanitise(line).into_owned());
     std::iter::once(text::sanitise(&error.message).into_owned()).chain(help).collect()
-}
-
-/// Breaks at spaces; a word that is too long is cut.
-pub(crate) fn wrap(sentence: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in sentence.split(' ') {
-        let mut word = word;
-        let last = lines.last_mut().map_or(0, |line| text::width(line));
-        if last > 0 && last + 1 + text::width(word) <= width {
-            if let Some(line) = lines.last_mut() {
-                line.push(' ');
-                line.push_str(word);
-            }
-            continue;
-        }
-        if last > 0 {
-            lines.push(String::new());
-        }
-        while text::width(word) > width {
-            let head = text::prefix(word, width);
-            // Not even one character fits.
-            let cut = if head.is_empty() { word.chars().next().map_or(0, char::len_utf8) } else { head.len() };
-            if let Some(line) = lines.last_mut() {
-                line.push_str(&word[..cut]);
-            }
-            lines.push(String::new());
-            word = &word[cut..];
-        }
-        if let Some(line) = lines.last_mut() {
-            line.push_str(word);
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn check(sentence: &str, width: usize, expected: &[&str]) {
-        assert_eq!(wrap(sentence, width), expected);
-    }
-
-    #[test]
-    fn sentences_are_wrapped_at_spaces() {
-        check("", 5, &[""]);
-        check("one two three", 7, &["one two", "three"]);
-        check("abcdefgh i", 3, &["abc", "def", "gh", "i"]);
-        check("漢字", 1, &["漢", "字", ""]);
-    }
-
-    proptest! {
-        #[test]
-        fn wrapping_loses_nothing(sentence in "[a-z漢 ]{0,40}", width in 2usize..12) {
-            let lines = wrap(&sentence, width);
-            prop_assert!(lines.iter().all(|line| text::width(line) <= width));
-            let without = |text: &str| text.replace(' ', "");
-            prop_assert_eq!(without(&lines.concat()), without(&sentence));
-        }
-    }
 }

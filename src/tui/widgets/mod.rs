@@ -10,8 +10,10 @@
 
 pub mod ansi;
 pub mod browser;
+pub mod encode;
 pub mod pager;
 pub(crate) mod scroll;
+pub mod terminal;
 pub mod tree;
 
 use crate::debug::{Command, Log, ShellPlace};
