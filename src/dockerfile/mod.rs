@@ -9,6 +9,7 @@ mod arguments;
 pub mod command;
 pub mod diagnostic;
 mod directives;
+pub mod edit;
 pub mod expand;
 mod flags;
 mod healthcheck;
