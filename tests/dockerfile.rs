@@ -85,6 +85,14 @@ fn check_refuses_what_is_wrong() {
 }
 
 #[test]
+fn check_refuses_what_could_not_be_built() {
+    let directory =
+        project(&[("Dockerfile", "FROM scratch AS a\nCOPY --from=b x y\nFROM scratch AS b\nCOPY --from=a x y\n")]);
+    let output = stagedive(directory.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn check_speaks_json() {
     let directory = project(&[("other", "FROM scratch\nCOPY a /\nUSSER x\n"), (".dockerignore", "a\n")]);
     let output = stagedive(directory.path(), &["check", "--json", "--offline", "other"]);

@@ -6,6 +6,7 @@ use super::project::{self, Project};
 use crate::dockerfile::diagnostic::{Position, position, render};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lint::{BaseImage, Finding, Report, Surroundings, lint};
+use crate::dockerfile::stages::Rejected;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
 use crate::engine::embedded::Embedded;
 use crate::engine::{Engine, Output};
@@ -41,14 +42,7 @@ pub async fn run(mut args: CheckArgs) -> Result<(), Failure> {
     }
     let mut report = checked.report(project.options.target.as_deref(), &bases);
     if report.rejected.is_none() {
-        // What ends a build for other reasons than its words: cycles, flags that do not fit, and their like.
-        let configs = bases.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
-        if let Err(errors) = plan::missing_bases(&checked.dockerfile, &project.options, &configs) {
-            report.rejected = errors.into_iter().next().map(|diagnostic| {
-                let Position { line, .. } = position(&checked.dockerfile.text, diagnostic.span.start);
-                dockerfile::stages::Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic }
-            });
-        }
+        report.rejected = checked.plan_error(bases);
     }
     checked.print(&report, args.json)
 }
@@ -144,6 +138,23 @@ impl Checked<'_> {
             base,
         };
         lint(&self.dockerfile, &surroundings)
+    }
+
+    /// What ends a build for other reasons than its words: cycles, flags that do not fit, and their like. Where a
+    /// base is not known, only what does not depend on it.
+    fn plan_error(&self, bases: Bases) -> Option<Rejected> {
+        let mut options = self.project.options.clone();
+        options.all_stages |= options.target.is_none();
+        let unknown = bases.values().any(Option::is_none);
+        let known = bases.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
+        let errors = match plan::missing_bases(&self.dockerfile, &options, &known) {
+            Err(errors) => errors,
+            Ok(missing) if unknown || !missing.is_empty() => return None,
+            Ok(_) => plan::lower(self.dockerfile.clone(), &options, &known).err()?,
+        };
+        let diagnostic = errors.into_iter().next()?;
+        let Position { line, .. } = position(&self.dockerfile.text, diagnostic.span.start);
+        Some(Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic })
     }
 
     fn draw(&self, diagnostic: &Diagnostic) -> String {
