@@ -161,6 +161,6 @@ fn faults_are_told_with_their_place() {
     check("FROM node\nRUN exit 7\n", &[], 4, &["exit code 7", "Dockerfile:2"]);
     check("FROM node\nRUN [\"no-such-program\"]\n", &[], 4, &["no-such-program"]);
     check("FROM node\nUSER nobody-there\nRUN true\n", &[], 4, &["nobody-there"]);
-    check("FROM 127.0.0.1:9/nothing:here\n", &[], 3, &["127.0.0.1:9/nothing:here", "--build-context"]);
+    check("FROM 127.0.0.1:9/nothing:here\n", &[], 4, &["127.0.0.1:9/nothing:here", "--build-context"]);
     check("FROM node AS a\nCOPY --from=b / /x\nFROM node AS b\nCOPY --from=a / /x\n", &[], 3, &["a", "b"]);
 }
