@@ -153,12 +153,25 @@ impl Fault {
     pub fn in_text(self, text: &str, instruction: &Instruction) -> Diagnostic {
         let Span { start, end } = instruction.span;
         let source = text.get(start..end).unwrap_or("");
-        let span = match source.find(&self.word) {
-            Some(at) if !self.word.is_empty() => Span { start: start + at, end: start + at + self.word.len() },
-            _ => Span { start, end: start + source.lines().next().unwrap_or("").trim_end().len() },
+        let span = match place(source, &self.word) {
+            Some(at) => Span { start: start + at, end: start + at + self.word.len() },
+            None => Span { start, end: start + source.lines().next().unwrap_or("").trim_end().len() },
         };
         self.at(span)
     }
+}
+
+/// Where a word stands in a text: on its own if it does anywhere, else wherever its letters are.
+fn place(text: &str, word: &str) -> Option<usize> {
+    if word.is_empty() {
+        return None;
+    }
+    let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let alone = text.match_indices(word).find(|(at, _)| {
+        let (before, after) = (text[..*at].chars().next_back(), text[at + word.len()..].chars().next());
+        !letter(before) && !letter(after)
+    });
+    alone.map(|(at, _)| at).or_else(|| text.find(word))
 }
 
 /// Types an instruction. The span of an error is exact if the instruction stands on one line; [`command_in`]
@@ -167,7 +180,7 @@ pub fn command(instruction: &Instruction) -> Result<Command, Diagnostic> {
     parse(instruction).map_err(|fault| {
         let Span { start, .. } = instruction.span;
         let one_line = instruction.lines.start == instruction.lines.end && !fault.word.is_empty();
-        let found = one_line.then(|| instruction.original.find(&fault.word)).flatten();
+        let found = one_line.then(|| place(&instruction.original, &fault.word)).flatten();
         let span = match found {
             Some(at) => Span { start: start + at, end: start + at + fault.word.len() },
             None => instruction.span,
@@ -505,3 +518,6 @@ fn onbuild(instruction: &Instruction) -> Result<Command, Fault> {
     }
     Ok(Command::Onbuild(text))
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,8 @@ fn arg(
             (Some(value), _) => (Some(value.clone()), Origin::BuildArg(line)),
             (None, Some(default)) => (Some(scope.expand(default)?), Origin::Line(line)),
             (None, None) => {
-                let origin = stages.origins.get(name).cloned().unwrap_or(Origin::Line(line));
-                (stages.globals.get(name).map(str::to_owned), origin)
+                let origin = stages.globals.origin(name).cloned().unwrap_or(Origin::Line(line));
+                (stages.globals.vars.get(name).map(str::to_owned), origin)
             }
         };
         scope.set_arg(name, value.as_deref(), origin);

@@ -91,11 +91,11 @@ fn plan(
         return Err(errors);
     }
     if let Some(last) = lowered.get_mut(stages.target.0 as usize).and_then(|stage| stage.steps.last_mut()) {
-        finish(last, &stages.platform, options);
+        finish(last, &stages.globals.platform, options);
     }
     let order = lowered.iter().filter(|stage| stage.needed).map(|stage| stage.id).collect();
     let diagnostics = warnings(&stages, options);
-    let (target, platform) = (stages.target, stages.platform.to_string());
+    let (target, platform) = (stages.target, stages.globals.platform.to_string());
     Ok(Plan { dockerfile, stages: lowered, target, order, platform, diagnostics })
 }
 
@@ -164,20 +164,20 @@ impl Lowering<'_> {
                 Some(parent) => Ok(Scope::on_stage(parent)),
                 None => Err(Fault::new("base", format!("stage {} comes later", parent.0), "")),
             },
-            Base::Scratch => Ok(on_image(&empty_image(&self.stages.platform))),
+            Base::Scratch => Ok(on_image(&empty_image(&self.stages.globals.platform))),
             Base::Image(name) => match self.bases.get(name) {
                 Some(image) => Ok(on_image(image)),
                 None if draft.needed && self.strict => {
                     Err(Fault::new("base", format!("nothing is known of the image {name}"), name))
                 }
-                None => Ok(on_image(&empty_image(&self.stages.platform))),
+                None => Ok(on_image(&empty_image(&self.stages.globals.platform))),
             },
         }
     }
 
     /// FROM; and, if the stage begins with a directory of the command line, what brings its files.
     fn first_steps(&mut self, draft: &StageDraft, scope: &mut Scope) -> Result<Vec<Step>, Fault> {
-        let text = text::expanded(draft.from.original.trim(), self.stages.lex, &self.stages.globals, &[]);
+        let text = text::expanded(draft.from.original.trim(), self.stages.lex, &self.stages.globals.vars, &[]);
         let state = scope.state(&mut self.budget)?;
         let from = Step {
             id: StepId { stage: draft.id, index: 0 },
@@ -369,7 +369,8 @@ fn warnings(stages: &Stages, options: &Options) -> Vec<Diagnostic> {
     });
     let declared: BTreeSet<&str> = in_stages.flatten().map(|argument| argument.name.as_str()).collect();
     for name in options.build_args.keys() {
-        let known = declared.contains(name.as_str()) || stages.origins.contains_key(name) || scope::is_predefined(name);
+        let known =
+            declared.contains(name.as_str()) || stages.globals.origin(name).is_some() || scope::is_predefined(name);
         if !known {
             out.push(Diagnostic {
                 severity: Severity::Warning,

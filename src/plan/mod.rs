@@ -6,9 +6,11 @@
 //! resolved to a stage, a context or an image; an engine needs nothing but the step.
 
 pub mod cache_key;
+mod circle;
 mod config;
 mod contexts;
 mod copy;
+mod globals;
 mod go_format;
 pub mod image_name;
 pub mod lower;

@@ -3,8 +3,9 @@
 //! Nothing here needs an image's configuration, except that the `ONBUILD` triggers of a base join its stage.
 
 use super::contexts::Contexts;
+use super::globals::Globals;
 use super::scope::{Vars, expand};
-use super::{Base, FileOrigin, Options, Origin, StageId};
+use super::{Base, FileOrigin, Options, StageId, circle};
 use crate::dockerfile::command::{Command, Fault, FromCommand};
 use crate::dockerfile::expand::Lex;
 use crate::dockerfile::nearest::{nearest, nearest_few};
@@ -53,11 +54,8 @@ pub(super) struct Stages<'a> {
     pub dockerfile: &'a Dockerfile,
     pub stages: Vec<StageDraft<'a>>,
     pub target: StageId,
-    pub platform: Platform,
     pub lex: Lex,
-    /// Names of what every stage may declare without a default, and where the values come from.
-    pub globals: Vars,
-    pub origins: HashMap<String, Origin>,
+    pub globals: Globals,
     contexts: Contexts,
     all: bool,
 }
@@ -80,22 +78,20 @@ pub(super) fn read<'a>(
         return Err(vec![general("too-large", message, "split it into several")]);
     }
     let commands = commands(dockerfile)?;
-    let (platform, build_platform) = platforms(options)?;
     let last_name = commands.iter().rev().find_map(|(_, command)| match command {
         Command::From(from) => Some(from.name.clone()),
         _ => None,
     });
-    let target_name = options.target.clone().or_else(|| last_name.flatten());
+    let target_name = options.target.clone().filter(|it| !it.is_empty()).or_else(|| last_name.flatten());
     let lex = Lex { escape: dockerfile.escape, ..Lex::default() };
-    let (globals, origins) = predefined(options, &platform, &build_platform, target_name.as_deref());
+    let globals = Globals::new(options, target_name.as_deref())
+        .map_err(|fault| vec![general(fault.code, fault.message, &fault.help)])?;
     let mut out = Stages {
         dockerfile,
         stages: Vec::new(),
         target: StageId(0),
-        platform,
         lex,
         globals,
-        origins,
         contexts: Contexts::new(options),
         all: options.all_stages,
     };
@@ -121,52 +117,6 @@ fn commands(dockerfile: &Dockerfile) -> Result<Vec<(&Instruction, Command)>, Vec
     if errors.is_empty() { Ok(commands) } else { Err(errors) }
 }
 
-fn platforms(options: &Options) -> Result<(Platform, Platform), Vec<Diagnostic>> {
-    let read = |text: &str, otherwise: &Platform| match text {
-        "" => Ok(otherwise.clone()),
-        text => text
-            .parse::<Platform>()
-            .map_err(|error| vec![general("platform", error.to_string(), "for instance linux/amd64 or linux/arm64")]),
-    };
-    let build = read(&options.build_platform, &Platform::host())?;
-    let target = read(&options.platform, &build)?;
-    if target.os != "linux" {
-        let message = format!("images for {} cannot be built here", target.os);
-        return Err(vec![general("unsupported", message, "only linux images can")]);
-    }
-    Ok((target, build))
-}
-
-/// The arguments that are set before the first line.
-fn predefined(
-    options: &Options,
-    target: &Platform,
-    build: &Platform,
-    stage: Option<&str>,
-) -> (Vars, HashMap<String, Origin>) {
-    let (target_platform, build_platform) = (target.to_string(), build.to_string());
-    let values = [
-        ("BUILDPLATFORM", build_platform.as_str()),
-        ("BUILDOS", &build.os),
-        ("BUILDOSVERSION", ""),
-        ("BUILDARCH", &build.architecture),
-        ("BUILDVARIANT", &build.variant),
-        ("TARGETPLATFORM", target_platform.as_str()),
-        ("TARGETOS", &target.os),
-        ("TARGETOSVERSION", ""),
-        ("TARGETARCH", &target.architecture),
-        ("TARGETVARIANT", &target.variant),
-        ("TARGETSTAGE", stage.filter(|it| !it.is_empty()).unwrap_or("default")),
-    ];
-    let mut globals = Vars::default();
-    let mut origins = HashMap::new();
-    for (name, value) in values {
-        globals.set(name, options.build_args.get(name).map_or(value, String::as_str));
-        origins.insert(name.to_owned(), Origin::Predefined);
-    }
-    (globals, origins)
-}
-
 impl<'a> Stages<'a> {
     pub(super) fn stage(&self, id: StageId) -> Option<&StageDraft<'a>> {
         self.stages.get(id.0 as usize)
@@ -183,7 +133,9 @@ impl<'a> Stages<'a> {
         for (instruction, command) in commands {
             let result = match command {
                 Command::From(from) => self.begin_stage(&from, instruction, &mut names),
-                Command::Arg(arguments) if self.stages.is_empty() => self.global_args(&arguments, instruction, options),
+                Command::Arg(arguments) if self.stages.is_empty() => {
+                    self.globals.declare(&arguments, instruction.lines.start, options, self.lex)
+                }
                 command => match self.stages.last_mut() {
                     Some(stage) => {
                         let instruction = Cow::Borrowed(instruction);
@@ -208,25 +160,6 @@ impl<'a> Stages<'a> {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn global_args(
-        &mut self,
-        arguments: &[dockerfile::command::Argument],
-        instruction: &Instruction,
-        options: &Options,
-    ) -> Result<(), Fault> {
-        let line = instruction.lines.start;
-        for argument in arguments {
-            let (value, origin) = match (options.build_args.get(&argument.name), &argument.default) {
-                (Some(value), _) => (value.clone(), Origin::BuildArg(line)),
-                (None, Some(default)) => (expand(self.lex, default, &self.globals)?, Origin::Line(line)),
-                (None, None) => continue,
-            };
-            self.globals.set(&argument.name, &value);
-            self.origins.insert(argument.name.clone(), origin);
-        }
-        Ok(())
-    }
-
     fn begin_stage(
         &mut self,
         from: &FromCommand,
@@ -241,7 +174,7 @@ impl<'a> Stages<'a> {
             name: written,
             base: Base::Scratch,
             directory: None,
-            platform: self.platform.to_string(),
+            platform: self.globals.platform.to_string(),
             replaced: false,
             body: Vec::new(),
             needed: false,
@@ -262,7 +195,7 @@ impl<'a> Stages<'a> {
         names: &HashMap<String, StageId>,
         stage: &mut StageDraft<'a>,
     ) -> Result<(), Fault> {
-        let base = expand(self.lex, &from.base, &self.globals)?;
+        let base = expand(self.lex, &from.base, &self.globals.vars)?;
         if base.is_empty() {
             let fault = Fault::new("base", format!("{} is empty here, and FROM needs an image", from.base), &from.base);
             return Err(fault.help("give the argument a default before the first FROM, or --build-arg"));
@@ -270,7 +203,7 @@ impl<'a> Stages<'a> {
         if let Some(written) = &from.platform {
             stage.platform = self.stage_platform(written)?;
         }
-        let suffix = match stage.platform == self.platform.to_string() {
+        let suffix = match stage.platform == self.globals.platform.to_string() {
             true => String::new(),
             false => format!("::{}", stage.platform),
         };
@@ -319,11 +252,11 @@ impl<'a> Stages<'a> {
     }
 
     fn stage_platform(&self, written: &str) -> Result<String, Fault> {
-        let value = expand(self.lex, written, &self.globals)?;
+        let value = expand(self.lex, written, &self.globals.vars)?;
         if value.is_empty() {
             let fault = Fault::new("platform", format!("--platform={written} is empty here"), written);
             let name = written.trim_start_matches(['$', '{']).trim_end_matches('}');
-            return Err(match nearest(name, self.globals.names()) {
+            return Err(match nearest(name, self.globals.vars.names()) {
                 Some(near) => fault.help(format!("did you mean ${near}?")),
                 None => fault,
             });
@@ -406,54 +339,20 @@ impl<'a> Stages<'a> {
 
     /// A circle among `--from` and `from=`, if there is one. What a stage is built on always stands before it.
     fn circle(&self) -> Option<Diagnostic> {
-        #[derive(Clone, Copy, PartialEq)]
-        enum Mark {
-            New,
-            Open,
-            Done,
-        }
         let reads: Vec<Vec<(usize, StageId)>> = self.stages.iter().map(|stage| stage.reads().collect()).collect();
-        let mut marks = vec![Mark::New; self.stages.len()];
-        for start in 0..self.stages.len() {
-            // The stages from `start` to where the search is, each with the number of reads already followed.
-            let mut path: Vec<(usize, usize)> = vec![(start, 0)];
-            while let Some((at, followed)) = path.last_mut() {
-                let at = *at;
-                if marks[at] == Mark::Done {
-                    path.pop();
-                    continue;
-                }
-                marks[at] = Mark::Open;
-                let Some((draft, next)) = reads[at].get(*followed) else {
-                    marks[at] = Mark::Done;
-                    path.pop();
-                    continue;
-                };
-                *followed += 1;
-                let next = next.0 as usize;
-                match marks[next] {
-                    Mark::New => path.push((next, 0)),
-                    Mark::Done => {}
-                    Mark::Open => {
-                        let begin = path.iter().position(|(stage, _)| *stage == next).unwrap_or(0);
-                        let names: Vec<String> =
-                            path[begin..].iter().map(|(stage, _)| self.stages[*stage].label()).collect();
-                        let first = self.stages[next].label();
-                        let message = match names.as_slice() {
-                            [only] => format!("stage {only} reads from itself (circular dependency)"),
-                            names => format!(
-                                "stages need each other in a circle: {} → {first} (circular dependency)",
-                                names.join(" → ")
-                            ),
-                        };
-                        let draft = self.stages[at].body.get(*draft)?;
-                        let fault = Fault::new("circle", message, "").help("a stage reads only from stages above it");
-                        return Some(self.error(fault, &draft.instruction));
-                    }
-                }
+        let circle = circle::find(&reads)?;
+        let stages: Vec<&StageDraft> = circle.stages.iter().filter_map(|id| self.stage(*id)).collect();
+        let (first, last) = (stages.first()?, stages.last()?);
+        let names: Vec<String> = stages.iter().map(|stage| stage.label()).collect();
+        let message = match names.as_slice() {
+            [only] => format!("stage {only} reads from itself (circular dependency)"),
+            names => {
+                let chain = names.join(" → ");
+                format!("stages need each other in a circle: {chain} → {} (circular dependency)", first.label())
             }
-        }
-        None
+        };
+        let fault = Fault::new("circle", message, "").help("a stage reads only from stages above it");
+        Some(self.error(fault, &last.body.get(circle.closed_by)?.instruction))
     }
 
     fn find_target(&self, wanted: Option<&str>) -> Result<StageId, Vec<Diagnostic>> {
