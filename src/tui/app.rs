@@ -287,7 +287,7 @@ impl App {
     pub(super) fn lay_out_stages(&mut self) {
         let Some(plan) = self.build.plan.clone() else { return };
         // The pane takes what the graph needs, up to this.
-        let width = layout::graph_limit(self.size);
+        let width = layout::graph_limit(self.size, self.zoomed && self.focus == PaneId::Stages);
         self.stages.lay_out(&plan, width);
     }
 

@@ -64,8 +64,8 @@ pub fn is_wide(size: (u16, u16)) -> bool {
 }
 
 /// Columns that the stage graph may take before it scrolls sideways.
-pub fn graph_limit(size: (u16, u16)) -> usize {
-    match is_wide(size) {
+pub fn graph_limit(size: (u16, u16), zoomed: bool) -> usize {
+    match is_wide(size) && !zoomed {
         true => usize::from(size.0) * 2 / 5 - 4,
         false => usize::from(size.0).saturating_sub(4),
     }

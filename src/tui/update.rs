@@ -74,7 +74,7 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
             app.size = (columns, rows);
             app.lay_out_stages();
             app.lay_out_source();
-            vec![Effect::Redraw]
+            Vec::new()
         }
         Message::Session(event) => on_event(app, event),
         Message::SessionEnded => vec![Effect::Quit],

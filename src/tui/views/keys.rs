@@ -98,15 +98,15 @@ fn chosen(app: &App) -> Vec<(String, &'static str)> {
     if app.focus != PaneId::Source {
         keys.extend(own.iter().cloned());
     }
-    let failed = build.stop.as_ref().is_some_and(|stop| stop.side == Side::Failed);
-    if failed {
-        keys.extend([
-            key(Action::ShellAfter, "shell after"),
-            key(Action::ShellBefore, "shell before"),
-            key(Action::Edit, "edit and retry"),
-            key(Action::Retry, "retry"),
-            key(Action::BackOver, "back"),
-        ]);
+    let failed = build.stop.as_ref().filter(|stop| stop.side == Side::Failed);
+    if let Some(stop) = failed {
+        if stop.failure.as_ref().is_some_and(|failure| failure.after.is_some()) {
+            keys.push(key(Action::ShellAfter, "shell after"));
+        }
+        if stop.position.done > 0 {
+            keys.push(key(Action::ShellBefore, "shell before"));
+        }
+        keys.extend([key(Action::Edit, "edit and retry"), key(Action::Retry, "retry"), key(Action::BackOver, "back")]);
     } else if app.is_final() {
         keys.extend([
             key(Action::Focus(9), "what ships"),

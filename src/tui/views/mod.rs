@@ -266,6 +266,23 @@ pub(crate) fn put_line(buffer: &mut Buffer, area: Rect, row: usize, line: &Line)
     }
 }
 
+/// Marks what a search has found in a line on the screen; `needle` in lower case.
+pub(crate) fn mark_hits(look: &Look, buffer: &mut Buffer, line: Rect, needle: &str) {
+    let wanted: Vec<char> = needle.chars().collect();
+    if wanted.is_empty() || line.height == 0 {
+        return;
+    }
+    let lower = |cell: &ratatui::buffer::Cell| cell.symbol().chars().next().and_then(|c| c.to_lowercase().next());
+    let shown: Vec<Option<char>> = (line.x..line.right()).filter_map(|x| buffer.cell((x, line.y))).map(lower).collect();
+    for at in 0..shown.len().saturating_sub(wanted.len() - 1) {
+        let here = shown[at..at + wanted.len()].iter().zip(&wanted).all(|(a, b)| *a == Some(*b));
+        if here {
+            let area = Rect { x: line.x + at as u16, width: wanted.len() as u16, ..line };
+            buffer.set_style(area, look.changed.add_modifier(Modifier::UNDERLINED));
+        }
+    }
+}
+
 /// Two texts at the ends of `width` columns; the left one gives way.
 pub(crate) fn justified(look: &Look, left: (&str, Style), right: (&str, Style), width: usize) -> Vec<Span<'static>> {
     let right_width = text::width(right.0);

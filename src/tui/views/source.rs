@@ -3,13 +3,13 @@
 use crate::debug::{BreakpointState, Side, StepStatus, Stop};
 use crate::dockerfile::highlight::{Token, highlight};
 use crate::plan::{Plan, StepId};
-use crate::tui::app::{App, follow};
+use crate::tui::app::{App, PaneId, follow};
 use crate::tui::build::Build;
 use crate::tui::keymap::{self, Action, Motion};
 use crate::tui::rail::{Cell, Rail, rail};
 use crate::tui::text;
 use crate::tui::theme::{Lines, Look};
-use crate::tui::views::{signal_name, wire_sign};
+use crate::tui::views::{mark_hits, signal_name, wire_sign};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -297,10 +297,17 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer, wide: bool) {
     let height = usize::from(area.height);
     app.source.follow(height);
     let Some(plan) = app.build.plan.clone() else { return };
-    let painter = Painter { app, plan: &plan, wide, focused: app.focus == crate::tui::app::PaneId::Source };
+    let needle = app.needle.get(&PaneId::Source).map(|needle| needle.to_lowercase());
+    let painter = Painter { app, plan: &plan, wide, focused: app.focus == PaneId::Source };
     for (at, row) in app.source.rows.iter().enumerate().skip(app.source.top).take(height) {
         let y = area.y + (at - app.source.top) as u16;
-        painter.row(at, row, Rect { y, height: 1, ..area }, buffer);
+        let line = Rect { y, height: 1, ..area };
+        painter.row(at, row, line, buffer);
+        if let (Some(needle), Row::Line(number)) = (&needle, row)
+            && painter.app.source.hits.binary_search(number).is_ok()
+        {
+            mark_hits(painter.look(), buffer, line, needle);
+        }
     }
 }
 
@@ -417,11 +424,7 @@ impl Painter<'_> {
     fn number(&self, row: &Row, digits: usize) -> Vec<Span<'static>> {
         let look = self.look();
         let Row::Line(line) = row else { return Vec::new() };
-        let style = match self.app.source.hits.binary_search(line) {
-            Ok(_) => look.changed,
-            Err(_) => look.muted,
-        };
-        vec![Span::styled(format!(" {line:>digits$} "), style)]
+        vec![Span::styled(format!(" {line:>digits$} "), look.muted)]
     }
 
     /// The breakpoint's sign and the state's.

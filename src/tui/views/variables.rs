@@ -134,8 +134,11 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) -> usize {
     let names = names.clamp(4, usize::from(area.width) / 3);
     let needle = app.needle.get(&crate::tui::app::PaneId::Variables).map(|it| it.to_lowercase());
     for (row, entry) in seen.enumerate() {
-        let hit = needle.as_ref().is_some_and(|needle| holds(entry, needle));
-        super::put_line(buffer, area, row, &line(&look, entry, names, usize::from(area.width), hit));
+        super::put_line(buffer, area, row, &line(&look, entry, names, usize::from(area.width)));
+        if let Some(needle) = &needle {
+            let line = Rect { y: area.y + row as u16, height: 1, ..area };
+            super::mark_hits(&look, buffer, line, needle);
+        }
     }
     entries.len()
 }
@@ -146,9 +149,9 @@ pub fn holds(entry: &Entry, needle: &str) -> bool {
         && [entry.kind, &entry.name, &entry.value].iter().any(|part| part.to_lowercase().contains(needle))
 }
 
-fn line(look: &Look, entry: &Entry, names: usize, width: usize, hit: bool) -> Line<'static> {
+fn line(look: &Look, entry: &Entry, names: usize, width: usize) -> Line<'static> {
     let sign = if entry.fresh { look.signs.fresh } else { " " };
-    let kind_style = if hit { look.changed } else { look.muted };
+    let kind_style = look.muted;
     let value_style: Style = if entry.fresh { look.accent } else { look.text };
     let mut spans = vec![Span::styled(sign, look.accent)];
     let mut used = 1;

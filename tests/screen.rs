@@ -1,0 +1,111 @@
+//! The real program in a pseudo-terminal: keys in, what a person would see out.
+
+#[path = "program/mod.rs"]
+#[allow(dead_code, reason = "of what builds need, a screen needs a part")]
+mod program;
+mod terminal;
+
+use program::Project;
+use rustix::process::Signal;
+use terminal::Terminal;
+
+const DOCKERFILE: &str = "\
+FROM node AS builder
+ARG GREETING=hello
+RUN echo $GREETING > /greeting
+RUN echo word >> /greeting && echo done
+FROM node AS unneeded
+FROM scratch AS final
+COPY --from=builder /greeting /
+";
+
+fn start(dockerfile: &str, columns: u16, rows: u16) -> (Project, Terminal) {
+    let project = Project::new(&[("Dockerfile", dockerfile)]);
+    let command = project.command(&["--build-context", "node=host:", "."]);
+    let terminal = Terminal::start(command, columns, rows);
+    (project, terminal)
+}
+
+#[test]
+fn steps_forward_and_back_and_leaves() {
+    let (_project, mut terminal) = start(DOCKERFILE, 130, 40);
+    terminal.wait("PAUSED BEFORE builder:0");
+    assert!(terminal.alternate());
+    terminal.wait("not needed");
+    terminal.keys("n");
+    terminal.wait("PAUSED AFTER builder:0");
+    terminal.keys("nn");
+    terminal.wait("PAUSED AFTER builder:2");
+    terminal.wait("/greeting");
+    terminal.keys("N");
+    terminal.wait("in the past: builder 2 of 4");
+    terminal.keys("c");
+    terminal.wait("FINISHED");
+    terminal.wait("left behind");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    assert!(!terminal.alternate());
+    terminal.wait("final: built in");
+}
+
+#[test]
+fn a_breakpoint_stops_a_run_and_a_failure_does() {
+    let dockerfile = "FROM node\nRUN echo one\nRUN echo two words; exit 3\n";
+    let (project, mut terminal) = start(dockerfile, 100, 30);
+    terminal.wait("PAUSED BEFORE 0:0");
+    terminal.keys(":break 2\r");
+    terminal.wait("●");
+    terminal.keys("c");
+    terminal.wait("PAUSED BEFORE 0:1");
+    terminal.keys("c");
+    terminal.wait("FAILED 0:2");
+    terminal.wait("two words");
+    terminal.wait("exit code 3");
+    project.write("Dockerfile", "FROM node\nRUN echo one\nRUN echo better\n");
+    terminal.keys(":reload\r");
+    terminal.wait("RUN echo better");
+    terminal.keys("c");
+    terminal.wait("FINISHED");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+}
+
+#[test]
+fn the_terminal_is_given_back_to_a_signal() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let (_project, mut terminal) = start(DOCKERFILE, 80, 24);
+        terminal.wait("PAUSED BEFORE builder:0");
+        terminal.signal(signal);
+        assert_eq!(terminal.exit().code(), Some(code));
+        assert!(!terminal.alternate());
+    }
+}
+
+#[test]
+fn the_window_may_change_at_any_time() {
+    let (_project, mut terminal) = start(DOCKERFILE, 130, 40);
+    terminal.wait("1 Stages");
+    terminal.resize(50, 10);
+    terminal.wait("60 columns and 15 rows are needed");
+    terminal.resize(80, 24);
+    terminal.wait("PAUSED BEFORE builder:0");
+    terminal.wait_until("no stages beside the Dockerfile", |screen| !screen.contains("╭ 1 Stages"));
+    terminal.keys("\x03");
+    terminal.wait("Leave?");
+    terminal.keys("n");
+    terminal.wait("n over");
+    terminal.keys("\x03y");
+    assert_eq!(terminal.exit().code(), Some(0));
+}
+
+#[test]
+fn a_dockerfile_without_a_plan_is_shown_and_can_be_mended() {
+    let (project, mut terminal) = start("FROM node\nRUNN make\n", 80, 24);
+    terminal.wait("NO PLAN");
+    terminal.wait("RUNN");
+    project.write("Dockerfile", "FROM node\nRUN true\n");
+    terminal.keys(":reload\r");
+    terminal.wait("PAUSED BEFORE 0:0");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+}
