@@ -208,3 +208,50 @@ async fn nothing_is_mounted_inside_proc() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_build_context_is_seen_without_what_is_ignored_and_cannot_be_changed() {
+    in_every_mode(async |place, launcher| {
+        place.write("context/kept/file", "from the context");
+        place.write("context/kept/secret", "");
+        place.write("context/ignored", "");
+        let context = || Input::Directory { path: place.path("context"), ignore: Some("ignored\n**/secret\n".into()) };
+        let script = "ls -a /m /m/kept; cat /f; stat -c %u:%g /f; touch /m/new 2>/dev/null || echo read-only; echo x >/w/kept/file && cat /w/kept/file";
+        let mut task = place.sh("a", script);
+        task.run.mounts = vec![bind("/m", "/", false), bind("/f", "kept/file", false), bind("/w", ".", true)];
+        task.inputs = vec![context()];
+        let it = outcome(&launcher, task).await;
+        assert_eq!(it.changes, [""; 0]);
+        let expected = "/m:\n.\n..\nkept\n\n/m/kept:\n.\n..\nfile\nfrom the context0:0\nread-only\nx\n";
+        assert_eq!(it.output(), expected);
+        assert_eq!(std::fs::read_to_string(place.path("context/kept/file")).unwrap(), "from the context");
+        assert!(std::fs::read_dir(place.path("a/work")).unwrap().next().is_none(), "the copies are gone");
+
+        let mut task = place.sh("b", "true");
+        task.run.mounts = vec![bind("/m", "/ignored", false)];
+        task.inputs = vec![context()];
+        let error = outcome(&launcher, task).await.error();
+        assert!(error.input && error.message.contains("ignored"), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cache_begins_with_what_it_is_given() {
+    in_every_mode(async |place, launcher| {
+        place.write("stage/dir/file", "first");
+        for (name, expected) in [("a", "first"), ("b", "changed")] {
+            let mut task = place.sh(name, "cat /c/file; echo -n changed >/c/file");
+            let mut mount = cache("/c");
+            if let MountKind::Cache { input, source, .. } = &mut mount.kind {
+                (*input, *source) = (Some(0), "/dir".into());
+            }
+            task.run.mounts = vec![mount];
+            task.caches = vec![place.path("cache")];
+            task.inputs = vec![Input::Stack(Stack { lower: vec![place.path("stage")] })];
+            assert_eq!(outcome(&launcher, task).await.output(), expected);
+        }
+        assert_eq!(std::fs::read_to_string(place.path("stage/dir/file")).unwrap(), "first");
+    })
+    .await;
+}

@@ -81,8 +81,8 @@ async fn no_descriptor_is_passed_on() {
 #[tokio::test]
 async fn the_devices_are_dockers() {
     check(
-        "cd /dev; ls; echo x >null; head -c 3 zero | stat -c %F - >/dev/null; readlink fd ptmx",
-        "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n/proc/self/fd\npts/ptmx",
+        "cd /dev; for f in *; do [ $f = core ] || echo $f; done; echo x >null; head -c 3 zero | stat -c %F - >/dev/null; readlink fd ptmx",
+        "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n/proc/self/fd\npts/ptmx",
     )
     .await;
 }

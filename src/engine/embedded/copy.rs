@@ -7,7 +7,7 @@ use super::add_archive;
 use super::chmod::Chmod;
 use super::selection::Selection;
 use super::sources::{Found, Source};
-use super::task::{CopyTask, TaskError};
+use super::task::{CopyTask, Input, TaskError};
 use super::tree_copy::{Copier, Rules};
 use super::users;
 use crate::dockerfile::wildcard::has_wildcard;
@@ -84,6 +84,26 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let mut notices = to.notices;
     notices.extend(to.writer.finish()?);
     Ok(notices)
+}
+
+/// Copies one path of an input, with owners and all, to `to` below `root`: what a mount shows. A directory's contents go
+/// into the directory `to`, a file becomes it.
+pub(super) fn copy_path(
+    input: &Input,
+    stack: Option<BorrowedFd<'_>>,
+    path: &str,
+    root: BorrowedFd<'_>,
+    to: &str,
+) -> Result<(), TaskError> {
+    let source = Source::open(Some(input), stack)?;
+    let path = clean(BStr::new(path));
+    let found = source.find(path.as_bstr())?.ok_or_else(|| source.missing(path.as_bstr()))?;
+    let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (NO_TIME, 0) };
+    let root = Root::of(root).map_err(|error| TaskError::engine(format!("the mount's root: {error}")))?;
+    let mut to = Destination { writer: TreeWriter::new(root, implied), path: to.to_owned(), notices: Vec::new() };
+    copy_found(&source, &found, &Selection::new(None, &[])?, true, &Rules::default(), &mut to)?;
+    to.writer.finish()?;
+    Ok(())
 }
 
 fn not_fetched(address: &str) -> TaskError {

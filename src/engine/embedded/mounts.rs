@@ -3,7 +3,10 @@
 //!
 //! Everything is made in the worker, before anything of the image runs, and mounted in the sandbox by descriptor.
 
-use super::mounting::{Point, attach, bind, failed, file_system, here, open_directory, open_in_root, place};
+use super::copy::copy_path;
+use super::mounting::{
+    Point, attach, bind, failed, file_system, here, open_directory, open_in_root, open_plain, place,
+};
 use super::task::{Input, RunTask, Stack, TaskError, Upper};
 use super::{agents, overlay, work};
 use crate::plan::{Mount, MountKind};
@@ -11,8 +14,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -64,7 +68,7 @@ pub(super) fn prepare(task: &RunTask) -> Result<Mounts, TaskError> {
     for (target, content) in [("/etc/hosts", &task.hosts), ("/etc/resolv.conf", &task.resolv)] {
         out.prepared.push(memory_file(target, content.as_bytes(), (0o644, 0, 0), quiet)?);
     }
-    let mut inputs = Inputs { task, opened: BTreeMap::new(), writable: 0 };
+    let mut inputs = Inputs { task, opened: BTreeMap::new() };
     let mut caches = task.caches.iter();
     // A cache's directory goes by the order in the instruction; mounting goes by the targets, so that what lies in
     // another mount is not covered by it.
@@ -95,22 +99,24 @@ fn one(
     match &mount.kind {
         MountKind::Bind { input, source, writable } => {
             let (mount, point) = match writable {
-                true => {
-                    let upper = new_upper(task, number)?;
-                    inputs.open_writable(*input, source, &upper)?
-                }
-                false => inputs.open(*input, source)?,
+                true => inputs.open_writable(*input, source, number)?,
+                false => inputs.open(*input, source, number)?,
             };
             out.prepared.push(Prepared { target: target.into(), point, mount });
         }
         MountKind::Cache { input, source, mode, uid, gid, read_only, .. } => {
             let directory =
                 cache.ok_or_else(|| TaskError::engine(format!("the cache at {target} has no directory")))?;
-            let first = match input {
-                Some(input) => Some(inputs.directory(*input, source)?),
-                None => None,
-            };
-            make_cache(directory, first, (*mode, *uid, *gid))?;
+            if !directory.is_dir() {
+                let fill = |into: BorrowedFd<'_>| match input {
+                    Some(input) => {
+                        let first = inputs.input(*input)?.clone();
+                        copy_path(&first, Some(inputs.root(*input)?.as_fd()), source, into, "/")
+                    }
+                    None => Ok(()),
+                };
+                make_cache(directory, (*mode, *uid, *gid), fill)?;
+            }
             let attributes = NOSUID | NODEV | if *read_only { RDONLY } else { PLAIN };
             let mount = bind(here(), directory, false, attributes).map_err(failed(directory.display()))?;
             out.prepared.push(Prepared { target: target.into(), point: Point::Directory, mount });
@@ -173,52 +179,54 @@ struct Inputs<'t> {
     task: &'t RunTask,
     /// Roots of the inputs that are file systems, each mounted at a place of this worker's.
     opened: BTreeMap<usize, OwnedFd>,
-    /// How many have been opened for writing.
-    writable: usize,
 }
 
 impl Inputs<'_> {
     /// A read-only mount of a path of an input.
-    fn open(&mut self, input: usize, source: &str) -> Result<(OwnedFd, Point), TaskError> {
-        let found = self.find(input, source)?;
-        let point = point_of(&found)?;
-        let mount = bind(&found, Path::new(""), false, RDONLY | NOSUID | NODEV).map_err(failed(source))?;
-        Ok((mount, point))
+    fn open(&mut self, input: usize, source: &str, number: usize) -> Result<(OwnedFd, Point), TaskError> {
+        let found = match self.input(input)? {
+            directory @ Input::Directory { .. } => copied(directory, source, self.task, number)?,
+            Input::Stack(_) | Input::Scratch => self.find(input, source)?,
+        };
+        mounted_again(&found, RDONLY)
     }
 
     /// A mount of a path of an input on which writing is possible, and without consequence.
-    fn open_writable(&mut self, input: usize, source: &str, upper: &Upper) -> Result<(OwnedFd, Point), TaskError> {
+    fn open_writable(&mut self, input: usize, source: &str, number: usize) -> Result<(OwnedFd, Point), TaskError> {
         let stack = match self.input(input)? {
+            directory @ Input::Directory { .. } => {
+                return mounted_again(&copied(directory, source, self.task, number)?, PLAIN);
+            }
             Input::Stack(stack) => stack.clone(),
             Input::Scratch => Stack::default(),
-            Input::Directory { path, .. } => Stack { lower: vec![path.clone()] },
         };
-        let root = overlay::open_root(&stack, Some(upper))?;
-        let root = mounted_here(root, &format!("writable-{}", self.writable))?;
-        self.writable += 1;
+        let base = own_directory(self.task, number)?;
+        let upper = Upper { dir: base.join("upper"), work: base.join("work") };
+        for directory in [&upper.dir, &upper.work] {
+            rustix::fs::mkdir(directory, Mode::from(0o755)).map_err(failed(directory.display()))?;
+        }
+        let root = mounted_here(overlay::open_root(&stack, Some(&upper))?, &format!("mount-{number}"))?;
         let found = open_in_root(&root, relative(source), OFlags::PATH).map_err(not_there(source))?;
-        let point = point_of(&found)?;
-        let mount = bind(&found, Path::new(""), false, NOSUID | NODEV).map_err(failed(source))?;
-        Ok((mount, point))
+        mounted_again(&found, PLAIN)
     }
 
-    /// A directory of an input, for reading.
-    fn directory(&mut self, input: usize, source: &str) -> Result<OwnedFd, TaskError> {
-        self.find(input, source)
+    /// The root of an input that is a file system of the build.
+    fn root(&mut self, input: usize) -> Result<&OwnedFd, TaskError> {
+        let stack = match self.input(input)? {
+            Input::Stack(stack) => stack.clone(),
+            Input::Scratch | Input::Directory { .. } => Stack::default(),
+        };
+        match self.opened.entry(input) {
+            Entry::Occupied(root) => Ok(root.into_mut()),
+            Entry::Vacant(place) => {
+                let root = mounted_here(overlay::open_root(&stack, None)?, &format!("input-{input}"))?;
+                Ok(place.insert(root))
+            }
+        }
     }
 
     fn find(&mut self, input: usize, source: &str) -> Result<OwnedFd, TaskError> {
-        if !self.opened.contains_key(&input) {
-            let root = match self.input(input)? {
-                Input::Stack(stack) => overlay::open_root(stack, None)?,
-                Input::Scratch => overlay::open_root(&Stack::default(), None)?,
-                Input::Directory { path, .. } => bind(here(), path, true, PLAIN).map_err(failed(path.display()))?,
-            };
-            let root = mounted_here(root, &format!("input-{input}"))?;
-            self.opened.insert(input, root);
-        }
-        let root = &self.opened[&input];
-        open_in_root(root, relative(source), OFlags::PATH).map_err(not_there(source))
+        open_in_root(self.root(input)?, relative(source), OFlags::PATH).map_err(not_there(source))
     }
 
     fn input(&self, input: usize) -> Result<&Input, TaskError> {
@@ -242,12 +250,25 @@ fn relative(path: &str) -> &str {
     }
 }
 
-fn point_of(found: &OwnedFd) -> Result<Point, TaskError> {
-    let status = rustix::fs::fstat(found).map_err(failed("a mount's source"))?;
-    Ok(match FileType::from_raw_mode(status.st_mode) {
+/// One more mount of something that is mounted here, and what it has to be put on.
+fn mounted_again(found: &OwnedFd, attributes: MountAttrFlags) -> Result<(OwnedFd, Point), TaskError> {
+    let wrong = failed("a mount's source");
+    let status = rustix::fs::fstat(found).map_err(&wrong)?;
+    let point = match FileType::from_raw_mode(status.st_mode) {
         FileType::Directory => Point::Directory,
         _ => Point::File,
-    })
+    };
+    let mount = bind(found, Path::new(""), false, attributes | NOSUID | NODEV).map_err(&wrong)?;
+    Ok((mount, point))
+}
+
+/// A path of a directory of the host, as its ignore file leaves it and with root as the owner: a copy, since neither can
+/// be had by mounting, and since what happens to the directory meanwhile is not to be seen.
+fn copied(directory: &Input, source: &str, task: &RunTask, number: usize) -> Result<OwnedFd, TaskError> {
+    let base = own_directory(task, number)?;
+    let into = open_directory(&base).map_err(failed(base.display()))?;
+    copy_path(directory, None, source, into.as_fd(), "/content")?;
+    open_plain(&into, "content", OFlags::PATH).map_err(failed(base.display()))
 }
 
 /// Gives a mount a path of this worker's: before Linux 6.15, only what is mounted somewhere can be mounted once more.
@@ -259,28 +280,25 @@ fn mounted_here(root: OwnedFd, name: &str) -> Result<OwnedFd, TaskError> {
     Ok(root)
 }
 
-fn new_upper(task: &RunTask, number: usize) -> Result<Upper, TaskError> {
-    let base = task.upper.work.join(format!("mount-{number}"));
-    let upper = Upper { dir: base.join("upper"), work: base.join("work") };
-    for directory in [&base, &upper.dir, &upper.work] {
-        rustix::fs::mkdir(directory, Mode::from(0o755)).map_err(failed(directory.display()))?;
-    }
-    Ok(upper)
+/// A directory for what is made for one mount, on the layers' file system.
+fn own_directory(task: &RunTask, number: usize) -> Result<PathBuf, TaskError> {
+    let directory = task.upper.work.join(format!("mount-{number}"));
+    rustix::fs::mkdir(&directory, Mode::from(0o755)).map_err(failed(directory.display()))?;
+    Ok(directory)
 }
 
-/// Makes a cache's directory if it is missing. It has its name only when it is complete, so that of two steps that
-/// come at once both see a whole one.
-fn make_cache(directory: &Path, first: Option<OwnedFd>, owner: (u32, u32, u32)) -> Result<(), TaskError> {
-    if directory.is_dir() {
-        return Ok(());
-    }
+/// Makes a cache's directory with what it begins with. It has its name only when it is complete, so that of two steps
+/// that come at once both see a whole one.
+fn make_cache(
+    directory: &Path,
+    owner: (u32, u32, u32),
+    fill: impl FnOnce(BorrowedFd<'_>) -> Result<(), TaskError>,
+) -> Result<(), TaskError> {
     let wrong = |error: std::io::Error| TaskError::engine(format!("{}: {error}", directory.display()));
     let parent = directory.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(parent).map_err(wrong)?;
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(wrong)?;
-    if let Some(first) = first {
-        let _ = first;
-    }
+    fill(open_directory(new.path()).map_err(failed(new.path().display()))?.as_fd())?;
     set_owner(new.path(), owner)?;
     // A plain rename would take the place of an empty directory that somebody else has mounted already.
     match renameat_with(CWD, new.path(), CWD, directory, RenameFlags::NOREPLACE) {

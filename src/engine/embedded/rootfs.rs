@@ -29,11 +29,10 @@ const LINKS: [(&str, &str); 6] = [
     ("stdout", "/proc/self/fd/1"),
 ];
 
-/// Hidden, since they tell of the machine or let one act on it. The list is that of Docker's default.
-const MASKED: [&str; 12] = [
+/// Hidden, since they tell of the machine or let one act on it. The list is that of Docker's builder.
+const MASKED: [&str; 11] = [
     "/proc/acpi",
     "/proc/asound",
-    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -45,8 +44,11 @@ const MASKED: [&str; 12] = [
     "/sys/firmware",
 ];
 
-/// Can be read, and not written. The list is that of Docker's default.
+/// Can be read, and not written. The list is that of Docker's builder.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The magic number of cgroup2, from linux/magic.h.
+const CGROUP2: u64 = 0x6367_7270;
 
 /// The mounts that later steps need to come back to.
 #[derive(Debug)]
@@ -98,9 +100,13 @@ fn mount_sys(at: OwnedFd, insecure: bool) -> Result<OwnedFd, Errno> {
         Err(_) => bind(here(), Path::new("/sys"), true, attributes)?,
     };
     attach(&mount, &at)?;
-    if let (true, Ok(point)) = (Path::new("/sys/fs/cgroup").exists(), open_plain(&mount, "fs/cgroup", OFlags::PATH)) {
-        let groups = bind(here(), Path::new("/sys/fs/cgroup"), true, attributes)?;
-        attach(&groups, &point)?;
+    if let Ok(point) = open_plain(&mount, "fs/cgroup", OFlags::PATH) {
+        // The sandbox' own group, as its namespace shows it; where that cannot be had, what the machine shows.
+        let unified = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|it| it.f_type as u64 == CGROUP2);
+        let own = if unified { file_system("cgroup2", &[], attributes) } else { Err(Errno::NODEV) };
+        if let Ok(groups) = own.or_else(|_| bind(here(), Path::new("/sys/fs/cgroup"), true, attributes)) {
+            attach(&groups, &point)?;
+        }
     }
     Ok(mount)
 }
@@ -122,6 +128,10 @@ fn mount_dev(at: OwnedFd) -> Result<OwnedFd, TaskError> {
         }
     }
     for (name, target) in LINKS {
+        // Some kernels have no /proc/kcore.
+        if name == "core" && !Path::new(target).exists() {
+            continue;
+        }
         rustix::fs::symlinkat(target, &dev, name).map_err(&wrong)?;
     }
     let inside = |name: &str, kind: &str, options: &[(&str, &str)]| -> Result<(), Errno> {
@@ -178,7 +188,7 @@ impl System {
             let wrong = failed(format!("hiding {path}"));
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).map_err(&wrong)?.st_mode);
             let cover = match kind {
-                FileType::Directory => file_system("tmpfs", &[("size", "0k")], RDONLY | NOSUID | NODEV | NOEXEC),
+                FileType::Directory => file_system("tmpfs", &[], RDONLY | NOSUID | NODEV | NOEXEC),
                 _ => bind(&null, Path::new(""), false, RDONLY | NOSUID | NOEXEC),
             };
             attach(cover.map_err(&wrong)?, &target).map_err(&wrong)?;
