@@ -243,7 +243,12 @@ fn parse(instruction: &Instruction) -> Result<Command, Fault> {
 
 fn unknown(instruction: &Instruction) -> Fault {
     let written = instruction.original.split_whitespace().next().unwrap_or(&instruction.keyword);
-    let fault = Fault::new("unknown-instruction", format!("unknown instruction {written}"), written);
+    // Of what is no Dockerfile at all, a word can be megabytes long.
+    let (shown, more) = match written.char_indices().nth(60) {
+        Some((at, _)) => (&written[..at], "…"),
+        None => (written, ""),
+    };
+    let fault = Fault::new("unknown-instruction", format!("unknown instruction {shown}{more}"), shown);
     match nearest(&instruction.keyword, KEYWORDS) {
         Some(near) if written.to_lowercase() == written => fault.help(format!("did you mean {near}?")),
         Some(near) => fault.help(format!("did you mean {}?", near.to_uppercase())),

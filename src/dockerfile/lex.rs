@@ -112,10 +112,10 @@ impl<'t> Lexer<'t> {
     fn run(&mut self) {
         while self.diagnostics.is_empty() {
             let Some(mut line) = self.next() else { return };
-            if self.line == 1 {
-                if let Some(rest) = line.text.strip_prefix('\u{feff}') {
-                    line = Line { text: rest, start: line.start + '\u{feff}'.len_utf8() };
-                }
+            if self.line == 1
+                && let Some(rest) = line.text.strip_prefix('\u{feff}')
+            {
+                line = Line { text: rest, start: line.start + '\u{feff}'.len_utf8() };
             }
             let content = line.trimmed().trim_start();
             let start = line.end() - content.len();

@@ -164,7 +164,7 @@ impl Walk<'_, '_> {
     fn header(&mut self, stage: &StageOutline) -> Result<Header, Rejected> {
         let index = from_index(stage);
         let text = &stage.from.base;
-        let base = self.from_word(index, text).0.map_err(|problem| rejected(self.found, index, text, problem))?;
+        let base = self.header_word(index, text).0.map_err(|problem| rejected(self.found, index, text, problem))?;
         if base.is_empty() {
             let problem = format!("the base {text} is empty once its variables are expanded");
             return Err(rejected(self.found, index, text, problem));
@@ -210,7 +210,7 @@ impl Walk<'_, '_> {
     }
 
     fn platform(&mut self, index: usize, stage: &StageOutline, text: &str) -> Result<(String, String), Rejected> {
-        let (value, matched, unmatched) = self.from_word(index, text);
+        let (value, matched, unmatched) = self.header_word(index, text);
         let value = value.map_err(|problem| rejected(self.found, index, text, problem))?;
         let target = self.globals.get("TARGETPLATFORM");
         if unmatched.is_empty() && matched.iter().eq(["TARGETPLATFORM"]) && target == Some(&value) {
@@ -230,7 +230,7 @@ impl Walk<'_, '_> {
     }
 
     /// Expands a word of FROM, and notes variables in it that no ARG declares.
-    fn from_word(
+    fn header_word(
         &mut self,
         index: usize,
         text: &str,
@@ -477,8 +477,9 @@ impl Walk<'_, '_> {
         };
         for path in paths.iter().filter(|it| !(add && is_remote(it))) {
             let clean = crate::dockerfile::ignore::clean(path);
-            let whole = clean == "." || clean == "/";
-            if ignore.is_ignored(&clean) && !(whole && !ignore.excludes_everything()) {
+            // The whole context is no path that a pattern could mean, unless it means everything.
+            let counts = !matches!(clean.as_str(), "." | "/") || ignore.excludes_everything();
+            if counts && ignore.is_ignored(&clean) {
                 let message = format!("{path} is excluded by .dockerignore");
                 self.note(
                     "CopyIgnoredFile",

@@ -71,23 +71,22 @@ pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
         Err(problem) => return Report { rejected: Some(bad_options(dockerfile, problem)), ..Report::default() },
     };
     let mut found = Found::new(dockerfile, options);
-    let mut rejected = None;
-    match outline(dockerfile) {
+    let rejected = match outline(dockerfile) {
         // Nothing at all is reported of a text that is not well-formed.
-        Err(rejection) if dockerfile.stopped_at.is_some() => rejected = Some(rejection),
+        Err(rejection) if dockerfile.stopped_at.is_some() => Some(rejection),
         Err(rejection) => {
             let accepted = dockerfile.instructions.iter().take_while(|it| it.lines.start < rejection.line).count();
             // An instruction's own casing is looked at before the rest of it.
             text::instructions(&mut found, accepted + 1);
-            rejected = Some(rejection);
+            Some(rejection)
         }
         Ok(outline) => {
             text::instructions(&mut found, dockerfile.instructions.len());
             text::stage_names(&mut found, &outline);
             text::keyword_casing(&mut found, &outline);
-            rejected = evaluate::evaluate(&mut found, &outline, surroundings).err();
+            evaluate::evaluate(&mut found, &outline, surroundings).err()
         }
-    }
+    };
     let fails = found.options.error && !found.findings.is_empty();
     found.findings.sort_by_key(|it| (it.lines, it.diagnostic.span));
     Report { findings: found.findings, rejected, fails }
