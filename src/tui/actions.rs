@@ -219,7 +219,11 @@ pub(super) fn open_shell(app: &mut App, place: ShellPlace) -> Vec<Effect> {
     let where_ = app.place_in_words(place.position, place.side);
     focus(app, PaneId::Shell);
     app.typing = true;
-    let requests = app.panes.shell_news(ShellNews::Opening { place, where_ });
+    let at = match (place.side, app.plan().and_then(|plan| place.position.next(plan))) {
+        (Side::Failed, Some(step)) => app.build.after(step),
+        _ => place.position.previous().and_then(|step| app.build.after(step)),
+    };
+    let requests = app.panes.shell_news(ShellNews::Opening { place, where_, at });
     let mut effects = on_requests(app, requests);
     let inner = app.areas().inner(PaneId::Shell).unwrap_or_default();
     effects.push(Effect::OpenShell { place, size: (inner.width.max(1), inner.height.max(1)) });

@@ -4,6 +4,7 @@ use super::app::PaneId;
 use super::views::files::Files;
 use super::views::layer::Layer;
 use super::views::output::Output;
+use super::views::shell::Shell;
 use super::widgets::{Pane, Request, ShellNews, Slot};
 use crate::layers::Meta;
 use crate::plan::StepId;
@@ -15,6 +16,7 @@ pub struct Panes {
     layer: Layer,
     files: Files,
     output: Output,
+    shell: Shell,
 }
 
 impl Panes {
@@ -23,6 +25,7 @@ impl Panes {
             PaneId::Layer => Some(&mut self.layer),
             PaneId::Files => Some(&mut self.files),
             PaneId::Output => Some(&mut self.output),
+            PaneId::Shell => Some(&mut self.shell),
             _ => None,
         }
     }
@@ -32,6 +35,7 @@ impl Panes {
             Slot::Layer => Some(&mut self.layer),
             Slot::Files => Some(&mut self.files),
             Slot::Output => Some(&mut self.output),
+            Slot::Shell => Some(&mut self.shell),
             _ => None,
         }
     }
@@ -47,11 +51,16 @@ impl Panes {
     }
 
     pub fn shell_is_open(&self) -> bool {
-        false
+        self.shell.is_open()
     }
 
-    pub fn shell_news(&mut self, _news: ShellNews) -> Vec<Request> {
-        Vec::new()
+    /// Whether keys go to the shell while it has the focus.
+    pub fn set_typing(&mut self, typing: bool) {
+        self.shell.set_typing(typing);
+    }
+
+    pub fn shell_news(&mut self, news: ShellNews) -> Vec<Request> {
+        self.shell.news(news)
     }
 
     pub fn output_begins(&mut self, step: StepId) {

@@ -124,6 +124,7 @@ fn settle(app: &mut App) -> Vec<Effect> {
         app.focus = app.lower;
     }
     let place = app.place();
+    app.panes.set_typing(app.typing);
     for (id, area) in areas.panes {
         let inner = layout::content(id, area);
         let size = (inner.width, inner.height);
@@ -336,6 +337,7 @@ fn to_pane(app: &mut App, key: KeyEvent, action: Option<Action>) -> Vec<Effect> 
 }
 
 fn to_widget(app: &mut App, key: KeyEvent) -> Option<Vec<Effect>> {
+    app.panes.set_typing(app.typing);
     let outcome = app.panes.get(app.focus)?.key(key);
     (outcome != Outcome::Ignored).then(|| on_outcome(app, outcome))
 }

@@ -12,6 +12,7 @@ pub mod image;
 pub mod keys;
 pub mod layer;
 pub mod output;
+pub mod shell;
 pub mod source;
 pub mod stages;
 pub mod start;

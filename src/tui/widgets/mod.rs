@@ -199,6 +199,8 @@ pub enum ShellNews {
     Opening {
         place: ShellPlace,
         where_: String,
+        /// The file system that it stands on.
+        at: Option<SnapshotId>,
     },
     Started {
         program: String,

@@ -228,6 +228,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn any_bytes_are_drawn_harmless(
             parts in prop::collection::vec((bytes(), 1u16..40, 1u16..10, -5isize..5), 1..6),

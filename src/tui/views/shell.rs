@@ -1,0 +1,457 @@
+//! A shell in a container's file system: what it is and how to leave it, then the shell itself; at its end, what
+//! it changed.
+
+use super::layer::sums;
+use crate::engine::{EngineError, ShellInput};
+use crate::snapshot::SnapshotId;
+use crate::tui::keymap::{Action, key_of};
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::widgets::browser::{Browser, error_words, words};
+use crate::tui::widgets::terminal::Terminal;
+use crate::tui::widgets::tree::Flavour;
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, ScratchLayer, ShellNews, Slot, encode};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent, MouseEventKind};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+/// Rows that the wheel turns by.
+const WHEEL: isize = 3;
+
+#[derive(Debug)]
+pub struct Shell {
+    state: State,
+    /// The place in words, and the file system there.
+    where_: String,
+    at: Option<SnapshotId>,
+    /// Who is in the shell, where, and what it is.
+    about: String,
+    borrowed: Option<String>,
+    /// Columns and rows of the whole pane.
+    size: (u16, u16),
+    /// Whether keys are for the shell.
+    typing: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// None was opened yet.
+    None,
+    Opening,
+    Open(Terminal),
+    Ended {
+        code: i32,
+        browser: Browser,
+    },
+    Failed(EngineError),
+}
+
+impl Default for Shell {
+    fn default() -> Shell {
+        Shell {
+            state: State::None,
+            where_: String::new(),
+            at: None,
+            about: String::new(),
+            borrowed: None,
+            size: (80, 24),
+            typing: false,
+        }
+    }
+}
+
+impl Shell {
+    /// Whether there is one, or one is about to be.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Opening | State::Open(_))
+    }
+
+    pub fn set_typing(&mut self, typing: bool) {
+        self.typing = typing;
+    }
+
+    pub fn news(&mut self, news: ShellNews) -> Vec<Request> {
+        match news {
+            ShellNews::Opening { at, where_, .. } => {
+                let (size, typing) = (self.size, self.typing);
+                *self = Shell { state: State::Opening, where_, at, size, typing, ..Shell::default() };
+                Vec::new()
+            }
+            ShellNews::Started { program, borrowed_tools, user, directory } => {
+                let user = if user.is_empty() { "root".to_owned() } else { user };
+                self.about = format!("{program} as {user} in {directory}");
+                self.borrowed = borrowed_tools.then(|| program.clone());
+                let (columns, rows) = self.room();
+                self.state = State::Open(Terminal::new(columns, rows));
+                // The program was started before it was known what stands above it.
+                vec![Request::Shell(ShellInput::Resize(columns, rows))]
+            }
+            ShellNews::Output(bytes) => match &mut self.state {
+                State::Open(terminal) => {
+                    let answer = terminal.write(&bytes);
+                    let input = (!answer.is_empty()).then(|| Request::Shell(ShellInput::Bytes(answer)));
+                    input.into_iter().collect()
+                }
+                _ => Vec::new(),
+            },
+            ShellNews::Exited { code, changes } => {
+                let mut browser = Browser::new(Slot::Shell, Flavour::Changes);
+                let query = self.at.clone().map(|at| Query::Scratch { at, changes: ScratchLayer(changes) });
+                let requests = query.map(|query| browser.ask(query)).unwrap_or_default();
+                self.state = State::Ended { code, browser };
+                requests
+            }
+            ShellNews::Failed(error) => {
+                self.state = State::Failed(error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Rows of the banner: both lines, if the shell has room enough beside them.
+    fn banner(&self) -> u16 {
+        match self.size.1 {
+            0..=3 => 0,
+            4..=5 => 1,
+            _ => 2,
+        }
+    }
+
+    /// Columns and rows of the shell itself.
+    fn room(&self) -> (u16, u16) {
+        (self.size.0.max(1), self.size.1.saturating_sub(self.banner()).max(1))
+    }
+
+    fn typed(&mut self, key: KeyEvent) -> Outcome {
+        let (_, rows) = self.room();
+        let State::Open(terminal) = &mut self.state else { return Outcome::Ignored };
+        let page = (rows.max(2) - 1) as isize;
+        let shift = key.modifiers == KeyModifiers::SHIFT;
+        match key.code {
+            KeyCode::PageUp if shift || !self.typing => terminal.scroll(page),
+            KeyCode::PageDown if shift || !self.typing => terminal.scroll(-page),
+            KeyCode::Up if !self.typing => terminal.scroll(1),
+            KeyCode::Down if !self.typing => terminal.scroll(-1),
+            KeyCode::Home if !self.typing => terminal.scroll(isize::MAX),
+            KeyCode::End if !self.typing => terminal.scroll(isize::MIN),
+            _ if !self.typing => return Outcome::Ignored,
+            _ => {
+                let bytes = encode::key(key, terminal.application_cursor());
+                if bytes.is_empty() {
+                    return Outcome::Consumed;
+                }
+                terminal.scroll(isize::MIN);
+                return Outcome::Effect(Request::Shell(ShellInput::Bytes(bytes)));
+            }
+        }
+        Outcome::Consumed
+    }
+
+    fn draw_banner(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
+        let bullet = look.signs.bullet;
+        let place = [self.where_.as_str(), self.about.as_str()].into_iter().filter(|it| !it.is_empty());
+        let place = text::sanitise(&place.collect::<Vec<_>>().join(bullet)).into_owned();
+        let mut notes = vec![format!("exit or Ctrl-D ends it, {} leaves it open", key_of(Action::LeaveShell))];
+        notes.insert(0, "changes are thrown away".to_owned());
+        if let Some(program) = &self.borrowed {
+            notes.push(format!("the image has no shell: {} and its tools are this machine's", text::sanitise(program)));
+        }
+        let width = usize::from(area.width);
+        let lines = [(place, look.accent), (notes.join(bullet), look.muted)];
+        for ((line, style), y) in lines.iter().zip(area.y..area.bottom()) {
+            let line = text::clip(line, width, look.signs.ellipsis);
+            buffer.set_stringn(area.x, y, line, width, *style);
+        }
+    }
+}
+
+impl Pane for Shell {
+    fn title(&self) -> String {
+        match &self.state {
+            State::None => String::new(),
+            State::Opening | State::Open(_) | State::Ended { .. } | State::Failed(_) => {
+                text::sanitise(&self.where_).into_owned()
+            }
+        }
+    }
+
+    fn show(&mut self, _place: &Place) -> Vec<Request> {
+        Vec::new()
+    }
+
+    fn resized(&mut self, columns: u16, rows: u16) -> Vec<Request> {
+        self.size = (columns, rows);
+        let (columns, rows) = self.room();
+        match &mut self.state {
+            State::Open(terminal) => {
+                terminal.resize(columns, rows);
+                vec![Request::Shell(ShellInput::Resize(columns, rows))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        match &mut self.state {
+            State::Ended { browser, .. } => browser.key(key),
+            _ => self.typed(key),
+        }
+    }
+
+    fn paste(&mut self, text: &str) -> Outcome {
+        match &self.state {
+            State::Open(terminal) => {
+                let bytes = encode::paste(text, terminal.bracketed_paste());
+                Outcome::Effect(Request::Shell(ShellInput::Bytes(bytes)))
+            }
+            _ => Outcome::Ignored,
+        }
+    }
+
+    fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
+        match (&mut self.state, event.kind) {
+            (State::Ended { browser, .. }, _) => browser.mouse(event, below_head(area)),
+            (State::Open(terminal), MouseEventKind::ScrollUp | MouseEventKind::ScrollDown) => {
+                let up = event.kind == MouseEventKind::ScrollUp;
+                if terminal.alternate() {
+                    // A pager or an editor has no lines that went by; it moves itself.
+                    let code = if up { KeyCode::Up } else { KeyCode::Down };
+                    let key = encode::key(KeyEvent::new(code, KeyModifiers::NONE), terminal.application_cursor());
+                    let bytes = key.repeat(WHEEL as usize);
+                    return Outcome::Effect(Request::Shell(ShellInput::Bytes(bytes)));
+                }
+                terminal.scroll(if up { WHEEL } else { -WHEEL });
+                Outcome::Consumed
+            }
+            _ => Outcome::Ignored,
+        }
+    }
+
+    fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        if let State::Ended { browser, .. } = &mut self.state {
+            browser.loaded(query, answer, false);
+        }
+        Vec::new()
+    }
+
+    fn find(&mut self, text: &str) -> usize {
+        match &mut self.state {
+            State::Ended { browser, .. } => browser.tree.find(text),
+            _ => 0,
+        }
+    }
+
+    fn find_next(&mut self, forward: bool) {
+        if let State::Ended { browser, .. } = &mut self.state {
+            browser.tree.find_next(forward);
+        }
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {
+        let banner = self.banner().min(area.height);
+        let typing = self.typing && focused;
+        match &mut self.state {
+            State::None => {
+                let open = format!("{} opens a shell where the build stands.", key_of(Action::ShellAfter));
+                words(
+                    &[open, "What is changed in it is shown at its end, and thrown away.".to_owned()],
+                    area,
+                    buffer,
+                    look,
+                );
+            }
+            State::Opening => words(&["The shell is being opened.".to_owned()], area, buffer, look),
+            State::Failed(error) => words(&error_words(error), area, buffer, look),
+            State::Open(terminal) => {
+                let inner = Rect { y: area.y + banner, height: area.height - banner, ..area };
+                terminal.render(inner, buffer, look, typing);
+                self.draw_banner(Rect { height: banner, ..area }, buffer, look);
+            }
+            State::Ended { code, browser } => {
+                let mut head = ended_in_words(*code);
+                let rest = below_head(area);
+                match (browser.diff().cloned(), &browser.error) {
+                    (_, Some(error)) => words(&error_words(error), rest, buffer, look),
+                    (Some(diff), _) if diff.is_empty() => head.push_str("; it changed nothing"),
+                    (Some(diff), _) => {
+                        head.push_str(&format!("; thrown away: {}", sums(&diff)));
+                        browser.tree.render(rest, buffer, look, focused);
+                    }
+                    (None, None) => {}
+                }
+                head.push_str(&format!("; {} opens another", key_of(Action::ShellAfter)));
+                let style = if *code == 0 { look.muted } else { look.warning };
+                let head = text::clip(&head, usize::from(area.width), look.signs.ellipsis);
+                if area.height > 0 {
+                    buffer.set_stringn(area.x, area.y, head, usize::from(area.width), style);
+                }
+            }
+        }
+    }
+}
+
+fn below_head(area: Rect) -> Rect {
+    let head = area.height.min(1);
+    Rect { y: area.y + head, height: area.height - head, ..area }
+}
+
+fn ended_in_words(code: i32) -> String {
+    match code {
+        0 => "the shell has ended".to_owned(),
+        129..=192 => format!("the shell was ended by signal {}", code - 128),
+        _ => format!("the shell has ended with exit code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::debug::{Position, ShellPlace, Side};
+    use crate::layers::{Diff, FileTree, Layer, Scope};
+    use crate::plan::StageId;
+    use crate::tui::theme::{Depth, Theme};
+    use crate::tui::widgets::tree::sample;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn opening() -> ShellNews {
+        let place = ShellPlace { position: Position { stage: StageId(0), done: 4 }, side: Side::Before };
+        let where_ = "builder, before instruction 4, line 7".to_owned();
+        ShellNews::Opening { place, where_, at: Some(SnapshotId("0.3".to_owned())) }
+    }
+
+    fn started(borrowed_tools: bool) -> ShellNews {
+        let (program, user) = ("/bin/sh".to_owned(), String::new());
+        ShellNews::Started { program, borrowed_tools, user, directory: "/src".to_owned() }
+    }
+
+    fn open(columns: u16, rows: u16) -> Shell {
+        let mut pane = Shell::default();
+        pane.resized(columns, rows);
+        pane.set_typing(true);
+        pane.news(opening());
+        assert!(pane.is_open());
+        pane.news(started(false));
+        pane
+    }
+
+    fn drawn(pane: &mut Shell, width: u16, height: u16) -> String {
+        let area = Rect::new(0, 0, width, height);
+        let mut buffer = Buffer::empty(area);
+        pane.render(area, &mut buffer, &Look::new(&Theme::dark(), Depth::None, false), true);
+        let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+        (0..height).map(line).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+    }
+
+    fn press(pane: &mut Shell, code: KeyCode, modifiers: KeyModifiers) -> Outcome {
+        pane.key(KeyEvent::new(code, modifiers))
+    }
+
+    fn input(bytes: &[u8]) -> Request {
+        Request::Shell(ShellInput::Bytes(bytes.to_vec()))
+    }
+
+    #[test]
+    fn the_banner_says_where_and_how_to_leave() {
+        let mut pane = open(76, 8);
+        pane.news(ShellNews::Output(b"/src # ls\r\nmain.go\r\n/src # ".to_vec()));
+        insta::assert_snapshot!(drawn(&mut pane, 76, 8));
+        let mut pane = Shell::default();
+        assert_eq!(pane.resized(150, 8), []);
+        pane.news(opening());
+        assert_eq!(drawn(&mut pane, 150, 8), " The shell is being opened.");
+        assert_eq!(pane.news(started(true)), [Request::Shell(ShellInput::Resize(150, 6))]);
+        insta::assert_snapshot!(drawn(&mut pane, 150, 8));
+    }
+
+    #[test]
+    fn keys_go_to_the_shell_while_it_is_typed_into() {
+        let none = KeyModifiers::NONE;
+        let mut pane = open(40, 10);
+        assert_eq!(press(&mut pane, KeyCode::Char('q'), none), Outcome::Effect(input(b"q")));
+        assert_eq!(press(&mut pane, KeyCode::Up, none), Outcome::Effect(input(b"\x1b[A")));
+        assert_eq!(pane.news(ShellNews::Output(b"\x1b[?1h\x1b[6n".to_vec())), [input(b"\x1b[1;1R")]);
+        assert_eq!(press(&mut pane, KeyCode::Up, none), Outcome::Effect(input(b"\x1bOA")));
+        assert_eq!(pane.paste("a\nb"), Outcome::Effect(input(b"a\rb")));
+        assert_eq!(press(&mut pane, KeyCode::CapsLock, none), Outcome::Consumed);
+        pane.set_typing(false);
+        assert_eq!(press(&mut pane, KeyCode::Char('q'), none), Outcome::Ignored);
+        assert_eq!(press(&mut pane, KeyCode::Up, none), Outcome::Consumed);
+    }
+
+    #[test]
+    fn what_went_by_is_shown_until_a_key_is_typed() {
+        let mut pane = open(20, 8);
+        let lines: String = (1..20).map(|n| format!("{n}\r\n")).collect();
+        pane.news(ShellNews::Output(lines.into_bytes()));
+        let top = |pane: &mut Shell| drawn(pane, 20, 8).lines().nth(2).unwrap_or_default().to_owned();
+        assert_eq!(top(&mut pane), "15");
+        assert_eq!(press(&mut pane, KeyCode::PageUp, KeyModifiers::SHIFT), Outcome::Consumed);
+        assert_eq!(top(&mut pane), "10");
+        let wheel = |kind| MouseEvent { kind, column: 1, row: 3, modifiers: KeyModifiers::NONE };
+        let area = Rect::new(0, 0, 20, 8);
+        assert_eq!(pane.mouse(wheel(MouseEventKind::ScrollUp), area), Outcome::Consumed);
+        assert_eq!(top(&mut pane), "7");
+        press(&mut pane, KeyCode::Char('x'), KeyModifiers::NONE);
+        assert_eq!(top(&mut pane), "15");
+        pane.news(ShellNews::Output(b"\x1b[?1049h".to_vec()));
+        let moved = Outcome::Effect(input(b"\x1b[B\x1b[B\x1b[B"));
+        assert_eq!(pane.mouse(wheel(MouseEventKind::ScrollDown), area), moved);
+    }
+
+    #[test]
+    fn the_size_is_handed_on_without_the_banner() {
+        let mut pane = open(40, 10);
+        let sizes = [(60, 24, 22), (60, 5, 4), (60, 3, 3), (0, 0, 1)];
+        for (columns, rows, left) in sizes {
+            let expected = Request::Shell(ShellInput::Resize(columns.max(1), left));
+            assert_eq!(pane.resized(columns, rows), [expected]);
+        }
+    }
+
+    /// Ends a shell with this code, and expects this on the screen.
+    fn check_end(code: i32, diff: Diff) -> String {
+        let mut pane = open(76, 9);
+        let changes = Arc::new(Layer::default());
+        let requests = pane.news(ShellNews::Exited { code, changes: changes.clone() });
+        let query = Query::Scratch { at: SnapshotId("0.3".to_owned()), changes: ScratchLayer(changes) };
+        assert_eq!(requests, [Request::Load(Slot::Shell, query.clone())]);
+        assert!(!pane.is_open());
+        pane.loaded(&query, Ok(Answer::Diff(Arc::new(diff))));
+        drawn(&mut pane, 76, 9)
+    }
+
+    #[test]
+    fn at_the_end_it_shows_what_it_changed() {
+        insta::assert_snapshot!(check_end(0, sample::diff()));
+        let none = || Diff::between(&FileTree::default(), &FileTree::default(), Scope::Changed);
+        assert_eq!(check_end(130, none()), "the shell was ended by signal 2; it changed nothing; t opens another");
+        assert_eq!(check_end(1, none()), "the shell has ended with exit code 1; it changed nothing; t opens another");
+    }
+
+    #[test]
+    fn a_shell_that_cannot_be_opened_says_why() {
+        let mut pane = Shell::default();
+        pane.news(opening());
+        let help = vec!["give it a shell".to_owned()];
+        pane.news(ShellNews::Failed(EngineError { message: "no \x1b[31mshell".to_owned(), help }));
+        assert_eq!(drawn(&mut pane, 40, 5), " no ^[[31mshell\n give it a shell");
+        assert!(!pane.is_open());
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_is_drawn_harmless(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            width in 0u16..50,
+            height in 0u16..12,
+        ) {
+            let mut pane = open(40, 10);
+            pane.news(ShellNews::Output(bytes.clone()));
+            pane.resized(width, height);
+            pane.news(ShellNews::Output(bytes));
+            let screen = drawn(&mut pane, width, height);
+            prop_assert!(!screen.chars().any(|c| c != '\n' && text::is_harmful(c)), "{screen:?}");
+        }
+    }
+}
