@@ -1,0 +1,78 @@
+"""Writes the image that every case starts from, as an OCI layout: busybox, a few files, two users.
+
+base.py DIR
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import pathlib
+import subprocess
+import sys
+import tarfile
+
+FILES = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\nother:x:1001:100::/:/bin/sh\n",
+    "etc/group": "root:x:0:\nusers:x:100:user\nstaff:x:50:user,other\nuser:x:1000:\n",
+    "etc/motd": "the base\n",
+    "usr/share/words/one": "one\n",
+    "usr/share/words/two": "two\n",
+}
+DIRECTORIES = ["bin", "dev", "etc", "home", "home/user", "opt", "proc", "root", "run", "sys", "tmp", "usr",
+               "usr/bin", "usr/share", "usr/share/words", "var", "var/data"]
+LINKS = {"opt/link-to-data": "/var/data", "opt/link-to-words": "../usr/share/words", "opt/dangling": "/nowhere/at/all"}
+TIME = 1_600_000_000
+
+
+def root_layer():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        def add(name, kind, mode=0o755, data=b"", link=""):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.size, entry.linkname, entry.mtime = kind, mode, len(data), link, TIME
+            if name == "home/user":
+                entry.uid = entry.gid = 1000
+            tar.addfile(entry, io.BytesIO(data))
+        for name in DIRECTORIES:
+            add(name, tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755)
+        busybox = pathlib.Path("/bin/busybox").read_bytes()
+        add("bin/busybox", tarfile.REGTYPE, data=busybox)
+        applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+        for applet in sorted(set(applets) - {"busybox"}):
+            add(f"bin/{applet}", tarfile.SYMTYPE, 0o777, link="busybox")
+        for name, text in FILES.items():
+            add(name, tarfile.REGTYPE, 0o644, text.encode())
+        for name, target in LINKS.items():
+            add(name, tarfile.SYMTYPE, 0o777, link=target)
+    return out.getvalue()
+
+
+def main(directory):
+    root = pathlib.Path(directory)
+    (root / "blobs/sha256").mkdir(parents=True)
+
+    def blob(data, media):
+        digest = hashlib.sha256(data).hexdigest()
+        (root / "blobs/sha256" / digest).write_bytes(data)
+        return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)}
+
+    layer = root_layer()
+    packed = blob(gzip.compress(layer, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip")
+    config = {
+        "created": "2020-09-13T12:26:40Z", "architecture": "amd64", "os": "linux",
+        "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
+        "history": [{"created": "2020-09-13T12:26:40Z", "created_by": "the base"}],
+    }
+    config = blob(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json")
+    manifest = blob(json.dumps({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config, "layers": [packed],
+    }).encode(), "application/vnd.oci.image.manifest.v1+json")
+    manifest["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+    (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+main(sys.argv[1])

@@ -1,0 +1,246 @@
+"""Runs the cases: cases.py SCRATCH [AREA[/CASE]…]. `run` prepares what this needs."""
+
+import base64
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+import compare
+import image
+
+HERE = pathlib.Path(__file__).resolve().parent
+# The context's files are this old, unless `setup` says something else.
+TIME = 1_700_000_000
+START = int(time.time()) - 1
+ENGINES = ["here", "Docker"]
+
+
+class Case:
+    def __init__(self, directory, scratch):
+        self.directory = directory
+        self.name = f"{directory.parent.name}/{directory.name}"
+        self.scratch = scratch / "cases" / self.name
+        self.base = scratch / "base"
+        self.context = self.scratch / "context"
+        self.environment = dict(os.environ, CASE=str(self.scratch), CONTEXT=str(self.context),
+                                SERVERS=str(self.scratch / "servers"))
+        for name in ["SOURCE_DATE_EPOCH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
+                     "no_proxy"]:
+            self.environment.pop(name, None)
+
+    def has(self, name):
+        return (self.directory / name).is_file()
+
+    def prepare(self):
+        self.scratch.mkdir(parents=True)
+        for part in self.directory.iterdir():
+            if part.name != "context" and part.is_file():
+                shutil.copy(part, self.scratch)
+        if (self.directory / "context").is_dir():
+            shutil.copytree(self.directory / "context", self.context, symlinks=True)
+        else:
+            self.context.mkdir()
+        for root, directories, files in os.walk(self.context):
+            for name in directories:
+                os.chmod(os.path.join(root, name), 0o755)
+            for name in files:
+                path = os.path.join(root, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o755 if os.stat(path).st_mode & 0o100 else 0o644)
+        os.chmod(self.context, 0o755)
+        self.age()
+        if self.has("setup"):
+            self.script("setup")
+
+    def age(self):
+        for root, directories, files in os.walk(self.context):
+            for name in directories + files + ["."]:
+                os.utime(os.path.join(root, name), (TIME, TIME), follow_symlinks=False)
+
+    def script(self, name, **more):
+        done = subprocess.run(["bash", "-euo", "pipefail", str(self.scratch / name)], cwd=self.context, text=True,
+                              env=dict(self.environment, **more), capture_output=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def build(self, engine, round_name):
+        """One build: (archive or None, what it printed, {step: cached})."""
+        out = self.scratch / "out" / engine
+        out.mkdir(parents=True, exist_ok=True)
+        archive = out / f"{round_name}.tar"
+        environment = dict(self.environment, OUT=str(out), ROUND=round_name)
+        options = round_name + "-options" if self.has(round_name + "-options") else "options"
+        words, source = [], str(self.context)
+        if self.has(options):
+            for line in (self.scratch / options).read_text().splitlines():
+                line = re.sub(r"\$(\w+)", lambda it: environment.get(it[1], ""), line)
+                name, equals, value = line.partition("=")
+                if name.startswith("ENVIRONMENT:"):
+                    environment[name.partition(":")[2]] = value
+                elif name == "output":
+                    archive = pathlib.Path(value)
+                    words += ["-o", f"{value}"]
+                else:
+                    words += shlex.split(line)
+        if "-o" not in words:
+            kind = (self.scratch / "output").read_text().strip() if self.has("output") else "type=oci"
+            words += ["-o", f"{kind},dest={archive}"]
+        if self.has("Dockerfile"):
+            words += ["-f", str(self.scratch / "Dockerfile")]
+        words += ["--build-context", f"base=oci-layout://{self.base}:latest", source]
+        if engine == "here":
+            environment["STAGEDIVE_ROOT"] = str(self.scratch / "store")
+            command = [os.environ["STAGEDIVE"], "build", "--progress=json"]
+        else:
+            command = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
+        done = subprocess.run(command + words, cwd=self.scratch, env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=300)
+        out.joinpath(f"{round_name}.stdout").write_bytes(done.stdout)
+        out.joinpath(f"{round_name}.stderr").write_bytes(done.stderr)
+        read = our_steps if engine == "here" else their_steps
+        steps, said = read(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return (archive if done.returncode == 0 else None), said, steps
+
+    def inspect(self, engine):
+        if not self.has("inspect"):
+            return ""
+        return self.script("inspect", OUT=str(self.scratch / "out" / engine))
+
+    def stop_servers(self):
+        try:
+            pids = (self.scratch / "servers").read_text().split()
+        except FileNotFoundError:
+            return
+        for pid in pids:
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                pass
+
+    def differences(self):
+        try:
+            self.prepare()
+            out = self.round("first")
+            if self.has("again"):
+                self.script("again")
+                out += [f"again: {line}" for line in self.round("again")]
+            here, there = (self.inspect(engine) for engine in ENGINES)
+            if here != there:
+                out.append(f"inspect prints {here!r} here, {there!r} for Docker")
+            return out
+        except (RuntimeError, OSError, subprocess.SubprocessError, KeyError, ValueError) as error:
+            return [f"the case itself: {type(error).__name__}: {error}"]
+        finally:
+            self.stop_servers()
+
+    def round(self, name):
+        (ours, our_words, our_steps), (theirs, their_words, their_steps) = (self.build(it, name) for it in ENGINES)
+        if ours is None and theirs is None:
+            wanted = (self.scratch / "expect").read_text().splitlines() if self.has("expect") else []
+            if not wanted:
+                return [f"both fail, and the case has no `expect`. Here: {short(our_words)} Docker: {short(their_words)}"]
+            return [f"the message lacks {word!r}: {short(our_words)}" for word in wanted if word not in our_words]
+        if theirs is None:
+            return [f"Docker fails, and this does not: {short(their_words)}"]
+        if ours is None:
+            return [f"fails here only: {short(our_words)}"]
+        out = []
+        if self.has("expect"):
+            out.append("`expect` is for cases that fail, and this one does not")
+        if name != "first":
+            out += [f"{step!r}: {word(our_steps.get(step))} here, {word(their_steps.get(step))} in Docker"
+                    for step in sorted(set(our_steps) | set(their_steps))
+                    if our_steps.get(step) != their_steps.get(step)]
+        if ours.suffix == ".tar":
+            out += compare.differences(image.read(ours), image.read(theirs), START)
+        return out
+
+
+def word(cached):
+    return {True: "cached", False: "run", None: "not there"}[cached]
+
+
+def short(text):
+    text = " / ".join(line.strip() for line in text.splitlines() if line.strip())
+    return text if len(text) < 700 else "… " + text[-700:]
+
+
+STEP = re.compile(r"^(RUN|COPY|ADD|WORKDIR)\b")
+
+
+def our_steps(stdout, stderr):
+    steps = {}
+    for line in stdout.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        outcome = event.get("outcome") or {}
+        if "cached" in outcome and STEP.match(event.get("text", "")):
+            steps[" ".join(event["text"].split())] = outcome["cached"]
+    return steps, stderr
+
+
+def their_steps(stdout, stderr):
+    steps, said, logs = {}, [], collections.defaultdict(bytes)
+    for line in stderr.splitlines():
+        try:
+            status = json.loads(line)
+        except ValueError:
+            said.append(line)
+            continue
+        for vertex in status.get("vertexes") or []:
+            name = re.sub(r"^\[[^\]]*\] ", "", vertex["name"])
+            if vertex.get("error"):
+                said.append(vertex["error"])
+            if STEP.match(name) and vertex.get("completed"):
+                steps[" ".join(name.split())] = vertex.get("cached", False) or steps.get(name, False)
+        for log in status.get("logs") or []:
+            logs[log["vertex"]] += base64.b64decode(log.get("data") or "")
+    return steps, "\n".join(said) + "\n" + b"".join(logs.values()).decode(errors="replace")
+
+
+def on_purpose():
+    """The cases of on-purpose.md: lines `- AREA/CASE: …`."""
+    text = (HERE / "on-purpose.md").read_text()
+    return set(re.findall(r"^- `?([a-z]+/[a-z0-9-]+)`?:", text, re.M))
+
+
+def main(scratch, wanted):
+    every = sorted(path for path in HERE.glob("*/*") if path.is_dir() and path.parent.name != "tools")
+    chosen = [path for path in every
+              if not wanted or f"{path.parent.name}/{path.name}" in wanted or path.parent.name in wanted]
+    listed, passed, failed = on_purpose(), 0, 0
+    areas = collections.OrderedDict()
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", "3"))) as pool:
+        cases = [Case(path, scratch) for path in chosen]
+        for case, lines in zip(cases, pool.map(Case.differences, cases)):
+            equal = areas.setdefault(case.directory.parent.name, [0, 0])
+            equal[0] += not lines
+            equal[1] += 1
+            good = not lines or case.name in listed
+            passed, failed = passed + good, failed + (not good)
+            if lines:
+                print(f"{'differs on purpose' if good else 'DIFFERS'}  {case.name}")
+                print("".join(f"    {line}\n" for line in lines[:40]), end="", flush=True)
+            if not os.environ.get("KEEP"):
+                shutil.rmtree(case.scratch, ignore_errors=True)
+    print()
+    for area, (equal, number) in areas.items():
+        print(f"{area}: {equal} of {number} cases equal")
+    print(f"{sum(it[0] for it in areas.values())} of {len(cases)} cases equal")
+    print(f"{passed} passed, {failed} failed")
+    return failed == 0
+
+
+if __name__ == "__main__":
+    sys.exit(0 if main(pathlib.Path(sys.argv[1]), sys.argv[2:]) else 1)

@@ -1,0 +1,100 @@
+"""Reads an OCI archive into plain values: the image's configuration, and its file system merged from the layers."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+
+KINDS = {
+    tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link",
+    tarfile.FIFOTYPE: "FIFO", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
+}
+CONFIG = ["Env", "Cmd", "Entrypoint", "User", "WorkingDir", "ExposedPorts", "Volumes", "Labels", "Healthcheck",
+          "StopSignal", "OnBuild", "Shell", "ArgsEscaped"]
+
+
+def decompressed(data):
+    if data[:2] == b"\x1f\x8b":
+        import gzip
+        return gzip.decompress(data)
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
+    return data
+
+
+def read(path):
+    """The configuration as (field, value) pairs, the file system as {path: entry}, and the manifest."""
+    with tarfile.open(path) as archive:
+        def blob(digest):
+            return archive.extractfile("blobs/" + digest.replace(":", "/")).read()
+
+        index = json.load(archive.extractfile("index.json"))
+        manifest = json.loads(blob(index["manifests"][0]["digest"]))
+        while "manifests" in manifest:
+            manifest = json.loads(blob(manifest["manifests"][0]["digest"]))
+        image = json.loads(blob(manifest["config"]["digest"]))
+        layers = [decompressed(blob(layer["digest"])) for layer in manifest["layers"]]
+    config = {name: image.get("config", {}).get(name) or None for name in CONFIG}
+    config["platform"] = "/".join(image.get(name) or "" for name in ["os", "architecture", "variant"])
+    config["author"] = image.get("author") or None
+    config["number of layers"] = len(layers)
+    config["number of diff ids"] = len(image["rootfs"]["diff_ids"])
+    for number, entry in enumerate(image.get("history") or []):
+        empty = " (no layer)" if entry.get("empty_layer") else ""
+        config[f"history {number}"] = entry.get("created_by", "") + empty
+    return config, merge(layers), manifest
+
+
+class Inode:
+    """What the names of one file share."""
+
+    def __init__(self, entry, data):
+        self.kind = KINDS.get(entry.type, f"type {entry.type!r}")
+        self.mode = "%04o" % entry.mode
+        self.uid, self.gid = entry.uid, entry.gid
+        self.mtime = int(entry.mtime)
+        self.link = entry.linkname if entry.issym() else ""
+        self.device = (entry.devmajor, entry.devminor) if "device" in self.kind else ""
+        self.size = len(data)
+        self.hash = hashlib.sha256(data).hexdigest()[:16] if self.kind == "file" else ""
+        self.data = data if len(data) <= 4096 else None
+        xattr = "SCHILY.xattr."
+        self.xattrs = {k[len(xattr):]: v for k, v in sorted(entry.pax_headers.items()) if k.startswith(xattr)}
+
+
+def merge(layers):
+    root = {}
+    for layer in layers:
+        below = set(root)
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            for entry in tar:
+                path = "/" + entry.name.strip("/").removeprefix("./")
+                path = "/" if path in ("/", "/.") else path
+                parent, _, name = path.rpartition("/")
+                if name == ".wh..wh..opq":
+                    remove(root, parent, below, itself=False)
+                elif name.startswith(".wh."):
+                    remove(root, f"{parent}/{name[4:]}", below, itself=True)
+                elif entry.islnk():
+                    target = "/" + entry.linkname.strip("/").removeprefix("./")
+                    root[path] = root[target]
+                    below.discard(path)
+                else:
+                    data = tar.extractfile(entry).read() if entry.isreg() else b""
+                    if not entry.isdir():
+                        remove(root, path, below, itself=False)
+                    root[path] = Inode(entry, data)
+                    below.discard(path)
+    groups = {}
+    for path, inode in sorted(root.items()):
+        groups.setdefault(id(inode), []).append(path)
+    return {path: (inode, groups[id(inode)]) for path, inode in root.items()}
+
+
+def remove(root, path, below, itself):
+    """Takes away what layers below have there."""
+    for name in list(root):
+        if name in below and (itself and name == path or name.startswith(path.rstrip("/") + "/")):
+            del root[name]
+            below.discard(name)
