@@ -479,11 +479,9 @@ impl StageDraft<'_> {
         self.parent().into_iter().chain(self.reads().map(|(_, stage)| stage)).collect()
     }
 
-    /// What its own `ONBUILD` instructions leave to the stages built on it.
+    /// What its own `ONBUILD` instructions leave to the stages built on it; also, as in BuildKit, if a context takes
+    /// its place.
     fn triggers(&self) -> Vec<String> {
-        if self.replaced {
-            return Vec::new();
-        }
         let texts = self.body.iter().filter_map(|draft| match &draft.command {
             Command::Onbuild(text) => Some(text.clone()),
             _ => None,

@@ -64,7 +64,7 @@ pub struct Stage {
     /// `os/arch[/variant]` of its base: the plan's, unless `FROM --platform` says otherwise.
     pub platform: String,
     pub steps: Vec<Step>,
-    /// What its steps read from elsewhere, in order: the base first.
+    /// What its steps read from stages and images, in order: the base first. Directories are in `Step::inputs` alone.
     pub needs: Vec<Edge>,
     /// Whether the target reaches it; the others are skipped.
     pub needed: bool,
@@ -79,6 +79,7 @@ impl Stage {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Base {
+    /// Nothing; or a directory of the command line, which the stage's second step then copies in.
     Scratch,
     Stage(StageId),
     /// The reference as expanded, for instance `golang:1.23`; see [`image_and_platform`] for its suffix.
@@ -132,7 +133,8 @@ pub struct Step {
     /// Set when the step comes from the base image's `ONBUILD`.
     pub onbuild: bool,
     pub op: Op,
-    /// What the step reads besides its own stage: the `COPY --from` source, then `RUN --mount` sources in order.
+    /// What the step reads besides its own stage, each once: what COPY or ADD copies from, or what the mounts of a
+    /// RUN show, in order.
     pub inputs: Vec<FileOrigin>,
     /// Everything but the file system, as it is after this step.
     pub state: Arc<State>,

@@ -114,6 +114,13 @@ fn a_named_context_takes_the_place_of_a_stage_and_its_needs() {
 }
 
 #[test]
+fn triggers_of_a_stage_outlive_it() {
+    let options = Options { image_contexts: ["b".to_owned()].into(), ..options() };
+    let plan = planned("FROM x AS b\nRUN y\nONBUILD ENV A=1\nFROM b\n", &options).unwrap();
+    assert_eq!(plan.stages.iter().map(|stage| stage.steps.len()).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
 fn a_directory_serves_as_base_and_as_source() {
     let options = Options { directory_contexts: ["files".to_owned()].into(), ..options() };
     let text = "FROM files AS base\nCOPY --from=files a b\nRUN --mount=from=files,target=/m x\n";
