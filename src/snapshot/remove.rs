@@ -1,10 +1,11 @@
 //! Deletes directories, whatever is in them: any owner and mode, any depth.
 
-use super::rooted::{At, PathError, Root, split};
+use super::rooted::{At, PathError, Root, child, split};
 use super::scan::names;
 use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -81,11 +82,42 @@ fn empty(dir: BorrowedFd<'_>, top: BorrowedFd<'_>, moved: &mut u64) -> Result<Ve
                     break;
                 }
                 Err(Errno::EXIST) => {}
+                // overlayfs moves no directory that a lower layer has.
+                Err(Errno::XDEV) => {
+                    remove_by_paths(dir, name.as_bstr())?;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
     Ok(found)
+}
+
+/// Deletes a tree whose directories cannot be moved, each by its path, the deepest first.
+fn remove_by_paths(place: BorrowedFd<'_>, name: &BStr) -> Result<(), Errno> {
+    let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let root = Root::of(place).map_err(errno)?;
+    let mut todo = vec![(name.to_owned(), false)];
+    while let Some((path, emptied)) = todo.pop() {
+        let (parent, last) = split(path.as_bstr());
+        let parent = root.place(parent).map_err(errno)?;
+        if emptied {
+            fs::unlinkat(&parent, last.as_bytes(), AtFlags::REMOVEDIR)?;
+            continue;
+        }
+        let dir = open_writable(parent.as_fd(), last)?;
+        let here = names(dir.as_fd()).map_err(errno)?;
+        todo.push((path.clone(), true));
+        for name in here {
+            match fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::ISDIR | Errno::PERM) => todo.push((child(path.as_bstr(), name.as_bstr()), false)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens a directory, and gives its owner all rights if that is needed to empty it.
@@ -166,6 +198,19 @@ mod tests {
                 fs::mkdirat(&at, "deeper", Mode::RWXU).unwrap();
                 at = fs::openat(&at, "deeper", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
             }
+        });
+    }
+
+    #[test]
+    fn trees_whose_directories_cannot_be_moved() {
+        check(|dir| {
+            std::fs::create_dir_all(dir.join("a/b/c")).unwrap();
+            std::fs::write(dir.join("a/b/file"), "").unwrap();
+            symlink("..", dir.join("a/up")).unwrap();
+            std::fs::set_permissions(dir.join("a/b"), std::fs::Permissions::from_mode(0o500)).unwrap();
+            let place = fs::open(dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            remove_by_paths(place.as_fd(), BStr::new("a")).unwrap();
+            assert!(!dir.join("a").exists());
         });
     }
 

@@ -68,9 +68,14 @@ impl TreeWriter {
     /// Finds a directory, and makes it and those above it that are missing. Symbolic links are followed inside the
     /// root. Answers with the canonical path.
     pub fn make_dirs(&mut self, path: &BStr) -> io::Result<BString> {
+        self.make_dirs_as(path, self.implied)
+    }
+
+    /// As [`TreeWriter::make_dirs`], for directories that get these properties.
+    pub fn make_dirs_as(&mut self, path: &BStr, implied: Attributes) -> io::Result<BString> {
         // A new name changes the time of what it is put into, and afterwards it is too late to ask for it.
         let before = self.nearest(path);
-        let (implied, directories) = (self.implied, &mut self.directories);
+        let directories = &mut self.directories;
         let canonical = self.root.make_dirs(path, &mut |made| {
             directories.insert(made.to_owned(), implied);
             Ok(())

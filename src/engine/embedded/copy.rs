@@ -112,16 +112,8 @@ fn not_fetched(address: &str) -> TaskError {
 
 fn owner(copy: &Copy, root: BorrowedFd<'_>) -> Result<(Option<(u32, u32)>, Vec<String>), TaskError> {
     let Some(spec) = &copy.chown else { return Ok((None, Vec::new())) };
-    if on_empty_root(copy) && !users::is_numeric(spec) {
-        return Err(TaskError::input(format!(
-            "--chown={spec} names a user or group, and with --link there is no /etc/passwd to look it up in"
-        ))
-        .with_help("give numbers, or leave --link out"));
-    }
-    let owner = users::owner(root, spec)?;
-    let sentence =
-        |name: &String| format!("--chown={spec}: this stage knows no {name:?}; root is taken, as Docker does");
-    Ok((Some((owner.uid, owner.gid)), owner.unknown.iter().map(sentence).collect()))
+    let owner = users::owner(root, "--chown", spec)?;
+    Ok((Some((owner.uid, owner.gid)), owner.notices))
 }
 
 /// Where an instruction copies to.
@@ -138,10 +130,11 @@ impl Destination {
         clean(BStr::new(&self.path))
     }
 
-    /// The destination as a directory, made if need be.
+    /// The destination as a directory for an archive, made if need be. `--chmod` is not for it.
     pub(super) fn directory(&mut self) -> Result<BString, TaskError> {
         let path = self.path();
-        self.writer.make_dirs(path.as_bstr()).map_err(|error| self.not_usable(error))
+        let implied = Attributes { mode: 0o755, ..self.writer.implied() };
+        self.writer.make_dirs_as(path.as_bstr(), implied).map_err(|error| self.not_usable(error))
     }
 
     /// The canonical path that a source goes to; its parent is there then. A file goes into a directory under its own

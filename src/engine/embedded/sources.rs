@@ -2,7 +2,7 @@
 
 use super::task::{Input, TaskError};
 use crate::dockerfile::ignore::{Ignore, Verdict};
-use crate::dockerfile::nearest::nearest_few;
+use crate::dockerfile::nearest::{distance, nearest_few};
 use crate::dockerfile::wildcard::{Wildcard, has_wildcard};
 use crate::snapshot::rooted::{At, PathError, Root, child, clean, split};
 use crate::snapshot::scan::names;
@@ -227,10 +227,30 @@ impl Source {
                 None => error.with_help("it is there, but the ignore file excludes what it leads to"),
             };
         }
+        if let Some(line) = self.broken_link(path) {
+            return error.with_help(line);
+        }
         for line in self.nearest(path) {
             error = error.with_help(line);
         }
         error
+    }
+
+    /// The first symbolic link on the way that leads to nothing.
+    fn broken_link(&self, path: &BStr) -> Option<String> {
+        let root = self.root.as_ref()?;
+        let ends = path.find_iter(b"/").chain([path.len()]);
+        for prefix in ends.map(|end| path[..end].as_bstr()) {
+            let found = root.resolve(prefix, false).ok().filter(|found| found.exists)?;
+            let stat = root.stat(found.path.as_bstr()).ok()?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink && matches!(self.find(prefix), Ok(None)) {
+                let (parent, name) = split(found.path.as_bstr());
+                let target = fs::readlinkat(root.place(parent).ok()?, name.as_bytes(), Vec::new()).ok()?;
+                let target = BStr::new(target.as_bytes());
+                return Some(format!("{prefix:?} is a symbolic link to {target:?}, which is not there"));
+            }
+        }
+        None
     }
 
     /// Names like the missing one where it should be, and the same name elsewhere.
@@ -247,7 +267,10 @@ impl Source {
         };
         let entries = self.visible_entries(&found).unwrap_or_default();
         let texts: Vec<String> = entries.iter().map(|it| it.base.to_str_lossy().into_owned()).collect();
-        let near = nearest_few(&name.to_str_lossy(), texts.iter().map(String::as_str), 3);
+        let wrong = name.to_str_lossy();
+        let mut near = nearest_few(&wrong, texts.iter().map(String::as_str), 3);
+        // Of a short name not much may be wrong.
+        near.retain(|it| distance(&wrong, it, wrong.chars().count().div_ceil(2)).is_some());
         let shown = |name: &str| format!("{:?}", child(dir, BStr::new(name)));
         if !near.is_empty() {
             help.push(format!("did you mean {}?", near.into_iter().map(shown).collect::<Vec<_>>().join(" or ")));

@@ -6,7 +6,7 @@ use super::task::TaskError;
 use crate::snapshot::rooted::Root;
 use bstr::{BStr, ByteSlice};
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Bytes of `/etc/passwd` or `/etc/group`; BuildKit's bound.
 const MAX_FILE: u64 = 10 << 20;
@@ -75,34 +75,43 @@ pub fn resolve(root: BorrowedFd<'_>, user: &str) -> Result<ResolvedUser, TaskErr
     })
 }
 
-/// The owner that `--chown` or WORKDIR's user names, as BuildKit reads it: a number alone is also the group, a
-/// name alone brings its own group, and a name without an entry counts as root.
+/// An owner of new files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     pub uid: u32,
     pub gid: u32,
-    /// Names that had no entry.
-    pub unknown: Vec<String>,
+    /// What the user should know, in sentences.
+    pub notices: Vec<String>,
 }
 
-pub fn owner(root: BorrowedFd<'_>, spec: &str) -> Result<Owner, TaskError> {
+/// The owner that `--chown` or WORKDIR's user names, as BuildKit reads it: a number alone is also the group, a name
+/// alone brings its own group. A name without an entry counts as root, but is an error while the stage is still
+/// empty. `origin` is for messages.
+pub fn owner(root: BorrowedFd<'_>, origin: &str, spec: &str) -> Result<Owner, TaskError> {
     let (user, group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
     };
-    let mut owner = Owner { uid: 0, gid: 0, unknown: Vec::new() };
+    let mut owner = Owner { uid: 0, gid: 0, notices: Vec::new() };
     let by_number = number(user).zip(Some(group).map(|group| group.map_or(Some(0), number)));
     if let Some((uid, Some(gid))) = by_number {
         owner.uid = uid;
         owner.gid = if group.is_some() { gid } else { uid };
         return Ok(owner);
     }
+    if is_empty(root)? {
+        return Err(TaskError::input(format!(
+            "{origin} {spec}: there is no /etc/passwd to look up a name in, nor anything else yet"
+        ))
+        .with_help("give numbers"));
+    }
     let users = Users::read(root)?;
+    let mut unknown = Vec::new();
     match number(user) {
         Some(uid) => (owner.uid, owner.gid) = (uid, uid),
         None => match users.entries().find(|it| it.name == user) {
             Some(entry) => (owner.uid, owner.gid) = (entry.uid, entry.gid),
-            None => owner.unknown.push(user.to_owned()),
+            None => unknown.push(user),
         },
     }
     if let Some(group) = group {
@@ -110,16 +119,23 @@ pub fn owner(root: BorrowedFd<'_>, spec: &str) -> Result<Owner, TaskError> {
             Some(gid) => owner.gid = gid,
             None => match users.groups().find(|it| it.name == group) {
                 Some(entry) => owner.gid = entry.gid,
-                None => owner.unknown.push(group.to_owned()),
+                None => unknown.push(group),
             },
         }
     }
+    let sentence = |name: &str| format!("{origin} {spec}: this stage knows no {name:?}; root is taken, as Docker does");
+    owner.notices = unknown.into_iter().map(sentence).collect();
     Ok(owner)
 }
 
-/// Whether an owner can be known without an image.
-pub fn is_numeric(spec: &str) -> bool {
-    spec.split(':').all(|part| number(part).is_some())
+fn is_empty(root: BorrowedFd<'_>) -> Result<bool, TaskError> {
+    let root = open(root)?;
+    let names = root.dir(BStr::new("")).and_then(|dir| crate::snapshot::scan::names(dir.as_fd()));
+    names.map(|names| names.is_empty()).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))
+}
+
+fn open(root: BorrowedFd<'_>) -> Result<Root, TaskError> {
+    Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))
 }
 
 /// Numbers as BuildKit reads them; it knows `root` without looking.
@@ -162,7 +178,7 @@ impl GroupEntry<'_> {
 
 impl Users {
     fn read(root: BorrowedFd<'_>) -> Result<Users, TaskError> {
-        let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
+        let root = open(root)?;
         Ok(Users { passwd: read_text(&root, "etc/passwd")?, group: read_text(&root, "etc/group")? })
     }
 
@@ -219,7 +235,6 @@ fn read_text(root: &Root, path: &str) -> Result<Vec<u8>, TaskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
@@ -319,9 +334,13 @@ broken:x:abc
     #[track_caller]
     fn check_owner(spec: &str, expected: (u32, u32), unknown: &[&str]) {
         let (_dir, root) = image(&[("passwd", PASSWD), ("group", GROUP)]);
-        let found = owner(root.as_fd(), spec).unwrap();
+        let found = owner(root.as_fd(), "--chown", spec).unwrap();
         assert_eq!((found.uid, found.gid), expected, "{spec}");
-        assert_eq!(found.unknown, unknown, "{spec}");
+        let notices: Vec<String> = unknown
+            .iter()
+            .map(|it| format!("--chown {spec}: this stage knows no {it:?}; root is taken, as Docker does"))
+            .collect();
+        assert_eq!(found.notices, notices, "{spec}");
     }
 
     #[test]
@@ -336,5 +355,9 @@ broken:x:abc
         check_owner("ghost", (0, 0), &["ghost"]);
         check_owner("ghost:phantom", (0, 0), &["ghost", "phantom"]);
         check_owner("app:phantom", (1000, 1001), &["phantom"]);
+        let empty = tempfile::tempdir().unwrap();
+        let root = Root::open(empty.path()).unwrap();
+        assert_eq!(owner(root.as_fd(), "--chown", "5:root").unwrap().uid, 5);
+        assert!(owner(root.as_fd(), "--chown", "app").unwrap_err().input);
     }
 }

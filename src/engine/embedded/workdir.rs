@@ -16,10 +16,8 @@ pub fn workdir(root: BorrowedFd<'_>, path: &str, user: &str, epoch: Option<i64>)
     let (uid, gid) = match user {
         "" => (0, 0),
         user => {
-            let owner = users::owner(root, user)?;
-            notices.extend(owner.unknown.iter().map(|name| {
-                format!("USER {user}: this stage knows no {name:?}; the directory belongs to root, as in Docker")
-            }));
+            let owner = users::owner(root, "USER", user)?;
+            notices = owner.notices;
             (owner.uid, owner.gid)
         }
     };
@@ -88,6 +86,7 @@ mod tests {
             lines.extend([format!("dir 755 w{owner}"), format!("dir 755 w/x{owner}")]);
             lines
         };
+        check("/w", "app", &[], Err("USER app: there is no /etc/passwd"));
         for (user, owner) in [("app", " @7:8"), ("5", " @5:5"), ("5:6", " @5:6"), ("ghost", ""), ("", "")] {
             let lines = after(owner);
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
