@@ -45,7 +45,7 @@ fn steps_forward_and_back_and_leaves() {
     terminal.keys("q");
     assert_eq!(terminal.exit().code(), Some(0));
     assert!(!terminal.alternate());
-    terminal.wait("final: built in");
+    terminal.wait("final: built;");
 }
 
 #[test]

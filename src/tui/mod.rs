@@ -223,7 +223,7 @@ impl Front {
             // The terminal may have changed since it was asked; the next frame is right again.
             let fits = (buffer.area.width, buffer.area.height) == app.size;
             let cursor = if fits { views::draw(app, buffer) } else { None };
-            views::make_safe(buffer, app.ascii);
+            views::finish(buffer, &app.look);
             cursor
         })?;
         self.drawn = Some(Instant::now());

@@ -41,7 +41,7 @@ pub(crate) fn tell(app: &mut App, message: Message) -> Vec<Effect> {
 pub(crate) fn drawn(app: &mut App) -> Buffer {
     let mut buffer = Buffer::empty(Rect::new(0, 0, app.size.0, app.size.1));
     views::draw(app, &mut buffer);
-    views::make_safe(&mut buffer, app.ascii);
+    views::finish(&mut buffer, &app.look);
     buffer
 }
 

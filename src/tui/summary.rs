@@ -31,12 +31,11 @@ fn lines(app: &App) -> Vec<String> {
     let target = plan.stage(plan.target).label();
     let head = format!("{} {} {target}", app.title, app.look.signs.arrow);
     match (&build.finished, &build.stop) {
-        (Some((_, at)), _) => {
+        (Some(_), _) => {
             let parts = build.contributions();
             let shipped: u64 = parts.iter().map(|part| part.shipped).sum();
             let left = text::size(left_behind(&parts));
-            lines.push(format!("{head}: built in {}", text::duration(*at)));
-            lines.push(format!("  {} in the image, {left} left behind", text::size(shipped)));
+            lines.push(format!("{head}: built; {} in the image, {left} left behind", text::size(shipped)));
         }
         (None, Some(stop)) if !build.running => {
             let label = plan.stage(stop.step.stage).label();

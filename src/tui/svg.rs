@@ -20,7 +20,7 @@ pub struct Ground {
 }
 
 /// A dark terminal.
-pub const DARK: Ground = Ground { foreground: Color::Rgb(0xc9, 0xd1, 0xd9), background: Color::Rgb(0x0f, 0x14, 0x1b) };
+pub const DARK: Ground = Ground { foreground: Color::Rgb(0xc9, 0xd1, 0xd9), background: Color::Rgb(0x11, 0x15, 0x1b) };
 
 /// Draws a buffer in true colours.
 pub fn render(buffer: &Buffer, ground: Ground) -> String {

@@ -13,6 +13,8 @@ const LIGHT: &str = include_str!("../../assets/light.toml");
 /// How things look here: styles by meaning, and the signs to draw with. What a view draws with.
 #[derive(Debug, Clone)]
 pub struct Look {
+    /// Everything that nothing else is drawn on.
+    pub ground: Style,
     pub text: Style,
     /// What matters less: hints, units, what is not needed.
     pub muted: Style,
@@ -46,7 +48,9 @@ impl Look {
         // Without colours the brightness of the text carries what it can.
         let or = |style: Style, modifier: Modifier| if plain { Style::new().add_modifier(modifier) } else { style };
         let reversed = Style::new().add_modifier(Modifier::REVERSED);
+        let behind = theme.background.at(depth).map_or(Style::new(), |color| Style::new().bg(color));
         Look {
+            ground: behind.patch(fg(&theme.text)),
             text: fg(&theme.text),
             muted: or(fg(&theme.muted), Modifier::DIM),
             border: or(fg(&theme.border), Modifier::DIM),
@@ -136,6 +140,7 @@ pub fn is_utf8(get: impl Fn(&str) -> Option<String>) -> bool {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Theme {
+    background: Paint,
     text: Paint,
     muted: Paint,
     border: Paint,

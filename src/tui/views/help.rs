@@ -10,10 +10,13 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
-const KEYS: usize = 17;
+const KEYS: usize = 15;
+/// From this width on there are two columns, none wider than this.
+const TWO_COLUMNS: u16 = 120;
+const WIDEST: usize = 74;
 
-/// The lines of the help.
-pub fn lines(app: &App) -> Vec<Line<'static>> {
+/// The lines of the help, in columns of `width`.
+pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
     let look = &app.look;
     let mut out: Vec<Line<'static>> = Vec::new();
     let head = |out: &mut Vec<Line<'static>>, title: &str| {
@@ -25,41 +28,46 @@ pub fn lines(app: &App) -> Vec<Line<'static>> {
     for (title, bindings) in keymap::sections() {
         head(&mut out, title);
         for binding in bindings {
-            out.push(pair(look, &keymap::keys_text(binding), binding.help));
+            out.extend(pair(look, &keymap::keys_text(binding), binding.help, width));
         }
     }
     head(&mut out, "Commands");
     for verb in VERBS {
-        out.push(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help));
+        out.extend(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help, width));
     }
     if let Some(engine) = &app.build.engine {
         head(&mut out, "Here");
         let what = format!("{}{}{}", engine.engine, look.signs.bullet, engine.mode);
-        out.push(pair(look, "engine", &what));
+        out.extend(pair(look, "engine", &what, width));
         for limit in &engine.limits {
-            out.push(pair(look, "", limit));
+            out.extend(pair(look, "", limit, width));
         }
     }
     out
 }
 
-fn pair(look: &Look, left: &str, right: &str) -> Line<'static> {
-    let left = text::sanitise(left);
+/// A key or a command and what it does, which goes on below itself if it is long.
+fn pair(look: &Look, left: &str, right: &str, width: usize) -> Vec<Line<'static>> {
+    let left = text::sanitise(left).into_owned();
     let pad = KEYS.saturating_sub(text::width(&left)).max(2);
-    Line::from(vec![
+    let indent = 2 + text::width(&left) + pad;
+    let right = text::sanitise(right).replace('`', "");
+    let mut words = text::wrap(&right, width.saturating_sub(indent).max(16)).into_iter();
+    let first = Line::from(vec![
         Span::raw("  "),
-        Span::styled(left.into_owned(), look.accent),
+        Span::styled(left, look.accent),
         Span::raw(" ".repeat(pad)),
-        Span::styled(text::sanitise(right).replace('`', ""), look.text),
-    ])
+        Span::styled(words.next().unwrap_or_default(), look.text),
+    ]);
+    let rest = words.map(|line| Line::from(vec![Span::raw(" ".repeat(indent)), Span::styled(line, look.text)]));
+    std::iter::once(first).chain(rest).collect()
 }
 
 pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let look = app.look.clone();
-    let lines = lines(app);
-    let widest = lines.iter().map(Line::width).max().unwrap_or(0);
-    let columns = if usize::from(area.width) >= 2 * widest.min(72) + 8 { 2 } else { 1 };
-    let column = widest.min((usize::from(area.width) - 6) / columns).min(76);
+    let columns = if area.width >= TWO_COLUMNS { 2 } else { 1 };
+    let column = ((usize::from(area.width) - 6) / columns).min(WIDEST);
+    let lines = lines(app, column);
     let rows_needed = lines.len().div_ceil(columns);
     let width = (column * columns + 4 + 2 * (columns - 1)) as u16;
     let height = (rows_needed as u16 + 2).min(area.height);
@@ -72,6 +80,7 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     for y in frame.y..frame.bottom() {
         for x in frame.x..frame.right() {
             buffer[(x, y)].reset();
+            buffer[(x, y)].set_style(look.ground);
         }
     }
     let title = Line::from(vec![
@@ -90,23 +99,7 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
         }
         let x = frame.x + 2 + (which * (column + 2)) as u16;
         let room = column.min(usize::from(frame.right() - 1 - x));
-        let mut line = line.clone();
-        if line.width() > room {
-            line.spans = clipped(&look, line.spans, room);
-        }
-        buffer.set_line(x, frame.y + 1 + (row - top) as u16, &line, room as u16);
+        buffer.set_line(x, frame.y + 1 + (row - top) as u16, line, room as u16);
     }
     super::scrollbar(&look, frame, top, seen, rows_needed, true, buffer);
-}
-
-fn clipped(look: &Look, spans: Vec<Span<'static>>, room: usize) -> Vec<Span<'static>> {
-    let mut left = room;
-    spans
-        .into_iter()
-        .map(|span| {
-            let cut = text::clip(&span.content, left, look.signs.ellipsis).into_owned();
-            left -= text::width(&cut);
-            Span::styled(cut, span.style)
-        })
-        .collect()
 }

@@ -25,13 +25,13 @@ use super::text;
 use super::theme::{Lines, Look};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
-use ratatui::style::{Modifier, Style};
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 /// Draws everything. Answers with the place of the terminal's cursor, if it is to be seen.
 pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
     let area = buffer.area;
-    buffer.set_style(area, app.look.text);
+    buffer.set_style(area, app.look.ground);
     let areas = app.areas();
     if areas.too_small {
         too_small(app, area, buffer);
@@ -51,8 +51,20 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
 
 /// Replaces what the terminal must not get: a last line of defence behind the views' own care, and the only
 /// place that knows what a terminal without UTF-8 can show.
-pub fn make_safe(buffer: &mut Buffer, ascii: bool) {
+///
+/// What is drawn in the terminal's own colours gets those of the theme, so that all of the screen stands on one
+/// ground.
+pub fn finish(buffer: &mut Buffer, look: &Look) {
+    let ascii = look.ascii();
+    let ground = |color: Option<Color>| color.unwrap_or(Color::Reset);
+    let (foreground, background) = (ground(look.ground.fg), ground(look.ground.bg));
     for cell in &mut buffer.content {
+        if cell.fg == Color::Reset {
+            cell.fg = foreground;
+        }
+        if cell.bg == Color::Reset {
+            cell.bg = background;
+        }
         if cell.symbol().chars().any(text::is_harmful) {
             cell.set_symbol("?");
         } else if ascii && !cell.symbol().is_ascii() {
