@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// The most instructions of a Dockerfile that are planned. Every one of them is a step with a snapshot.
 const MAX_INSTRUCTIONS: usize = 50_000;
 /// The most errors that are collected.
-const MAX_ERRORS: usize = 100;
+const MAX_ERRORS: usize = 20;
 
 /// One instruction of a stage, typed.
 #[derive(Debug)]
@@ -114,7 +114,15 @@ fn commands(dockerfile: &Dockerfile) -> Result<Vec<(&Instruction, Command)>, Vec
             break;
         }
     }
-    if errors.is_empty() { Ok(commands) } else { Err(errors) }
+    match errors.is_empty() {
+        true => Ok(commands),
+        // Of something else than text every line is wrong, and none says why.
+        false if dockerfile.text.contains('\0') => {
+            let help = "name the Dockerfile with -f, and check that it is plain text";
+            Err(vec![general("binary", "this is not a Dockerfile: it holds zero bytes".to_owned(), help)])
+        }
+        false => Err(errors),
+    }
 }
 
 impl<'a> Stages<'a> {

@@ -35,6 +35,15 @@ fn of_structure() {
 }
 
 #[test]
+fn of_something_else_than_text() {
+    let message = "this is not a Dockerfile: it holds zero bytes";
+    check("\x7fELF\0\0 x\n\u{1}\n", message, "", "name the Dockerfile with -f, and check that it is plain text");
+    assert!(planned("FROM a\nRUN \0\n", &options()).is_ok());
+    let errors = planned(&"BLAH\n".repeat(1000), &options()).unwrap_err();
+    assert_eq!(errors.len(), 20);
+}
+
+#[test]
 fn of_bases() {
     check(
         "FROM $A\n",
