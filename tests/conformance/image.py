@@ -34,12 +34,12 @@ def read(path):
         while "manifests" in manifest:
             manifest = json.loads(blob(manifest["manifests"][0]["digest"]))
         image = json.loads(blob(manifest["config"]["digest"]))
-        layers = [decompressed(blob(layer["digest"])) for layer in manifest["layers"]]
-    config = {name: image.get("config", {}).get(name) or None for name in CONFIG}
+        layers = [decompressed(blob(layer["digest"])) for layer in manifest["layers"] or []]
+    config = {name: (image.get("config") or {}).get(name) or None for name in CONFIG}
     config["platform"] = "/".join(image.get(name) or "" for name in ["os", "architecture", "variant"])
     config["author"] = image.get("author") or None
     config["number of layers"] = len(layers)
-    config["number of diff ids"] = len(image["rootfs"]["diff_ids"])
+    config["number of diff ids"] = len(image["rootfs"]["diff_ids"] or [])
     for number, entry in enumerate(image.get("history") or []):
         empty = " (no layer)" if entry.get("empty_layer") else ""
         config[f"history {number}"] = entry.get("created_by", "") + empty

@@ -87,10 +87,11 @@ impl Chmod {
         mode
     }
 
-    /// The mode of directories that are made on the way; a symbolic mode does not count for them.
+    /// The mode of directories that are made on the way; a symbolic mode does not count for them. Docker makes them
+    /// under its own umask, 022.
     pub(super) fn of_parents(&self) -> u32 {
         match self {
-            Chmod::Octal(mode) => mode & 0o777,
+            Chmod::Octal(mode) => mode & 0o755,
             Chmod::Symbolic(_) => 0o755,
         }
     }
@@ -176,6 +177,7 @@ mod tests {
         check("0", 0o777, 0);
         check("7777", 0, 0o7777);
         assert_eq!(Chmod::parse("4711").unwrap().of_parents(), 0o711);
+        assert_eq!(Chmod::parse("777").unwrap().of_parents(), 0o755);
     }
 
     #[test]

@@ -155,7 +155,11 @@ impl<'a> Copier<'a> {
         }
         self.taken += 1;
         let attributes = self.attributes_of(&found.stat);
-        let xattrs = read_xattrs(dir, source_name).unwrap_or_default();
+        let mut xattrs = read_xattrs(dir, source_name).unwrap_or_default();
+        if source.foreign {
+            // Docker sends a context's files to its engine, and their capabilities are lost on the way.
+            xattrs.remove(BStr::new("security.capability"));
+        }
         match FileType::from_raw_mode(found.stat.st_mode) {
             FileType::RegularFile => {
                 if found.stat.st_nlink > 1 {
