@@ -5,7 +5,7 @@ use crate::engine::Capabilities;
 use crate::plan::{EdgeKind, FileOrigin, Plan, Stage, StageId, StepId};
 use crate::snapshot::SnapshotId;
 use crate::tui::text;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ pub struct Build {
     pub finished: Option<(SnapshotId, Duration)>,
     pub ended: bool,
     tracks: BTreeMap<StepId, Track>,
+    active: BTreeSet<StepId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl Build {
                 self.finished = None;
                 self.bases.clear();
                 self.tracks.clear();
+                self.active.clear();
                 // A stop speaks of the plan before; the next one follows at once.
                 self.stop = None;
                 self.loosen_breakpoints();
@@ -105,6 +107,10 @@ impl Build {
                 }
                 track.status = status.clone();
                 track.since = now;
+                match status {
+                    StepStatus::Running => self.active.insert(*step),
+                    _ => self.active.remove(step),
+                };
             }
             Event::Output { step, bytes, .. } => {
                 let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
@@ -188,7 +194,11 @@ impl Build {
     }
 
     pub fn running_steps(&self) -> impl Iterator<Item = StepId> + '_ {
-        self.tracks.iter().filter(|(_, track)| matches!(track.status, StepStatus::Running)).map(|(id, _)| *id)
+        self.active.iter().copied()
+    }
+
+    pub fn is_running(&self, step: StepId) -> bool {
+        self.active.contains(&step)
     }
 
     pub fn is_done(&self, step: StepId) -> bool {

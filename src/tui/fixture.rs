@@ -2,7 +2,7 @@
 
 use crate::debug::breakpoint::Breakpoints;
 use crate::debug::{Event, Failure, Log, Position, Side, StepStatus, Stop, StopReason};
-use crate::dockerfile::{self, Instruction};
+use crate::dockerfile::{self, Instruction, Lines};
 use crate::engine::{Capabilities, ChangeSummary, EngineError, StepOutcome};
 use crate::image::config::ImageConfig;
 use crate::layers::{Diff, Entry, FileTree, Kind, Layer, Meta, Scope};
@@ -364,6 +364,19 @@ pub(crate) fn hello_in_the_past() -> (Arc<Plan>, Vec<Event>) {
     let (plan, mut events) = hello_finished();
     let Event::Stopped(stop) = stopped(&plan, 0, 3, StopReason::Step) else { unreachable!() };
     events.push(Event::Stopped(Stop { in_the_past: true, ..stop }));
+    (plan, events)
+}
+
+/// A stage whose base brings two instructions along, stopped before the first of them.
+pub(crate) fn onbuild() -> (Arc<Plan>, Vec<Event>) {
+    let mut plan = Plan::clone(&plan("FROM node:onbuild AS app\nRUN one\nRUN two\nRUN npm start\n"));
+    for step in &mut plan.stages[0].steps[1..3] {
+        step.onbuild = true;
+        step.lines = Lines { start: 1, end: 1 };
+    }
+    let plan = Arc::new(plan);
+    let mut events = planned(&plan);
+    events.extend([done(id(0, 0), 9_000_000, 0, true), stopped(&plan, 0, 1, StopReason::Step)]);
     (plan, events)
 }
 

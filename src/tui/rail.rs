@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// Lanes beyond this are not drawn.
 const LANES: usize = 6;
+/// A longer file has no rail: nobody could follow its lanes.
+const LINES: usize = 20_000;
 
 /// One cell of the rail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,9 @@ struct Lane {
 }
 
 pub fn rail(plan: &Plan) -> Rail {
+    if plan.dockerfile.text.lines().nth(LINES).is_some() {
+        return Rail::default();
+    }
     let lanes = lanes(plan);
     let used = lanes.values().map(|lane| lane.at + 1).max().unwrap_or(0).min(LANES);
     let mut rail = Rail { width: used * 2, rows: BTreeMap::new() };

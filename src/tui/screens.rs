@@ -1,12 +1,14 @@
 //! Whole screens, drawn from events as they come from a session.
 
 use super::app::App;
+use super::app::PaneId;
 use super::fixture;
 use super::theme::{Depth, Look, Theme};
 use super::update::{Effect, Message, update};
 use super::{Options, views};
-use crate::debug::Event;
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crate::debug::{BreakpointId, Command, Event, Location, Position};
+use crate::plan::StageId;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::time::Duration;
@@ -140,6 +142,91 @@ fn the_panes_of_the_narrow_screen() {
 }
 
 #[test]
+fn what_a_base_brings_along() {
+    let (plan, events) = fixture::onbuild();
+    let mut app = app(&events, 80, 24);
+    insta::assert_snapshot!("onbuild", text(&drawn(&mut app)));
+    // The instruction that failed is the one that the base brought.
+    for event in fixture::failed(&plan, fixture::id(0, 2), 127) {
+        tell(&mut app, Message::Session(event));
+    }
+    insta::assert_snapshot!("onbuild-failed", text(&drawn(&mut app)));
+}
+
+#[test]
+fn a_search_walks_its_hits() {
+    let mut app = app(&fixture::hello_stopped().1, 100, 30);
+    for code in typed("/alpine") {
+        press(&mut app, code);
+    }
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(app.source.selected_line(), 10);
+    press(&mut app, KeyCode::Char(']'));
+    assert_eq!(app.source.selected_line(), 13);
+    press(&mut app, KeyCode::Char(']'));
+    assert_eq!(app.source.selected_line(), 10);
+    press(&mut app, KeyCode::Char('['));
+    assert_eq!(app.source.selected_line(), 13);
+    press(&mut app, KeyCode::Esc);
+    assert_eq!(app.source.selected_line(), 7);
+}
+
+#[test]
+fn keys_become_commands() {
+    let mut app = app(&fixture::hello_stopped().1, 100, 30);
+    let mut check = |keys: &str, expected: &[Command]| {
+        let pressed = keys.chars().map(|c| if c == '\r' { KeyCode::Enter } else { KeyCode::Char(c) });
+        let effects: Vec<Effect> =
+            pressed.collect::<Vec<_>>().into_iter().flat_map(|code| press(&mut app, code)).collect();
+        let commands: Vec<Command> = effects
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Session(command) => Some(command),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(commands, expected, "{keys:?}");
+    };
+    let builder = |done| Position { stage: StageId(0), done };
+    check("n", &[Command::StepOver]);
+    check("S", &[Command::BackIn]);
+    check("b", &[Command::SetBreakpoint(Location::Line(7))]);
+    check("jb", &[Command::RemoveBreakpoint(BreakpointId(1))]);
+    check("g", &[Command::RunTo(builder(5))]);
+    check(".", &[]);
+    check("kkk.", &[Command::Goto(builder(2))]);
+    check(":arg GO=1.24\r", &[Command::SetBuildArg("GO".to_owned(), Some("1.24".to_owned()))]);
+    check(":goto builder:1\r", &[Command::Goto(builder(1))]);
+    check(":run-to final:2\r", &[Command::RunTo(Position { stage: StageId(2), done: 2 })]);
+    check(":disable all\r", &(1..=5).map(|id| Command::EnableBreakpoint(BreakpointId(id), false)).collect::<Vec<_>>());
+    check("p", &[]);
+    check("8 ", &[Command::EnableBreakpoint(BreakpointId(1), false)]);
+}
+
+#[test]
+fn clicks_select_and_toggle() {
+    let mut app = app(&fixture::hello_stopped().1, 200, 60);
+    let click = |app: &mut App, column, row| {
+        let kind = MouseEventKind::Down(MouseButton::Left);
+        tell(app, Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
+    };
+    let source = app.areas().inner(PaneId::Source).unwrap();
+    // Line 5: its text, then its gutter.
+    click(&mut app, source.x + 20, source.y + 4);
+    assert_eq!((app.source.selected_line(), app.focus), (5, PaneId::Source));
+    let effects = click(&mut app, source.x + 5, source.y + 4);
+    assert_eq!(effects, [Effect::Session(Command::SetBreakpoint(Location::Line(5)))]);
+    let stages = app.areas().inner(PaneId::Stages).unwrap();
+    click(&mut app, stages.x + 14, stages.y + 12);
+    assert_eq!(app.focus, PaneId::Stages);
+    click(&mut app, stages.x + 14, stages.y + 12);
+    assert_eq!((app.source.selected_line(), app.focus), (13, PaneId::Source));
+    let lower = app.areas().of(PaneId::Layer).unwrap();
+    click(&mut app, lower.x + 14, lower.y);
+    assert_eq!((app.lower, app.focus), (PaneId::Files, PaneId::Files));
+}
+
+#[test]
 fn a_terminal_that_is_too_small() {
     let mut app = app(&fixture::hello_stopped().1, 50, 10);
     insta::assert_snapshot!("too-small", text(&drawn(&mut app)));
@@ -166,7 +253,6 @@ fn without_utf8_everything_is_ascii() {
 mod random {
     use super::*;
     use crate::debug::{Failure, StepStatus};
-    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
     use proptest::prelude::*;
 
     fn events() -> impl Strategy<Value = Message> {

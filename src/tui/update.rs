@@ -208,7 +208,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.panes.new_plan();
             app.shown.clear();
         }
-        Event::Step { step, .. } if app.build.running_steps().any(|it| it == step) => {
+        Event::Step { step, .. } if app.build.is_running(step) => {
             app.panes.output_begins(step);
             if let Some(plan) = app.build.plan.clone()
                 && app.build.running

@@ -11,6 +11,7 @@ use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
 const KEYS: usize = 15;
+const COMMANDS: usize = 24;
 /// From this width on there are two columns, none wider than this.
 const TWO_COLUMNS: u16 = 120;
 const WIDEST: usize = 74;
@@ -28,28 +29,29 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
     for (title, bindings) in keymap::sections() {
         head(&mut out, title);
         for binding in bindings {
-            out.extend(pair(look, &keymap::keys_text(binding), binding.help, width));
+            out.extend(pair(look, &keymap::keys_text(binding), binding.help, (KEYS, width)));
         }
     }
     head(&mut out, "Commands");
     for verb in VERBS {
-        out.extend(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help, width));
+        out.extend(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help, (COMMANDS, width)));
     }
     if let Some(engine) = &app.build.engine {
         head(&mut out, "Here");
         let what = format!("{}{}{}", engine.engine, look.signs.bullet, engine.mode);
-        out.extend(pair(look, "engine", &what, width));
+        out.extend(pair(look, "engine", &what, (KEYS, width)));
         for limit in &engine.limits {
-            out.extend(pair(look, "", limit, width));
+            out.extend(pair(look, "", limit, (KEYS, width)));
         }
     }
     out
 }
 
-/// A key or a command and what it does, which goes on below itself if it is long.
-fn pair(look: &Look, left: &str, right: &str, width: usize) -> Vec<Line<'static>> {
+/// A key or a command and what it does, which goes on below itself if it is long. `keys` columns are for the
+/// former.
+fn pair(look: &Look, left: &str, right: &str, (keys, width): (usize, usize)) -> Vec<Line<'static>> {
     let left = text::sanitise(left).into_owned();
-    let pad = KEYS.saturating_sub(text::width(&left)).max(2);
+    let pad = keys.saturating_sub(text::width(&left)).max(2);
     let indent = 2 + text::width(&left) + pad;
     let right = text::sanitise(right).replace('`', "");
     let mut words = text::wrap(&right, width.saturating_sub(indent).max(16)).into_iter();

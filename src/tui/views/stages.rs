@@ -194,7 +194,9 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
     view.wires(buffer);
     view.labels(buffer);
     for (at, node) in app.stages.nodes.iter().enumerate() {
-        view.node(at, node, buffer);
+        if view.canvas.shows(&app.stages.layout.boxes[at]) {
+            view.node(at, node, buffer);
+        }
     }
     view.ports(buffer);
 }
@@ -212,6 +214,10 @@ impl Canvas {
         let x = x.checked_sub(self.left).filter(|x| *x < usize::from(self.area.width))?;
         let y = y.checked_sub(self.top).filter(|y| *y < usize::from(self.area.height))?;
         Some((self.area.x + x as u16, self.area.y + y as u16))
+    }
+
+    fn shows(&self, spot: &Spot) -> bool {
+        spot.y + spot.height > self.top && spot.y < self.top + usize::from(self.area.height)
     }
 
     fn put(&self, buffer: &mut Buffer, x: usize, y: usize, content: &str, style: Style) {
@@ -257,7 +263,8 @@ impl View<'_> {
     /// Cells that are part of a box's edge are left for [`View::ports`].
     fn wires(&self, buffer: &mut Buffer) {
         let mut cells: BTreeMap<(usize, usize), (u8, bool)> = BTreeMap::new();
-        for wire in &self.app.stages.layout.wires {
+        let seen = |wire: &&graph::Wire| self.canvas.place(wire.x, wire.y).is_some();
+        for wire in self.app.stages.layout.wires.iter().filter(seen) {
             let needed = wire.to.map_or_else(|| self.needed(wire.from), |to| self.needed(to));
             let cell = cells.entry((wire.y, wire.x)).or_insert((0, false));
             cell.0 |= wire.ways;
@@ -270,7 +277,8 @@ impl View<'_> {
     }
 
     fn ports(&self, buffer: &mut Buffer) {
-        for wire in &self.app.stages.layout.wires {
+        let seen = |wire: &&graph::Wire| self.canvas.place(wire.x, wire.y).is_some();
+        for wire in self.app.stages.layout.wires.iter().filter(seen) {
             let owner = |spot: &&Spot| {
                 let edge = wire.y == spot.y || wire.y + 1 == spot.y + spot.height;
                 edge && (spot.x..spot.x + spot.width).contains(&wire.x)
