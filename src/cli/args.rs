@@ -31,7 +31,8 @@ pub enum Command {
     Ast(AstArgs),
     /// Run the official build checks
     ///
-    /// Exit code 3 if the Dockerfile is wrong, 5 if a check finds something.
+    /// Exit code 3 if the Dockerfile is wrong, 5 if a check finds something. Hints come in addition, and are no
+    /// reason to fail.
     Check(CheckArgs),
     /// A bundled multi-stage build that needs no network
     Demo(DemoArgs),

@@ -168,7 +168,8 @@ impl Checked<'_> {
             let text = serde_json::to_string(&self.json(report)).unwrap_or_default();
             writeln!(out, "{text}")
         } else {
-            let drawn: String = report.findings.iter().map(|it| self.draw(&it.diagnostic) + "\n").collect();
+            let all = report.findings.iter().chain(&report.hints);
+            let drawn: String = all.map(|it| self.draw(&it.diagnostic) + "\n").collect();
             let summary = match (count, &report.rejected) {
                 (_, Some(_)) => String::new(),
                 (0, None) => "nothing found\n".to_owned(),
@@ -191,6 +192,7 @@ impl Checked<'_> {
         let found = |it: &'r Finding| self.found(&it.diagnostic, it.lines.start, it.lines.end);
         Json {
             findings: report.findings.iter().map(found).collect(),
+            hints: report.hints.iter().map(found).collect(),
             error: report.rejected.as_ref().map(|it| self.found(&it.diagnostic, it.line, it.line)),
         }
     }
@@ -223,6 +225,8 @@ fn base_image(config: &ImageConfig) -> BaseImage {
 #[derive(Serialize)]
 struct Json<'a> {
     findings: Vec<Found<'a>>,
+    /// Not official ones, and no reason to fail.
+    hints: Vec<Found<'a>>,
     /// What ended the checks before their end.
     error: Option<Found<'a>>,
 }

@@ -99,7 +99,9 @@ impl Reader<'_> {
                         self.key()?;
                         break;
                     }
-                    (b'[', b']') | (b'{', b'}') => drop(open.pop()),
+                    (b'[', b']') | (b'{', b'}') => {
+                        open.pop();
+                    }
                     _ => return None,
                 }
             }

@@ -1,5 +1,6 @@
 //! The checks that follow variables: stages are gone through as a build does, with nothing run.
 
+use super::hints::{self, Graph};
 use super::{BaseImage, Found, Surroundings, image_name, platform};
 use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest, command};
 use crate::dockerfile::expand::{ExpandError, Lex};
@@ -30,7 +31,8 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
         walk.stages.push((header, None));
     }
     walk.image_names(outline)?;
-    let wanted = walk.wanted(outline)?;
+    let graph = walk.graph(outline);
+    let wanted = walk.wanted(&graph)?;
     for (index, stage) in outline.stages.iter().enumerate() {
         if wanted.contains(&index) {
             let state = walk.stage(index, stage)?;
@@ -38,6 +40,9 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
                 entry.1 = Some(state);
             }
         }
+    }
+    if surroundings.target.is_none() {
+        hints::hints(walk.found, outline, &graph);
     }
     Ok(())
 }
@@ -202,6 +207,14 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    fn graph(&self, outline: &Outline) -> Graph {
+        let sources = outline.stages.iter().map(|stage| {
+            let names = stage.commands.iter().flat_map(hints::sources);
+            names.filter_map(|name| self.find(&name)).collect()
+        });
+        Graph { parents: self.stages.iter().map(|it| it.0.parent).collect(), sources: sources.collect() }
+    }
+
     /// The stage with this name, in any case, or with this index.
     fn find(&self, name: &str) -> Option<usize> {
         let lower = name.to_lowercase();
@@ -261,8 +274,8 @@ impl Walk<'_, '_> {
     }
 
     /// The stages that the target needs; all of them if there is none.
-    fn wanted(&self, outline: &Outline) -> Result<BTreeSet<usize>, Rejected> {
-        let Some(target) = self.surroundings.target else { return Ok((0..outline.stages.len()).collect()) };
+    fn wanted(&self, graph: &Graph) -> Result<BTreeSet<usize>, Rejected> {
+        let Some(target) = self.surroundings.target else { return Ok((0..self.stages.len()).collect()) };
         let Some(last) = self.find(target) else {
             let end = self.found.dockerfile.text.len();
             let names: Vec<&str> = self.stages.iter().filter_map(|it| it.0.name.as_deref()).collect();
@@ -274,22 +287,7 @@ impl Walk<'_, '_> {
             let diagnostic = error("unknown-stage", message, Span { start: end, end }, &help);
             return Err(Rejected { line: 0, diagnostic });
         };
-        let mut wanted = BTreeSet::new();
-        let mut open = vec![last];
-        while let Some(index) = open.pop() {
-            let (Some(stage), true) = (outline.stages.get(index), wanted.insert(index)) else { continue };
-            open.extend(self.stages.get(index).and_then(|it| it.0.parent));
-            for command in &stage.commands {
-                match command {
-                    Command::Copy(copy) => open.extend(copy.from.as_deref().and_then(|it| self.find(it))),
-                    Command::Run(run) => {
-                        open.extend(run.mounts.iter().filter_map(|it| it.from()).filter_map(|it| self.find(it)))
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(wanted)
+        Ok(graph.reach(last))
     }
 
     fn stage(&mut self, index: usize, stage: &StageOutline) -> Result<State, Rejected> {

@@ -5,6 +5,7 @@
 //! Invariant: a finding names the rule and the lines that the official check names, in the same number.
 
 mod evaluate;
+mod hints;
 mod image_name;
 mod options;
 mod platform;
@@ -49,6 +50,8 @@ pub struct BaseImage {
 pub struct Report {
     /// By line.
     pub findings: Vec<Finding>,
+    /// Ours, not official ones: worth a look, and no fault.
+    pub hints: Vec<Finding>,
     /// What ended the checks early.
     pub rejected: Option<Rejected>,
     /// `# check=error=true` is given, and something was found.
@@ -89,7 +92,8 @@ pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
     };
     let fails = found.options.error && !found.findings.is_empty();
     found.findings.sort_by_key(|it| (it.lines, it.diagnostic.span));
-    Report { findings: found.findings, rejected, fails }
+    found.hints.sort_by_key(|it| (it.lines, it.diagnostic.span));
+    Report { findings: found.findings, hints: found.hints, rejected, fails }
 }
 
 /// The findings of the checks that go by an instruction's own words, whatever `# check=` says: `Rule:line`.
@@ -134,11 +138,12 @@ struct Found<'a> {
     /// The comments before each instruction.
     comments: Vec<Vec<&'a str>>,
     findings: Vec<Finding>,
+    hints: Vec<Finding>,
 }
 
 impl<'a> Found<'a> {
     fn new(dockerfile: &'a Dockerfile, options: Options) -> Found<'a> {
-        Found { dockerfile, options, comments: text::comments(dockerfile), findings: Vec::new() }
+        Found { dockerfile, options, comments: text::comments(dockerfile), findings: Vec::new(), hints: Vec::new() }
     }
 
     /// Notes a finding, unless the options or the comments before the instruction tell it not to.
@@ -153,6 +158,15 @@ impl<'a> Found<'a> {
     fn note_in_file(&mut self, rule: &'static str, index: usize, word: &str, message: String, help: &str) {
         if self.options.wants(rule) {
             self.add(rule, index, word, message, help);
+        }
+    }
+
+    /// Notes a hint; it is skipped like a finding.
+    fn hint(&mut self, rule: &'static str, index: usize, word: &str, message: String, help: &str) {
+        self.note(rule, index, word, message, help);
+        if let Some(mut finding) = self.findings.pop_if(|it| it.rule == rule) {
+            finding.diagnostic.severity = Severity::Hint;
+            self.hints.push(finding);
         }
     }
 

@@ -202,6 +202,31 @@ fn a_target_needs_only_some_stages() {
 }
 
 #[test]
+fn our_hints() {
+    fn check(text: &str, expected: &[&str]) {
+        let report = report(text, None, None);
+        let hints: Vec<String> = report.hints.iter().map(|it| format!("{}:{}", it.rule, it.lines.start)).collect();
+        assert_eq!(hints, expected, "{text}");
+        assert!(!report.fails && report.findings.is_empty(), "{text}");
+    }
+    check("FROM a AS b\nFROM a AS c\nFROM a\nCOPY --from=c x y\n", &["StageNeverUsed:1"]);
+    check("FROM a AS b\nFROM a AS c\nONBUILD COPY --from=b x y\nFROM c\n", &[]);
+    check("FROM a AS b\nFROM a\nRUN --mount=from=0 x\n", &[]);
+    check(
+        "FROM a\nRUN cd /x\nRUN cd /x && y\nRUN export A=1\nRUN [\"cd\"]\n",
+        &["CommandWithoutEffect:2", "CommandWithoutEffect:4"],
+    );
+    check("FROM a\nRUN apt-get update\nRUN apt-get install x\n", &["PackageListsAlone:2"]);
+    let install = "RUN apt-get update && apt-get install -y x";
+    check(&format!("FROM a AS b\n{install}\nFROM b\n"), &["PackageListsLeft:2"]);
+    check(&format!("FROM a AS b\n{install}\nFROM a\nCOPY --from=b x y\n"), &[]);
+    check(&format!("FROM a\n{install} && rm -rf /var/lib/apt/lists/*\n"), &[]);
+    check(&format!("FROM a\nRUN --mount=type=cache,target=/var/lib/apt {}\n", &install[4..]), &[]);
+    check(&format!("FROM a\n# check=skip=PackageListsLeft\n{install}\n"), &[]);
+    check(&format!("# check=skip=all;error=true\nFROM a\n{install}\n"), &[]);
+}
+
+#[test]
 fn findings_point_at_words() {
     let text = "FROM a AS Build\nENV A=$B\n";
     let report = report(text, None, None);
