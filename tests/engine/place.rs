@@ -9,18 +9,18 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "sh", "cat", "ls", "id", "sleep", "env", "mkdir", "rm", "touch", "stat", "chown", "stty", "ln", "head", "readlink",
-    "tty",
+    "tty", "mv",
 ];
 
-pub struct Place {
+pub(crate) struct Place {
     directory: tempfile::TempDir,
     mode: Option<Mode>,
 }
 
 impl Place {
-    pub fn new(mode: Option<Mode>) -> Place {
+    pub(crate) fn new(mode: Option<Mode>) -> Place {
         let place = Place { directory: tempfile::tempdir().unwrap(), mode };
         for program in PROGRAMS {
             place.add(program);
@@ -30,20 +30,20 @@ impl Place {
         place
     }
 
-    pub fn mode(&self) -> Option<Mode> {
+    pub(crate) fn mode(&self) -> Option<Mode> {
         self.mode
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Something that only processes of this place have in their command line.
-    pub fn mark(&self) -> &str {
+    pub(crate) fn mark(&self) -> &str {
         self.directory.path().to_str().unwrap()
     }
 
-    pub fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         std::fs::write(self.path(name), content).unwrap();
     }
@@ -56,8 +56,13 @@ impl Place {
         self.add_file(&found, &format!("bin/{program}"));
     }
 
-    pub fn add_file(&self, program: &Path, to: &str) {
+    pub(crate) fn add_file(&self, program: &Path, to: &str) {
         self.copy(program, Path::new(to));
+        self.add_libraries(program);
+    }
+
+    /// The libraries that a program needs.
+    pub(crate) fn add_libraries(&self, program: &Path) {
         let libraries = Command::new("ldd").arg(program).output().expect("ldd runs");
         for word in String::from_utf8_lossy(&libraries.stdout).split_whitespace().filter(|word| word.starts_with('/')) {
             self.copy(Path::new(word), Path::new(word.trim_start_matches('/')));
@@ -72,7 +77,7 @@ impl Place {
         }
     }
 
-    pub fn upper(&self, name: &str) -> Upper {
+    pub(crate) fn upper(&self, name: &str) -> Upper {
         let upper = Upper { dir: self.path(name).join("upper"), work: self.path(name).join("work") };
         std::fs::create_dir_all(&upper.dir).unwrap();
         std::fs::create_dir_all(&upper.work).unwrap();
@@ -80,7 +85,7 @@ impl Place {
     }
 
     /// A RUN on the base; its layer is made at `name`.
-    pub fn run(&self, name: &str, argv: &[&str]) -> RunTask {
+    pub(crate) fn run(&self, name: &str, argv: &[&str]) -> RunTask {
         RunTask {
             stack: Stack { lower: vec![self.path("base")] },
             upper: self.upper(name),
@@ -109,17 +114,18 @@ impl Place {
         }
     }
 
-    pub fn sh(&self, name: &str, script: &str) -> RunTask {
+    pub(crate) fn sh(&self, name: &str, script: &str) -> RunTask {
         self.run(name, &["sh", "-c", script])
     }
 
-    pub fn start(&self) -> Start {
-        Start { program: env!("CARGO_BIN_EXE_stagedive").into(), place: self.path("place"), only: self.mode }
+    pub(crate) fn start(&self) -> Start {
+        let program = env!("CARGO_BIN_EXE_stagedive").into();
+        Start { program, place: self.path("place"), only: self.mode, old_overlay: false }
     }
 }
 
 /// Runs a test in the best mode, and with one uid only.
-pub async fn in_every_mode<F: Future<Output = ()>>(test: impl Fn(Place, Launcher) -> F) {
+pub(crate) async fn in_every_mode<F: Future<Output = ()>>(test: impl Fn(Place, Launcher) -> F) {
     for mode in [None, Some(Mode::Single)] {
         let place = Place::new(mode);
         match Launcher::start(&place.start()).await {
@@ -140,40 +146,40 @@ fn namespaces_are_allowed() -> bool {
 }
 
 #[derive(Debug, Default)]
-pub struct Outcome {
-    pub stdout: String,
-    pub stderr: String,
-    pub code: Option<i32>,
-    pub changes: Vec<String>,
-    pub failed: Option<TaskError>,
-    pub descriptors: Vec<OwnedFd>,
-    pub program: String,
-    pub borrowed: bool,
+pub(crate) struct Outcome {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) changes: Vec<String>,
+    pub(crate) failed: Option<TaskError>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) program: String,
+    pub(crate) borrowed: bool,
 }
 
 impl Outcome {
     /// The output of a command that succeeded.
     #[track_caller]
-    pub fn output(self) -> String {
+    pub(crate) fn output(self) -> String {
         assert!(self.failed.is_none() && self.code == Some(0), "{self:?}");
         self.stdout
     }
 
     #[track_caller]
-    pub fn error(self) -> TaskError {
+    pub(crate) fn error(self) -> TaskError {
         self.failed.unwrap_or_else(|| panic!("it succeeded with {:?}: {}{}", self.code, self.stdout, self.stderr))
     }
 }
 
-pub fn begin(launcher: &Launcher, task: RunTask) -> TaskHandle {
+pub(crate) fn begin(launcher: &Launcher, task: RunTask) -> TaskHandle {
     launcher.task(Task::Run(Box::new(task)), Vec::new())
 }
 
-pub async fn outcome(launcher: &Launcher, task: RunTask) -> Outcome {
+pub(crate) async fn outcome(launcher: &Launcher, task: RunTask) -> Outcome {
     finish(&mut begin(launcher, task)).await
 }
 
-pub async fn finish(handle: &mut TaskHandle) -> Outcome {
+pub(crate) async fn finish(handle: &mut TaskHandle) -> Outcome {
     let mut outcome = Outcome::default();
     while let Some((report, descriptors)) = handle.next().await {
         outcome.descriptors.extend(descriptors);
@@ -194,7 +200,7 @@ pub async fn finish(handle: &mut TaskHandle) -> Outcome {
 }
 
 /// Reports until one that has `text` on standard output.
-pub async fn until(handle: &mut TaskHandle, text: &str) {
+pub(crate) async fn until(handle: &mut TaskHandle, text: &str) {
     let mut seen = String::new();
     while !seen.contains(text) {
         match handle.next().await {

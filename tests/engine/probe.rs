@@ -1,7 +1,9 @@
 //! What the kernel answers inside. This very test program is put into the image and runs there.
 
 use crate::place::{in_every_mode, outcome};
+use stagedive::engine::embedded::launcher::{Launcher, Start};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 
 /// Outside, this looks in from within; inside (`PROBE` is set), it looks around.
 #[tokio::test]
@@ -76,4 +78,34 @@ fn ask_the_agent() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     println!("{answer}");
+}
+
+/// By way of a process of ours, or of one that has just stopped being ours.
+#[tokio::test]
+async fn this_program_cannot_be_written_to_from_inside() {
+    in_every_mode(async |place, launcher| {
+        // Whoever gets hold of the engine's executable, with whatever rights, has it from a read-only mount.
+        let executable = format!("/proc/{}/exe", launcher.pid().await.unwrap());
+        let flags = rustix::fs::statvfs(executable).unwrap().f_flag;
+        assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
+        // And from within there is nothing of ours to be seen.
+        let script = "for pid in /proc/[0-9]*; do readlink $pid/exe; done";
+        let output = outcome(&launcher, place.sh("a", script)).await.output();
+        assert!(!output.contains("stagedive"), "{output}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_whose_file_has_gone_starts_all_the_same() {
+    in_every_mode(async |place, launcher| {
+        launcher.stop().await;
+        std::fs::copy(env!("CARGO_BIN_EXE_stagedive"), place.path("program")).unwrap();
+        let program = std::fs::File::open(place.path("program")).unwrap();
+        std::fs::remove_file(place.path("program")).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), program.as_raw_fd()).into();
+        let launcher = Launcher::start(&Start { program: path, ..place.start() }).await.unwrap();
+        assert_eq!(outcome(&launcher, place.sh("a", "echo on")).await.output(), "on\n");
+    })
+    .await;
 }

@@ -1,7 +1,7 @@
 //! What a command sees and what it leaves.
 
 use crate::place::{Place, in_every_mode, outcome};
-use stagedive::engine::embedded::launcher::Launcher;
+use stagedive::engine::embedded::launcher::{Launcher, Start};
 use stagedive::engine::embedded::namespaces::Mode;
 use stagedive::plan::Network;
 
@@ -38,24 +38,36 @@ async fn a_command_without_changes_leaves_none() {
 
 #[tokio::test]
 async fn layers_stack() {
+    in_every_mode(async |place, launcher| stack_layers(&place, &launcher).await).await;
+}
+
+#[tokio::test]
+async fn layers_stack_as_older_kernels_want_them() {
     in_every_mode(async |place, launcher| {
-        let mut stack = vec![place.path("base")];
-        for count in 0..5 {
-            let name = format!("layer-{count}");
-            let mut task = place.sh(
-                &name,
-                &format!("echo {count} >/{name}; [ ! -e /dir/gone ]; mkdir /dir; echo >/dir/gone; rm -r /dir"),
-            );
-            task.stack.lower = stack.clone();
-            let it = outcome(&launcher, task).await;
-            assert_eq!(it.changes, [name.as_str()], "{it:?}");
-            stack.push(place.path(&name).join("upper"));
-        }
-        let mut task = place.sh("top", "cat /layer-*");
-        task.stack.lower = stack;
-        assert_eq!(outcome(&launcher, task).await.output(), "0\n1\n2\n3\n4\n");
+        launcher.stop().await;
+        let launcher = Launcher::start(&Start { old_overlay: true, ..place.start() }).await.unwrap();
+        stack_layers(&place, &launcher).await;
     })
     .await;
+}
+
+async fn stack_layers(place: &Place, launcher: &Launcher) {
+    let mut stack = vec![place.path("base")];
+    for count in 0..5 {
+        let name = format!("layer-{count}");
+        let script = format!(
+            "echo {count} >/{name}; [ ! -e /dir/gone ]; mkdir /dir; echo >/dir/gone; rm -r /dir; rm /bin/head; true"
+        );
+        let mut task = place.sh(&name, &script);
+        task.stack.lower = stack.clone();
+        let it = outcome(launcher, task).await;
+        let expected = if count == 0 { vec!["bin", "bin/head", &name] } else { vec![&*name] };
+        assert_eq!(it.changes, expected, "{it:?}");
+        stack.push(place.path(&name).join("upper"));
+    }
+    let mut task = place.sh("top", "cat /layer-*; [ ! -e /bin/head ]; rm -r /bin/stat /etc");
+    task.stack.lower = stack;
+    assert_eq!(outcome(launcher, task).await.stdout, "0\n1\n2\n3\n4\n");
 }
 
 #[tokio::test]
@@ -243,6 +255,19 @@ async fn tasks_run_side_by_side() {
         };
         let (a, b) = tokio::join!(outcome(&launcher, task("a", "1", "2")), outcome(&launcher, task("b", "2", "1")));
         assert_eq!((a.code, b.code), (Some(0), Some(0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_working_directory_among_our_descriptors_is_not_entered() {
+    in_every_mode(async |place, launcher| {
+        for descriptor in 3..30 {
+            let mut task = place.sh(&descriptor.to_string(), "pwd; cat ../../../../../etc/hostname");
+            task.run.cwd = format!("/proc/self/fd/{descriptor}");
+            let it = outcome(&launcher, task).await;
+            assert!(it.failed.is_some_and(|error| error.input), "{descriptor}");
+        }
     })
     .await;
 }

@@ -36,8 +36,12 @@ pub struct Embedded {
 impl Embedded {
     /// Starts the engine process and opens the store of its mode.
     pub async fn start(settings: Settings) -> Result<Embedded, EngineError> {
-        let start =
-            Start { program: settings.program.clone(), place: settings.store.join("mounts"), only: settings.mode };
+        let start = Start {
+            program: settings.program.clone(),
+            place: settings.store.join("mounts"),
+            only: settings.mode,
+            old_overlay: false,
+        };
         let launcher = Arc::new(Launcher::start(&start).await?);
         let capabilities = Capabilities {
             engine: "embedded".to_owned(),

@@ -5,6 +5,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
 use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,26 @@ pub(super) fn exec(argv: &[String], env: &[String]) -> TaskError {
     // SAFETY: all three are NUL-terminated, the lists end with a null pointer, and their strings live until the call.
     unsafe { libc::execve(file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     explain(&program, super::mounting::last_errno())
+}
+
+/// Replaces this process by the program behind a descriptor, with the same environment. Returns why it could not.
+pub(super) fn replace(program: &OwnedFd, arguments: &[CString]) -> Errno {
+    let variables: Vec<CString> = std::env::vars_os()
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
+        .collect();
+    let (argv, env) = (pointers(arguments), pointers(&variables));
+    // SAFETY: the path is a C string, both lists end with a null pointer, and their strings live until the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    super::mounting::last_errno()
 }
 
 fn c_string(text: &OsStr) -> Option<CString> {

@@ -1,7 +1,7 @@
 //! The program's side of the engine process: starts it, sends it tasks, and reads what they report.
 
 use super::namespaces::Mode;
-use super::process::{ARGUMENT, Answer, Request};
+use super::process::{ARGUMENT, Answer, OLD_OVERLAY, Request};
 use super::spawn::Ended;
 use super::task::{Report, Task, TaskError};
 use super::wire::{self, Receiver};
@@ -32,6 +32,8 @@ pub struct Start {
     pub place: PathBuf,
     /// `None` is the best mode there is.
     pub only: Option<Mode>,
+    /// Mount layers as kernels before Linux 6.5 want them. On such a kernel that is done in any case.
+    pub old_overlay: bool,
 }
 
 /// A running engine process. When this is dropped, it ends, and with it every task.
@@ -82,14 +84,10 @@ impl Launcher {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
         ours.set_nonblocking(true).map_err(io)?;
         let ours = UnixStream::from_std(ours).map_err(io)?;
-        let only = match only {
-            None => "",
-            Some(Mode::Root) => "root",
-            Some(Mode::Subuid) => "subuid",
-            Some(Mode::Single) => "single",
-        };
+        let only = only.map_or("", Mode::name);
+        let overlay = if start.old_overlay { OLD_OVERLAY } else { "" };
         let mut child = Command::new(&start.program)
-            .args([ARGUMENT.as_ref(), start.place.as_os_str(), only.as_ref()])
+            .args([ARGUMENT.as_ref(), start.place.as_os_str(), only.as_ref(), overlay.as_ref()])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -22,6 +22,19 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As an argument of the engine process.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Mode::Root => "root",
+            Mode::Subuid => "subuid",
+            Mode::Single => "single",
+        }
+    }
+
+    pub(super) fn of_name(name: &str) -> Option<Mode> {
+        [Mode::Root, Mode::Subuid, Mode::Single].into_iter().find(|mode| mode.name() == name)
+    }
+
     /// For the interface.
     pub fn describe(self) -> &'static str {
         match self {
@@ -52,9 +65,9 @@ pub(super) enum NotEntered {
     Failed(TaskError),
 }
 
-/// Enters the best mode there is, or the one asked for.
-pub(super) fn enter(only: Option<Mode>) -> Result<Entered, NotEntered> {
-    let mut limits = Vec::new();
+/// Enters the best mode there is, or the one asked for. Says besides why there is no better one, in sentences.
+pub(super) fn enter(only: Option<Mode>) -> Result<(Mode, Vec<String>), NotEntered> {
+    let mut reasons = Vec::new();
     let root = rustix::process::geteuid().is_root() && matches!(only, None | Some(Mode::Root));
     let mode = if root && unshare(UnshareFlags::NEWNS).is_ok() {
         Mode::Root
@@ -68,7 +81,7 @@ pub(super) fn enter(only: Option<Mode>) -> Result<Entered, NotEntered> {
             }
             (Some(Mode::Subuid), Err(why)) => return Err(NotEntered::Failed(TaskError::engine(why))),
             (None, Err(why)) => {
-                limits.push(why);
+                reasons.push(why);
                 Mode::Single
             }
         };
@@ -81,13 +94,18 @@ pub(super) fn enter(only: Option<Mode>) -> Result<Entered, NotEntered> {
     // Downstream: what the host mounts later is seen here; what is mounted here stays here.
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|errno| failed("make the mounts private", errno))?;
+    Ok((mode, reasons))
+}
+
+/// What there is in a mode that was entered.
+pub(super) fn look_around(mode: Mode, reasons: Vec<String>) -> Entered {
     let ids = ids_mapped("/proc/self/uid_map");
-    Ok(Entered {
+    Entered {
         mode,
         pretend: ids == 1,
         tty_group: is_mapped(5, &fs::read_to_string("/proc/self/gid_map").unwrap_or_default()),
-        limits: describe(mode, ids, limits),
-    })
+        limits: describe(mode, ids, reasons),
+    }
 }
 
 fn describe(mode: Mode, ids: u64, mut limits: Vec<String>) -> Vec<String> {

@@ -5,6 +5,7 @@
 
 use super::mounting::{bind, failed, here, open_directory};
 use super::task::{Stack, TaskError, Upper};
+use bstr::ByteSlice;
 use rustix::fs::{Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -65,20 +66,13 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
             layers.len()
         )));
     }
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
-        Errno::NODEV => TaskError::engine("The kernel has no overlayfs.").with_help("As root: modprobe overlay"),
-        errno => failed("overlayfs")(errno),
-    })?;
+    if super::work::settings().old_overlay {
+        return mount_by_names(layers, upper);
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| explain(errno, "", upper))?;
     let refused = |errno: Errno| explain(errno, &kernel_log(context.as_fd()), upper);
-    for (index, layer) in layers.iter().enumerate() {
-        if let Err(errno) = set_directory(context.as_fd(), "lowerdir+", layer)? {
-            let log = kernel_log(context.as_fd());
-            // Linux 6.5 and later take layers one by one.
-            return match index == 0 && log.contains("Unknown parameter") {
-                true => mount_by_names(layers, upper),
-                false => Err(explain(errno, &log, upper)),
-            };
-        }
+    for layer in layers {
+        set_directory(context.as_fd(), "lowerdir+", layer)?.map_err(refused)?;
     }
     if let Some(upper) = upper {
         set_directory(context.as_fd(), "upperdir", &upper.dir)?.map_err(refused)?;
@@ -107,6 +101,15 @@ fn work_directory(upper: &Upper) -> Result<PathBuf, TaskError> {
         Ok(()) | Err(Errno::EXIST) => Ok(work),
         Err(errno) => Err(failed(work.display())(errno)),
     }
+}
+
+/// Whether the kernel is older than Linux 6.5, which takes layers one by one. An older one says nothing of that until it
+/// is too late.
+pub(super) fn kernel_is_old() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_bytes().split(|byte| !byte.is_ascii_digit()).map(|it| it.to_str());
+    let mut next = || numbers.next().and_then(Result::ok).and_then(|it| it.parse::<u32>().ok());
+    matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < (6, 5))
 }
 
 /// Before Linux 6.5: one string with all layers, cut at 4 KiB, so each gets a short name in the current directory.
@@ -166,6 +169,9 @@ fn kernel_log(context: BorrowedFd<'_>) -> String {
 }
 
 fn explain(errno: Errno, log: &str, upper: Option<&Upper>) -> TaskError {
+    if errno == Errno::NODEV {
+        return TaskError::engine("The kernel has no overlayfs.").with_help("As root: modprobe overlay");
+    }
     let reason = std::io::Error::from(errno);
     let said = if log.is_empty() { String::new() } else { format!(" ({log})") };
     let error = TaskError::engine(format!("overlayfs was refused: {reason}{said}"));

@@ -3,22 +3,30 @@
 //! It waits on its control socket and on its workers, and never for anything else, so that it sees at once when the
 //! program that started it has gone.
 
-use super::namespaces::{Mode, NotEntered, enter};
+use super::namespaces::{Entered, Mode, NotEntered, enter, look_around};
 use super::spawn::{Child, Ended};
 use super::task::{Task, TaskError};
 use super::work::{self, Settings};
 use super::{spawn, wire};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The first argument that makes this program the engine process. It is nobody's business but ours.
 pub(super) const ARGUMENT: &str = "engine-process";
+
+/// In its place when the namespaces have been entered.
+const ENTERED: &str = "engine-process-within";
+
+/// The argument that stands for [`Start::old_overlay`](super::launcher::Start).
+pub(super) const OLD_OVERLAY: &str = "old-overlay";
 
 /// From the program to the engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,29 +57,86 @@ pub(super) enum Answer {
 /// Becomes the engine process if this program was started as one, and then never returns. Comes before everything else
 /// in `main`: there must be no other thread yet.
 pub fn main_if_engine() {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() == Some(ARGUMENT.as_ref()) {
-        std::process::exit(run(arguments.collect()));
-    }
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).take(5).collect();
+    let words: Vec<&str> = arguments.iter().map(|it| it.to_str().unwrap_or_default()).collect();
+    let code = match words[..] {
+        [ARGUMENT, _, only, overlay] => begin(Path::new(&arguments[1]), only, overlay),
+        [ENTERED, _, mode, overlay, reasons] => go_on(Path::new(&arguments[1]), mode, overlay, reasons),
+        [ARGUMENT | ENTERED, ..] => not_by_hand(),
+        _ => return,
+    };
+    std::process::exit(code);
 }
 
-fn run(arguments: Vec<OsString>) -> i32 {
-    let [place, only] = &arguments[..] else { return not_by_hand() };
-    let only = match only.to_str() {
-        Some("") => None,
-        Some("root") => Some(Mode::Root),
-        Some("subuid") => Some(Mode::Subuid),
-        Some("single") => Some(Mode::Single),
-        _ => return not_by_hand(),
-    };
+/// Enters the namespaces.
+fn begin(place: &Path, only: &str, overlay: &str) -> i32 {
     let Ok(control) = take_control_socket() else { return not_by_hand() };
     // Away from the terminal: Ctrl-C is for the program to see, and it decides what happens then.
     let _ = rustix::process::setsid();
-    let answer = match prepare(Path::new(place), only) {
-        Ok(answer) => answer,
+    let answer = match enter(Mode::of_name(only)) {
+        Ok((mode, reasons)) => {
+            let error = start_again(&control, place, mode, overlay, &reasons.join("\n"));
+            Answer::Unable(super::mounting::failed("starting the engine process again")(error))
+        }
         Err(NotEntered::TrySingle(why)) => Answer::TrySingle { why },
         Err(NotEntered::Failed(error)) => Answer::Unable(error),
     };
+    let _ = wire::send(&control, &answer, &[]);
+    1
+}
+
+/// Executes this program once more, where it can be written by nobody: so what a container can reach of us by
+/// /proc/PID/exe is of no use to it, whatever rights it has and whenever it tries. Comes back only if that fails.
+fn start_again(control: &OwnedFd, place: &Path, mode: Mode, overlay: &str, reasons: &str) -> Errno {
+    let again = || -> Result<std::convert::Infallible, Errno> {
+        let own = read_only_program().or_else(|_| sealed_program())?;
+        rustix::stdio::dup2_stdin(control)?;
+        let words = [ENTERED.as_bytes(), place.as_os_str().as_bytes(), mode.name().as_bytes()];
+        let words = [&b"stagedive"[..]].into_iter().chain(words).chain([overlay.as_bytes(), reasons.as_bytes()]);
+        let arguments: Vec<CString> = words.map(CString::new).collect::<Result<_, _>>().map_err(|_| Errno::INVAL)?;
+        Err(super::exec::replace(&own, &arguments))
+    };
+    match again() {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
+/// A read-only mount of this program, found by its path in the new mount namespace.
+fn read_only_program() -> Result<OwnedFd, Errno> {
+    let path = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let path = Path::new(OsStr::from_bytes(path.as_bytes()));
+    let found = super::mounting::bind(super::mounting::here(), path, false, attributes)?;
+    let (found_status, own_status) = (rustix::fs::fstat(&found)?, rustix::fs::stat("/proc/self/exe")?);
+    match (found_status.st_dev, found_status.st_ino) == (own_status.st_dev, own_status.st_ino) {
+        true => Ok(found),
+        // It was replaced by another one meanwhile.
+        false => Err(Errno::NOENT),
+    }
+}
+
+/// A copy of this program in memory, for when the file has gone.
+fn sealed_program() -> Result<OwnedFd, Errno> {
+    let copy = memfd_create("stagedive", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(copy);
+    let mut own = std::fs::File::open("/proc/self/exe").map_err(|error| errno(&error))?;
+    std::io::copy(&mut own, &mut file).map_err(|error| errno(&error))?;
+    let copy = OwnedFd::from(file);
+    fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(copy)
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Serves, within the namespaces.
+fn go_on(place: &Path, mode: &str, overlay: &str, reasons: &str) -> i32 {
+    let (Some(mode), Ok(control)) = (Mode::of_name(mode), take_control_socket()) else { return not_by_hand() };
+    let entered = look_around(mode, reasons.lines().map(str::to_owned).collect());
+    let old_overlay = overlay == OLD_OVERLAY || super::overlay::kernel_is_old();
+    let answer = prepare(place, entered, old_overlay).unwrap_or_else(Answer::Unable);
     let ready = matches!(answer, Answer::Ready { .. });
     if wire::send(&control, &answer, &[]).is_err() || !ready {
         return 1;
@@ -109,9 +174,8 @@ fn take_control_socket() -> Result<OwnedFd, Errno> {
     Ok(control)
 }
 
-fn prepare(place: &Path, only: Option<Mode>) -> Result<Answer, NotEntered> {
-    let mut entered = enter(only)?;
-    let wrong = |what: String| move |errno: Errno| NotEntered::Failed(super::mounting::failed(what)(errno));
+fn prepare(place: &Path, mut entered: Entered, old_overlay: bool) -> Result<Answer, TaskError> {
+    let wrong = |what: String| super::mounting::failed(what);
     // A place for mount points that nobody else sees, gone with the namespace.
     let memory = super::mounting::file_system("tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NODEV)
         .map_err(wrong("a tmpfs".to_owned()))?;
@@ -128,6 +192,7 @@ fn prepare(place: &Path, only: Option<Mode>) -> Result<Answer, NotEntered> {
         pretend: entered.pretend,
         tty_group: entered.tty_group,
         own_proc,
+        old_overlay,
     });
     Ok(Answer::Ready { mode: entered.mode, limits: entered.limits })
 }

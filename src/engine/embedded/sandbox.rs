@@ -3,7 +3,7 @@
 //! Until the command is there, nothing of the image runs. Afterwards nothing of ours does: the command itself is the
 //! first process of its namespace.
 
-use super::mounting::{Place, Point, attach, failed, last_errno, open_directory, place};
+use super::mounting::{Place, Point, attach, failed, last_errno, open_directory, open_in_root, place};
 use super::mounts::Prepared;
 use super::task::{RunTask, TaskError};
 use super::users::ResolvedUser;
@@ -210,9 +210,11 @@ fn make_working_directory(cwd: &str) -> Result<(), TaskError> {
     }
 }
 
+/// By a descriptor that no magic link of /proc leads to: what this process holds open is not to be entered.
 fn enter_working_directory(cwd: &str) -> Result<(), TaskError> {
     let cwd = if cwd.is_empty() { "/" } else { cwd };
-    chdir(cwd).map_err(|errno| {
+    let enter = || fchdir(open_in_root(open_directory(Path::new("/"))?, cwd, OFlags::PATH | OFlags::DIRECTORY)?);
+    enter().map_err(|errno| {
         TaskError::input(format!("This user may not enter {cwd}: {}.", std::io::Error::from(errno)))
     })?;
     // The kernel says `(unreachable)` of a directory outside of the root.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// What holds for all tasks of this engine process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Settings {
     /// A directory of the engine's own with a tmpfs over it that only it and its workers see: mount points.
     pub(super) place: PathBuf,
@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub(super) tty_group: bool,
     /// A fresh /proc may be mounted.
     pub(super) own_proc: bool,
+    /// Layers are mounted as kernels before Linux 6.5 want them.
+    pub(super) old_overlay: bool,
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -32,8 +34,7 @@ pub(super) fn set_up(settings: Settings) {
 }
 
 pub(super) fn settings() -> &'static Settings {
-    static NONE: Settings = Settings { place: PathBuf::new(), pretend: false, tty_group: false, own_proc: false };
-    SETTINGS.get().unwrap_or(&NONE)
+    SETTINGS.get_or_init(Settings::default)
 }
 
 /// The directory for mount points; in a worker, its own.
