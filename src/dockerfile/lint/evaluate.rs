@@ -1,7 +1,8 @@
 //! The checks that follow variables: stages are gone through as a build does, with nothing run.
 
-use super::hints::{self, Graph};
-use super::{BaseImage, Found, Surroundings, image_name, platform};
+use super::from::{default_bases, global_arguments, predefined};
+use super::hints;
+use super::{BaseImage, Found, Surroundings, platform};
 use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest, command};
 use crate::dockerfile::expand::{ExpandError, Lex};
 use crate::dockerfile::nearest::nearest;
@@ -12,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-type Variables = BTreeMap<String, String>;
+pub(super) type Variables = BTreeMap<String, String>;
 
 /// Goes through all stages that count. The error is what ends a build before anything of it runs.
 pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surroundings) -> Result<(), Rejected> {
@@ -47,94 +48,29 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
     Ok(())
 }
 
-/// The arguments that exist before any is declared, as far as FROM and ARG can see them.
-fn predefined(outline: &Outline, surroundings: &Surroundings) -> Variables {
-    let mut out = Variables::new();
-    for (prefix, platform) in [("BUILD", surroundings.build_platform), ("TARGET", surroundings.platform)] {
-        let mut parts = platform.split('/');
-        let mut part = || parts.next().unwrap_or_default().to_owned();
-        out.insert(format!("{prefix}PLATFORM"), platform.to_owned());
-        out.insert(format!("{prefix}OS"), part());
-        out.insert(format!("{prefix}OSVERSION"), String::new());
-        out.insert(format!("{prefix}ARCH"), part());
-        out.insert(format!("{prefix}VARIANT"), part());
-    }
-    let last = outline.stages.last().and_then(|it| it.from.name.as_deref());
-    let target = surroundings.target.or(last).unwrap_or("default");
-    out.insert("TARGETSTAGE".to_owned(), target.to_owned());
-    for (name, value) in &mut out {
-        if let Some(given) = surroundings.build_args.get(name) {
-            value.clone_from(given);
-        }
-    }
-    out
-}
-
-/// The values of the ARGs before the first FROM, and the names that they declare.
-fn global_arguments(
-    found: &Found,
-    outline: &Outline,
-    lex: &Lex,
-    mut values: Variables,
-    given: Option<&Variables>,
-) -> Result<(Variables, BTreeSet<String>), Rejected> {
-    let mut declared = BTreeSet::new();
-    for (index, arguments) in &outline.arguments {
-        for Argument { name, default } in arguments {
-            let value = match (given.and_then(|it| it.get(name)), default) {
-                (Some(value), _) => Some(value.clone()),
-                (None, Some(text)) => {
-                    let value = lex.word(text, &|name| values.get(name).cloned());
-                    Some(value.map_err(|problem| rejected(found, *index, text, problem))?)
-                }
-                (None, None) => None,
-            };
-            if let Some(value) = value {
-                values.insert(name.clone(), value);
-            }
-            declared.insert(name.clone());
-        }
-    }
-    Ok((values, declared))
-}
-
-/// Bases must make sense with the defaults alone, whatever is given now.
-fn default_bases(found: &mut Found, outline: &Outline, lex: &Lex, predefined: &Variables) {
-    let Ok((values, _)) = global_arguments(found, outline, lex, predefined.clone(), None) else { return };
-    for stage in &outline.stages {
-        let base = &stage.from.base;
-        let Ok(name) = lex.word(base, &|name| values.get(name).cloned()) else { return };
-        if !image_name::is_valid(&name) {
-            let message = format!("with the defaults of its ARGs, {base} is {name:?}, which names no image");
-            let help = "give the ARG a default that does";
-            found.note_in_file("InvalidDefaultArgInFrom", from_index(stage), base, message, help);
-        }
-    }
-}
-
-struct Walk<'w, 'a> {
-    found: &'w mut Found<'a>,
-    surroundings: &'w Surroundings<'w>,
-    lex: Lex,
-    globals: Variables,
-    declared: BTreeSet<String>,
+pub(super) struct Walk<'w, 'a> {
+    pub(super) found: &'w mut Found<'a>,
+    pub(super) surroundings: &'w Surroundings<'w>,
+    pub(super) lex: Lex,
+    pub(super) globals: Variables,
+    pub(super) declared: BTreeSet<String>,
     /// What is known of each stage before and after it is gone through.
-    stages: Vec<(Header, Option<State>)>,
+    pub(super) stages: Vec<(Header, Option<State>)>,
 }
 
 /// A stage's FROM, expanded.
-struct Header {
-    name: Option<String>,
-    base: String,
+pub(super) struct Header {
+    pub(super) name: Option<String>,
+    pub(super) base: String,
     /// The stage that `base` names.
-    parent: Option<usize>,
+    pub(super) parent: Option<usize>,
     /// System and architecture of `--platform`.
-    platform: Option<(String, String)>,
+    pub(super) platform: Option<(String, String)>,
 }
 
 /// What changes from one instruction to the next.
 #[derive(Clone, Default)]
-struct State {
+pub(super) struct State {
     env: Variables,
     /// The base's environment is not known, so that any variable may exist.
     open: bool,
@@ -164,130 +100,6 @@ impl Walk<'_, '_> {
             true => self.found.note(rule, place.index, word, message, help),
             false => self.found.note_in_file(rule, place.index, word, message, help),
         }
-    }
-
-    fn header(&mut self, stage: &StageOutline) -> Result<Header, Rejected> {
-        let index = from_index(stage);
-        let text = &stage.from.base;
-        let base = self.header_word(index, text).0.map_err(|problem| rejected(self.found, index, text, problem))?;
-        if base.is_empty() {
-            let problem = format!("the base {text} is empty once its variables are expanded");
-            return Err(rejected(self.found, index, text, problem));
-        }
-        let platform = match &stage.from.platform {
-            Some(text) => Some(self.platform(index, stage, text)?),
-            None => None,
-        };
-        let named = |it: &(Header, Option<State>)| it.0.name.as_deref() == Some(base.as_str());
-        let parent = self.stages.iter().rposition(named);
-        Ok(Header { name: stage.from.name.clone(), base, parent, platform })
-    }
-
-    /// What is no stage must be the name of an image.
-    fn image_names(&self, outline: &Outline) -> Result<(), Rejected> {
-        let refuse = |index: usize, name: &str| {
-            let problem = format!("{name:?} is no stage, and cannot name an image");
-            Err(rejected(self.found, index, name, problem))
-        };
-        for (stage, (header, _)) in outline.stages.iter().zip(&self.stages) {
-            if header.parent.is_none() && !image_name::is_valid(&header.base) {
-                return refuse(from_index(stage), &header.base);
-            }
-            for (offset, command) in stage.commands.iter().enumerate() {
-                if let Command::Copy(copy) = command
-                    && let Some(name) = &copy.from
-                    && self.find(name).is_none()
-                    && name.parse::<i64>().is_err()
-                    && !image_name::is_valid(name)
-                {
-                    return refuse(stage.body.start + offset, name);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn graph(&self, outline: &Outline) -> Graph {
-        let sources = outline.stages.iter().map(|stage| {
-            let names = stage.commands.iter().flat_map(hints::sources);
-            names.filter_map(|name| self.find(&name)).collect()
-        });
-        Graph { parents: self.stages.iter().map(|it| it.0.parent).collect(), sources: sources.collect() }
-    }
-
-    /// The stage with this name, in any case, or with this index.
-    fn find(&self, name: &str) -> Option<usize> {
-        let lower = name.to_lowercase();
-        let by_name = self.stages.iter().rposition(|it| it.0.name.as_deref() == Some(&lower));
-        by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
-    }
-
-    fn platform(&mut self, index: usize, stage: &StageOutline, text: &str) -> Result<(String, String), Rejected> {
-        let (value, matched, unmatched) = self.header_word(index, text);
-        let value = value.map_err(|problem| rejected(self.found, index, text, problem))?;
-        let target = self.globals.get("TARGETPLATFORM");
-        if unmatched.is_empty() && matched.iter().eq(["TARGETPLATFORM"]) && target == Some(&value) {
-            let message = format!("--platform={text} is what is built for anyway");
-            self.found.note("RedundantTargetPlatform", index, text, message, "leave it out");
-        }
-        let parsed = platform::parse(&value, self.surroundings.build_platform);
-        if let (Some((os, arch)), true, true) = (&parsed, matched.is_empty(), unmatched.is_empty()) {
-            let name = stage.from.name.as_deref().unwrap_or_default();
-            if !name.contains(os.as_str()) && !name.contains(arch.as_str()) {
-                let message = format!("--platform={value} builds for one platform, whatever is asked for");
-                let help = "use $BUILDPLATFORM or $TARGETPLATFORM, or put the platform into the stage's name";
-                self.found.note("FromPlatformFlagConstDisallowed", index, text, message, help);
-            }
-        }
-        parsed.ok_or_else(|| rejected(self.found, index, text, format!("{value:?} is no platform")))
-    }
-
-    /// Expands a word of FROM, and notes variables in it that no ARG declares.
-    fn header_word(
-        &mut self,
-        index: usize,
-        text: &str,
-    ) -> (Result<String, ExpandError>, BTreeSet<String>, BTreeSet<String>) {
-        let (value, matched, unmatched) = expand(&self.lex, text, &|name| self.globals.get(name).cloned());
-        for name in &unmatched {
-            if !self.declared.contains(name) {
-                let known = self.globals.keys().chain(&self.declared).map(String::as_str);
-                let help = match nearest(name, known) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("write ARG {name} before the first FROM"),
-                };
-                let message = format!("no ARG before the first FROM declares {name}");
-                let word = self.variable(index, name);
-                self.found.note("UndefinedArgInFrom", index, &word, message, &help);
-            }
-        }
-        (value, matched, unmatched)
-    }
-
-    /// A variable as the instruction writes it, so that its place is found.
-    fn variable(&self, index: usize, name: &str) -> String {
-        let dockerfile = self.found.dockerfile;
-        let span = dockerfile.instructions.get(index).map_or(Span { start: 0, end: 0 }, |it| it.span);
-        let source = dockerfile.text.get(span.start..span.end).unwrap_or_default();
-        let forms = [format!("${{{name}"), format!("${name}")];
-        forms.into_iter().find(|it| source.contains(it)).unwrap_or_default()
-    }
-
-    /// The stages that the target needs; all of them if there is none.
-    fn wanted(&self, graph: &Graph) -> Result<BTreeSet<usize>, Rejected> {
-        let Some(target) = self.surroundings.target else { return Ok((0..self.stages.len()).collect()) };
-        let Some(last) = self.find(target) else {
-            let end = self.found.dockerfile.text.len();
-            let names: Vec<&str> = self.stages.iter().filter_map(|it| it.0.name.as_deref()).collect();
-            let help = match nearest(target, names.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("the stages are {}", names.join(", ")),
-            };
-            let message = format!("there is no stage {target:?}");
-            let diagnostic = error("unknown-stage", message, Span { start: end, end }, &help);
-            return Err(Rejected { line: 0, diagnostic });
-        };
-        Ok(graph.reach(last))
     }
 
     fn stage(&mut self, index: usize, stage: &StageOutline) -> Result<State, Rejected> {
@@ -583,7 +395,7 @@ impl State {
 }
 
 /// Expands; the names that were asked for and found, and those that were not.
-fn expand(
+pub(super) fn expand(
     lex: &Lex,
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -624,18 +436,18 @@ fn is_remote(source: &str) -> bool {
     schemes.iter().any(|scheme| source.starts_with(scheme))
 }
 
-fn from_index(stage: &StageOutline) -> usize {
+pub(super) fn from_index(stage: &StageOutline) -> usize {
     stage.body.start.saturating_sub(1)
 }
 
-fn rejected(found: &Found, index: usize, word: &str, problem: impl ToString) -> Rejected {
+pub(super) fn rejected(found: &Found, index: usize, word: &str, problem: impl ToString) -> Rejected {
     let instruction = found.dockerfile.instructions.get(index);
     let line = instruction.map_or(0, |it| it.lines.start);
     let span = instruction.map_or(Span { start: 0, end: 0 }, |it| lex::place(&found.dockerfile.text, it.span, word));
     Rejected { line, diagnostic: error("expansion", problem.to_string(), span, "") }
 }
 
-fn error(code: &str, message: impl Into<String>, span: Span, help: &str) -> Diagnostic {
+pub(super) fn error(code: &str, message: impl Into<String>, span: Span, help: &str) -> Diagnostic {
     let severity = Severity::Error;
     Diagnostic { severity, code: code.to_owned(), message: message.into(), span, help: help.to_owned() }
 }

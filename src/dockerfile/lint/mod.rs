@@ -5,6 +5,7 @@
 //! Invariant: a finding names the rule and the lines that the official check names, in the same number.
 
 mod evaluate;
+mod from;
 mod hints;
 mod image_name;
 mod options;
