@@ -48,13 +48,13 @@ pub(super) async fn export(
             }
             Destination::Tar { dest } => {
                 let stack = engine.stack(&request.at)?;
-                write_tar(engine, Task::Tar { stack }, dest).await?;
+                write_tar(engine, Task::Tar { stack, epoch: engine.settings.epoch }, dest).await?;
             }
             Destination::Local { dest } => {
                 let into = std::path::absolute(dest).map_err(|error| at(dest, error))?;
                 std::fs::create_dir_all(&into).map_err(|error| at(dest, error))?;
                 let stack = engine.stack(&request.at)?;
-                engine.finish(Task::Local { stack, into }).await?;
+                engine.finish(Task::Local { stack, into, epoch: engine.settings.epoch }).await?;
             }
         }
     }

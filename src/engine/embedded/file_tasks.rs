@@ -53,14 +53,14 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             reporter.send(&Report::Archive(Archive::from(packed)));
             Ok(())
         }
-        Task::Tar { stack } => {
+        Task::Tar { stack, epoch } => {
             let root = overlay::open_root(&stack, None)?;
             let output = descriptors.into_iter().next().ok_or_else(|| engine_error("no file came with the task"))?;
-            merged::tar(root.as_fd(), File::from(output))
+            merged::tar(root.as_fd(), File::from(output), epoch)
         }
-        Task::Local { stack, into } => {
+        Task::Local { stack, into, epoch } => {
             let root = overlay::open_root(&stack, None)?;
-            report_notices(merged::local(root.as_fd(), &into)?, reporter);
+            report_notices(merged::local(root.as_fd(), &into, epoch)?, reporter);
             Ok(())
         }
         Task::Remove { dirs } => Ok(dirs.iter().try_for_each(|dir| remove(dir))?),

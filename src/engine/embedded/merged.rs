@@ -51,8 +51,8 @@ pub fn read(root: BorrowedFd<'_>, path: &BStr, offset: u64, limit: usize) -> Res
 }
 
 /// Writes everything below the root as one archive. The same content gives the same bytes. Sockets are left out, as
-/// archivers do.
-pub fn tar(root: BorrowedFd<'_>, output: impl Write) -> Result<(), TaskError> {
+/// archivers do. `epoch`, if given, is the time of everything, as in BuildKit's exporters.
+pub fn tar(root: BorrowedFd<'_>, output: impl Write, epoch: Option<i64>) -> Result<(), TaskError> {
     let root = own(root)?;
     let mut output = BufWriter::with_capacity(256 << 10, output);
     let mut links: HashMap<(u64, u64), BString> = HashMap::new();
@@ -66,6 +66,7 @@ pub fn tar(root: BorrowedFd<'_>, output: impl Write) -> Result<(), TaskError> {
             let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", at)?;
             let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", at)?;
             let Some(mut entry) = TarEntry::of(at, &meta) else { continue };
+            entry.mtime.0 = epoch.unwrap_or(entry.mtime.0);
             if meta.kind == Kind::File && stat.st_nlink > 1 {
                 match links.get(&(stat.st_dev, stat.st_ino)) {
                     Some(first) => {
@@ -112,15 +113,16 @@ fn unwritten(error: io::Error) -> TaskError {
 }
 
 /// Copies everything below the root to a directory of the host, which is made if need be. Files belong to the user
-/// who builds; what is there already and not of the build stays.
-pub fn local(root: BorrowedFd<'_>, into: &Path) -> Result<Vec<String>, TaskError> {
+/// who builds; what is there already and not of the build stays. `epoch` as for [`tar`].
+pub fn local(root: BorrowedFd<'_>, into: &Path, epoch: Option<i64>) -> Result<Vec<String>, TaskError> {
     let shown = BStr::new(into.as_os_str().as_bytes());
     std::fs::create_dir_all(into).at("make the directory", shown)?;
     let target = fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at("open", shown)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let implied = Attributes { mode: 0o755, uid, gid, mtime: (super::copy::NO_TIME, 0) };
     let mut writer = TreeWriter::new(own(target.as_fd())?, implied);
-    let rules = Rules { owner: Some((uid, gid)), replace: true, ..Rules::default() };
+    let time = epoch.map(|epoch| (epoch, 0));
+    let rules = Rules { owner: Some((uid, gid)), time, replace: true, ..Rules::default() };
     let source = Source::fetched(own(root)?);
     let top = source.find(BStr::new(""))?.ok_or_else(|| TaskError::engine("the file system has no root"))?;
     Copier::new(&source, &rules, &mut writer).copy(&top, &Selection::default(), BStr::new(""))?;
@@ -183,9 +185,9 @@ mod tests {
     fn an_archive_of_everything() {
         let (top, root) = tree();
         let mut archive = Vec::new();
-        tar(root.as_fd(), &mut archive).unwrap();
+        tar(root.as_fd(), &mut archive, None).unwrap();
         let mut again = Vec::new();
-        tar(root.as_fd(), &mut again).unwrap();
+        tar(root.as_fd(), &mut again, None).unwrap();
         assert_eq!(archive, again);
         std::fs::write(top.path().join("blob"), &archive).unwrap();
         let into = top.path().join("into");
@@ -197,17 +199,32 @@ mod tests {
     fn a_directory_of_everything() {
         let (top, root) = tree();
         let into = top.path().join("new/into");
-        local(root.as_fd(), &into).unwrap();
+        local(root.as_fd(), &into, None).unwrap();
         assert_eq!(list(&into, true), TREE);
         // Once more over it, and over what is in the way.
         std::fs::remove_file(into.join("l")).unwrap();
         build(&into, &["dir 755 l", "file 644 l/x y", "file 644 mine z"]);
         crate::snapshot::remove::remove(&into.join("d")).unwrap();
         build(&into, &["file 600 d x"]);
-        local(root.as_fd(), &into).unwrap();
+        local(root.as_fd(), &into, None).unwrap();
         let mut expected = TREE.to_vec();
         expected.insert(4, "file 644 mine z ~0");
         assert_eq!(list(&into, true), expected);
         assert_eq!(std::fs::read_to_string(top.path().join("outside")).unwrap(), "outside");
+    }
+
+    #[test]
+    fn one_time_for_everything() {
+        let (top, root) = tree();
+        let mut archive = Vec::new();
+        tar(root.as_fd(), &mut archive, Some(99)).unwrap();
+        std::fs::write(top.path().join("blob"), &archive).unwrap();
+        unpack(&top.path().join("blob"), None, &top.path().join("unpacked"), &mut |_| {}).unwrap();
+        local(root.as_fd(), &top.path().join("copied"), Some(99)).unwrap();
+        for dir in ["unpacked", "copied"] {
+            let lines = list(&top.path().join(dir), true);
+            assert_eq!(lines.len(), TREE.len());
+            assert!(lines.iter().all(|line| line.starts_with("hard") || line.ends_with(" ~99")), "{lines:?}");
+        }
     }
 }

@@ -30,7 +30,8 @@ const PLAIN: [(&str, &str); 3] = [("index", "off"), ("redirect_dir", "nofollow")
 pub(crate) fn open_root(stack: &Stack, upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
     match upper {
         None => match &stack.lower[..] {
-            [] => mount_layers(&[empty_layer()], None),
+            // overlayfs takes no single layer, and of nothing there is nothing to merge.
+            [] => open_directory(&empty_layer()).map_err(failed("an empty directory")),
             layers => mount_layers(&with_ground(layers, &empty_layer()), None),
         },
         Some(upper) => open_root_over(stack, upper, &empty_layer()),

@@ -60,10 +60,11 @@ pub enum Task {
     /// One layer directory as an OCI layer tar, uncompressed, gzip or zstd, into the file `into`. Reports
     /// `Archive`. The same content gives the same bytes. Times after `epoch` are set to it.
     Pack { layer: PathBuf, into: PathBuf, compression: Compression, epoch: Option<i64> },
-    /// The merged file system as one archive, written to the message's file descriptor.
-    Tar { stack: Stack },
-    /// The merged file system as a directory of the host.
-    Local { stack: Stack, into: PathBuf },
+    /// The merged file system as one archive, written to the message's file descriptor. With `epoch`, it is every
+    /// file's time.
+    Tar { stack: Stack, epoch: Option<i64> },
+    /// The merged file system as a directory of the host; `epoch` as for `Tar`.
+    Local { stack: Stack, into: PathBuf, epoch: Option<i64> },
     /// Deletes directories whose files may belong to any mapped user.
     Remove { dirs: Vec<PathBuf> },
 }

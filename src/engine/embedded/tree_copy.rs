@@ -26,6 +26,8 @@ pub(super) struct Rules {
     /// `--chown`; without it owners are kept, or root where the source is not of this build.
     pub(super) owner: Option<(u32, u32)>,
     pub(super) chmod: Option<Chmod>,
+    /// The time of everything; without it times are kept.
+    pub(super) time: Option<(i64, u32)>,
     /// A file may take a directory's place, and the reverse.
     pub(super) replace: bool,
 }
@@ -155,11 +157,7 @@ impl<'a> Copier<'a> {
         }
         self.taken += 1;
         let attributes = self.attributes_of(&found.stat);
-        let mut xattrs = read_xattrs(dir, source_name).unwrap_or_default();
-        if source.foreign {
-            // Docker sends a context's files to its engine, and their capabilities are lost on the way.
-            xattrs.remove(BStr::new("security.capability"));
-        }
+        let xattrs = self.xattrs(dir, source_name);
         match FileType::from_raw_mode(found.stat.st_mode) {
             FileType::RegularFile => {
                 if found.stat.st_nlink > 1 {
@@ -201,7 +199,17 @@ impl<'a> Copier<'a> {
         let kept = if self.source.foreign { (0, 0) } else { (stat.st_uid, stat.st_gid) };
         let (uid, gid) = self.rules.owner.unwrap_or(kept);
         let mode = self.rules.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_dir(stat)));
-        Attributes { mode, uid, gid, mtime: mtime(stat) }
+        Attributes { mode, uid, gid, mtime: self.rules.time.unwrap_or(mtime(stat)) }
+    }
+
+    /// Attributes that cannot be read are left out, as in BuildKit. File capabilities of the host do not come along:
+    /// BuildKit gives the files that it gets to root, and that takes them away.
+    fn xattrs(&self, dir: BorrowedFd<'_>, name: &BStr) -> Xattrs {
+        let mut xattrs = read_xattrs(dir, name).unwrap_or_default();
+        if self.source.foreign {
+            xattrs.remove(BStr::new("security.capability"));
+        }
+        xattrs
     }
 
     fn directory_attributes(&self, found: &Found) -> Result<(Attributes, Xattrs), TaskError> {
@@ -209,7 +217,7 @@ impl<'a> Copier<'a> {
         let (parent, name) = split(path);
         let parent = self.source.root()?.place(parent).at("read", path).map_err(|error| self.source.failed(error))?;
         let name = if name.is_empty() { BStr::new(".") } else { name };
-        let xattrs = read_xattrs(parent.as_fd(), name).unwrap_or_default();
+        let xattrs = self.xattrs(parent.as_fd(), name);
         Ok((self.attributes_of(&found.stat), xattrs))
     }
 

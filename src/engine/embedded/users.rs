@@ -93,6 +93,8 @@ pub fn owner(root: BorrowedFd<'_>, origin: &str, spec: &str) -> Result<Owner, Ta
         None => (spec, None),
     };
     let mut owner = Owner { uid: 0, gid: 0, notices: Vec::new() };
+    // What is left out around the colon is 0.
+    let number = |text: &str| if text.is_empty() { Some(0) } else { number(text) };
     let by_number = number(user).zip(Some(group).map(|group| group.map_or(Some(0), number)));
     if let Some((uid, Some(gid))) = by_number {
         owner.uid = uid;
@@ -352,6 +354,9 @@ broken:x:abc
         check_owner("55:adm", (55, 4), &[]);
         check_owner("app:3", (1000, 3), &[]);
         check_owner("root:root", (0, 0), &[]);
+        check_owner("5:", (5, 0), &[]);
+        check_owner(":5", (0, 5), &[]);
+        check_owner("app:", (1000, 0), &[]);
         check_owner("ghost", (0, 0), &["ghost"]);
         check_owner("ghost:phantom", (0, 0), &["ghost", "phantom"]);
         check_owner("app:phantom", (1000, 1001), &["phantom"]);

@@ -629,3 +629,37 @@ fn archives_with_an_owner() {
         ..Case::default()
     });
 }
+
+#[test]
+fn capabilities_of_the_host_do_not_come_along() {
+    if !fixture::is_root() {
+        return;
+    }
+    let top = fixture::dir();
+    for name in ["from", "to", "stage"] {
+        std::fs::create_dir(top.path().join(name)).unwrap();
+    }
+    build(&top.path().join("from"), &["file 755 ping x"]);
+    let capability: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let has = |path: &Path| {
+        let mut value = [0u8; 64];
+        rustix::fs::getxattr(path, "security.capability", &mut value[..]).is_ok()
+    };
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(top.path().join("from/ping"), "security.capability", capability, flags).unwrap();
+    let host = Input::Directory { path: top.path().join("from"), ignore: None };
+    for (input, into, kept) in [(Input::Stack(Stack::default()), "stage", true), (host, "to", false)] {
+        let task = CopyTask {
+            stack: Stack::default(),
+            upper: Upper { dir: top.path().into(), work: top.path().into() },
+            copy: instruction("COPY ping /"),
+            input: Some(input),
+            fetched: Vec::new(),
+            epoch: None,
+        };
+        let source = Root::open(&top.path().join("from")).unwrap();
+        let root = Root::open(&top.path().join(into)).unwrap();
+        copy(&task, Some(source.as_fd()), root.as_fd()).unwrap();
+        assert_eq!(has(&top.path().join(into).join("ping")), kept, "{into}");
+    }
+}
