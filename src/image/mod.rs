@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod digest;
+pub mod history;
 pub mod manifest;
 pub mod platform;
 pub mod reference;

@@ -6,7 +6,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 pub const BLOCK: usize = 512;
 
@@ -36,6 +36,8 @@ pub struct TarEntry {
     pub gid: u32,
     /// Bytes of a regular file's content, holes included; 0 for all other kinds.
     pub size: u64,
+    /// Bytes of `size` that the archive does not store.
+    pub holes: u64,
     /// Seconds and nanoseconds since 1970.
     pub mtime: (i64, u32),
     /// Target of a symbolic or hard link.
@@ -188,6 +190,7 @@ impl<R: Read> TarReader<R> {
             uid: owner(pax.uid, 108..116, "user id")?,
             gid: owner(pax.gid, 116..124, "group id")?,
             size: 0,
+            holes: 0,
             mtime: match pax.mtime {
                 Some(time) => time,
                 None => (number(136..148, "time")?, 0),
@@ -220,6 +223,7 @@ impl<R: Read> TarReader<R> {
                     check_pieces(&pieces, size, self.stored).map_err(bad)?;
                     self.pieces = pieces;
                     entry.size = size;
+                    entry.holes = size.saturating_sub(self.stored);
                     if let Some(name) = pax.sparse_name.take() {
                         entry.path = name;
                     }
@@ -242,6 +246,9 @@ impl<R: Read> TarReader<R> {
 
     fn skip_content(&mut self) -> Result<(), TarError> {
         let left = self.stored + self.padding;
+        if left == 0 {
+            return Ok(());
+        }
         let skipped = io::copy(&mut (&mut self.input).take(left), &mut io::sink())?;
         // Some writers leave the last padding out.
         if skipped < self.stored {
@@ -393,6 +400,37 @@ fn check_pieces(pieces: &[(u64, u64)], size: u64, stored: u64) -> Result<(), Str
     }
 }
 
+impl<R: BufRead> TarReader<R> {
+    /// The next stretch of the member's content, as [`TarReader::chunk`] gives it, without a copy: `take` gets its
+    /// offset in the file and its bytes. `None` at the content's end.
+    pub fn with_chunk<T>(&mut self, take: impl FnOnce(u64, &[u8]) -> T) -> Result<Option<T>, TarError> {
+        while let Some(&(offset, length)) = self.pieces.get(self.piece) {
+            let left = length - self.within;
+            if left == 0 {
+                self.piece += 1;
+                self.within = 0;
+                continue;
+            }
+            let bytes = loop {
+                match self.input.fill_buf() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    bytes => break bytes?,
+                }
+            };
+            let got = (bytes.len() as u64).min(left) as usize;
+            if got == 0 {
+                return Err(TarError::Truncated("a file"));
+            }
+            let taken = take(offset + self.within, &bytes[..got]);
+            self.input.consume(got);
+            self.within += got as u64;
+            self.stored -= got as u64;
+            return Ok(Some(taken));
+        }
+        Ok(None)
+    }
+}
+
 struct Header<'a> {
     block: &'a [u8; BLOCK],
 }
@@ -401,14 +439,12 @@ impl Header<'_> {
     /// The sum of all bytes, its own field counted as blanks; old writers added signed bytes.
     fn check(&self) -> Result<(), TarError> {
         let expected = self.number(148..156);
-        let mut unsigned = 0i64;
-        let mut signed = 0i64;
-        for (at, byte) in self.block.iter().enumerate() {
-            let byte = if (148..156).contains(&at) { b' ' } else { *byte };
-            unsigned += i64::from(byte);
-            signed += i64::from(byte as i8);
-        }
-        if expected == Some(unsigned) || expected == Some(signed) {
+        let sum = |value: fn(&u8) -> i32| {
+            let all: i32 = self.block.iter().map(value).sum();
+            let field: i32 = self.block[148..156].iter().map(value).sum();
+            Some(i64::from(all - field + 8 * i32::from(b' ')))
+        };
+        if expected == sum(|byte| i32::from(*byte)) || expected == sum(|byte| i32::from(*byte as i8)) {
             return Ok(());
         }
         Err(TarError::NotTar("a header's checksum is wrong"))

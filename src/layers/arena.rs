@@ -64,6 +64,17 @@ struct Extra {
     inode: Option<u32>,
     device: (u32, u32),
     xattrs: BTreeMap<BString, BString>,
+    holes: u64,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.target.is_empty()
+            && self.inode.is_none()
+            && self.device == (0, 0)
+            && self.xattrs.is_empty()
+            && self.holes == 0
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +95,10 @@ pub(super) struct Arena {
     open_layer: u32,
     /// Paths of links whose target is nowhere, and of entries that do not fit.
     pub(super) unresolved: Vec<BString>,
+    /// Bytes held besides the lists' own elements.
+    held: usize,
+    /// How many paths have been looked at in order to take things away.
+    pub(super) swept: u64,
 }
 
 const EMPTY: &BTreeMap<BString, BString> = &BTreeMap::new();
@@ -103,6 +118,8 @@ impl Arena {
             open_inodes: HashMap::new(),
             open_layer: 0,
             unresolved: Vec::new(),
+            held: 0,
+            swept: 0,
         };
         arena.nodes.push(Node {
             name_start: 0,
@@ -114,6 +131,16 @@ impl Arena {
         });
         arena.push_implied(0, 0);
         arena
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        let node = size_of::<Node>() + 2 * size_of::<u32>();
+        self.nodes.len() * node
+            + self.versions.len() * size_of::<Version>()
+            + self.contents.len() * size_of::<ContentHash>()
+            + self.names.len()
+            + self.held
     }
 
     pub(super) fn name(&self, node: u32) -> &BStr {
@@ -156,6 +183,15 @@ impl Arena {
         self.extra(version).and_then(|extra| extra.inode)
     }
 
+    pub(super) fn holes(&self, version: u32) -> u64 {
+        self.extra(version).map_or(0, |extra| extra.holes)
+    }
+
+    /// What a version of a file adds to its layer's bytes, if its inode does not count elsewhere.
+    pub(super) fn bytes(&self, version: u32) -> u64 {
+        self.versions[version as usize].size.saturating_sub(self.holes(version))
+    }
+
     pub(super) fn content(&self, version: u32) -> Option<ContentHash> {
         self.contents.get(self.versions[version as usize].content as usize).copied()
     }
@@ -170,7 +206,13 @@ impl Arena {
             self.clear(node, layer, Sweep::All);
         }
         let inode = (meta.hard_link != 0).then(|| self.open_inode(meta.hard_link, layer));
-        let extra = Extra { target: meta.target.clone(), inode, device: meta.device, xattrs: meta.xattrs.clone() };
+        let extra = Extra {
+            target: meta.target.clone(),
+            inode,
+            device: meta.device,
+            xattrs: meta.xattrs.clone(),
+            holes: meta.holes,
+        };
         let version = Version {
             size: meta.size,
             seconds: meta.mtime.0,
@@ -369,6 +411,7 @@ impl Arena {
         while let Some(at) = open.pop() {
             let mut child = self.nodes[at as usize].first_child;
             while child != NONE {
+                self.swept += 1;
                 if self.version_at(child, NONE).is_some() {
                     below.push(child);
                     open.push(child);
@@ -412,9 +455,11 @@ impl Arena {
     }
 
     fn push_extra(&mut self, extra: Extra) -> u32 {
-        if extra.target.is_empty() && extra.inode.is_none() && extra.device == (0, 0) && extra.xattrs.is_empty() {
+        if extra.is_empty() {
             return NONE;
         }
+        let xattrs = extra.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>();
+        self.held += size_of::<Extra>() + extra.target.len() + xattrs;
         self.extras.push(extra);
         (self.extras.len() - 1) as u32
     }
@@ -442,6 +487,7 @@ impl Arena {
     }
 
     fn refuse(&mut self, path: &BStr) {
+        self.held += path.len() + size_of::<BString>();
         self.unresolved.push(path.to_owned());
     }
 

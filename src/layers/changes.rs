@@ -120,6 +120,7 @@ mod tests {
             device: (0, 0),
             xattrs: Default::default(),
             content: None,
+            holes: 0,
         }
     }
 

@@ -416,7 +416,7 @@ impl Comparison<'_> {
                     && !tree.counts_elsewhere(*id)
                     && (meta.hard_link == 0 || !stays(meta.hard_link))
             };
-            id.filter(counts).map_or(0, |id| tree.meta(id).size)
+            id.filter(counts).map_or(0, |id| tree.meta(id).bytes())
         };
         for number in (0..nodes.len()).rev() {
             let DiffNode { before, after, change, .. } = nodes[number];

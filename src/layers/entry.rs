@@ -36,6 +36,9 @@ pub struct Meta {
     pub xattrs: BTreeMap<BString, BString>,
     /// What is known of a regular file's content; `None` where nobody has read it.
     pub content: Option<ContentHash>,
+    /// Bytes of `size` that no archive stores, for a sparse file. Scanned directories do not say.
+    #[serde(skip)]
+    pub holes: u64,
 }
 
 impl Meta {
@@ -53,7 +56,13 @@ impl Meta {
             device: (0, 0),
             xattrs: BTreeMap::new(),
             content: None,
+            holes: 0,
         }
+    }
+
+    /// What a file adds to the bytes of its layer: its content without the holes.
+    pub fn bytes(&self) -> u64 {
+        self.size.saturating_sub(self.holes)
     }
 }
 
@@ -102,7 +111,7 @@ impl Layer {
                 _ => None,
             })
             .filter(|meta| meta.hard_link == 0 || seen.insert(meta.hard_link))
-            .map(|meta| meta.size)
+            .map(Meta::bytes)
             .sum()
     }
 }

@@ -12,7 +12,9 @@ pub mod differences;
 pub mod entry;
 #[cfg(test)]
 mod model;
+pub mod packages;
 pub mod patch;
+pub mod path;
 pub mod search;
 pub mod tree;
 

@@ -33,6 +33,7 @@ pub struct MetaRef<'t> {
     pub device: (u32, u32),
     pub xattrs: &'t BTreeMap<BString, BString>,
     pub content: Option<ContentHash>,
+    pub holes: u64,
 }
 
 /// What one layer did to a path.
@@ -217,6 +218,7 @@ impl FileTree {
             device: arena.device(version),
             xattrs: arena.xattrs(version),
             content: arena.content(version),
+            holes: arena.holes(version),
         }
     }
 
@@ -236,7 +238,7 @@ impl FileTree {
                 continue;
             }
             match arena.inode(version) {
-                None => below[node as usize] = it.size,
+                None => below[node as usize] = arena.bytes(version),
                 Some(inode) => {
                     let owner = &mut owners[inode as usize];
                     *owner = (*owner).min(version);
@@ -246,7 +248,7 @@ impl FileTree {
         }
         for (node, version, inode) in shared {
             if owners[inode as usize] == version {
-                below[node as usize] = arena.versions[version as usize].size;
+                below[node as usize] = arena.bytes(version);
             }
         }
         // A node is made after its parent.
@@ -272,7 +274,13 @@ impl MetaRef<'_> {
             device: self.device,
             xattrs: self.xattrs.clone(),
             content: self.content,
+            holes: self.holes,
         }
+    }
+
+    /// As [`Meta::bytes`].
+    pub fn bytes(self) -> u64 {
+        self.size.saturating_sub(self.holes)
     }
 }
 
@@ -294,6 +302,21 @@ impl Builder {
     /// one holds.
     pub fn entry(&mut self, entry: &Entry) {
         put_entry(&mut self.arena, entry, self.layer);
+    }
+
+    /// About how many bytes of memory the tree takes so far.
+    pub fn weight(&self) -> usize {
+        self.arena.weight()
+    }
+
+    /// How many paths have been looked at in order to take things away: what makes some stacks slow to merge.
+    pub fn swept(&self) -> u64 {
+        self.arena.swept
+    }
+
+    /// The tree of the layers that have been ended.
+    pub fn so_far(&self) -> FileTree {
+        FileTree { arena: Arc::new(self.arena.clone()), height: self.layer, sizes: OnceLock::new() }
     }
 
     pub fn end_layer(&mut self) {

@@ -40,6 +40,7 @@ pub(crate) fn entry(line: &str) -> (TarEntry, Vec<u8>) {
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
         size: 0,
+        holes: 0,
         mtime: (0, 0),
         target: BString::default(),
         device: (0, 0),

@@ -174,6 +174,7 @@ fn empty_file(path: BString) -> TarEntry {
         uid: 0,
         gid: 0,
         size: 0,
+        holes: 0,
         mtime: (0, 0),
         target: BString::default(),
         device: (0, 0),

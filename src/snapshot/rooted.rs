@@ -4,6 +4,7 @@
 //! were `/`, and answer with a canonical path. All other functions take canonical paths and refuse to pass a
 //! symbolic link at all, so that a link put in place after resolving is an error and not a way out.
 
+pub use crate::layers::path::{child, clean, split};
 use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -248,41 +249,6 @@ pub fn open_regular(fd: OwnedFd) -> io::Result<File> {
 /// A path for the calls that know no directory descriptors (extended attributes).
 pub fn proc_path(dir: BorrowedFd<'_>, name: &BStr) -> BString {
     let mut path = BString::from(format!("/proc/self/fd/{}/", dir.as_raw_fd()));
-    path.extend_from_slice(name);
-    path
-}
-
-/// Directory and last name of a canonical path.
-pub fn split(canonical: &BStr) -> (&BStr, &BStr) {
-    match canonical.rfind_byte(b'/') {
-        Some(at) => (canonical[..at].as_bstr(), canonical[at + 1..].as_bstr()),
-        None => (BStr::new(""), canonical),
-    }
-}
-
-/// A path from the root without `.`, empty components and slashes at its ends. `..` takes back what is before it,
-/// as text and not by looking, and stays at the root.
-pub fn clean(path: &BStr) -> BString {
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in path.split_str("/") {
-        match name {
-            b"" | b"." => {}
-            b".." => {
-                names.pop();
-            }
-            name => names.push(name),
-        }
-    }
-    bstr::join("/", names).into()
-}
-
-/// A name below a canonical directory.
-pub fn child(dir: &BStr, name: &BStr) -> BString {
-    let mut path = BString::from(Vec::with_capacity(dir.len() + name.len() + 1));
-    path.extend_from_slice(dir);
-    if !dir.is_empty() {
-        path.push(b'/');
-    }
     path.extend_from_slice(name);
     path
 }

@@ -129,6 +129,7 @@ pub fn read_meta(dir: BorrowedFd<'_>, name: &BStr, stat: &Stat) -> io::Result<Me
         device,
         xattrs: read_xattrs(dir, name)?,
         content: None,
+        holes: 0,
     })
 }
 
