@@ -83,12 +83,11 @@ class Case:
         if self.has(options):
             for line in (self.scratch / options).read_text().splitlines():
                 line = re.sub(r"\$(\w+)", lambda it: environment.get(it[1], ""), line)
-                name, equals, value = line.partition("=")
+                name, _, value = line.partition("=")
                 if name.startswith("ENVIRONMENT:"):
                     environment[name.partition(":")[2]] = value
-                elif name == "output":
-                    archive = pathlib.Path(value)
-                    words += ["-o", f"{value}"]
+                elif line.startswith("Docker: "):
+                    words += shlex.split(line)[1:] if engine == "Docker" else []
                 else:
                     words += shlex.split(line)
         if "-o" not in words:
@@ -163,7 +162,7 @@ class Case:
             out += [f"{step!r}: {word(our_steps.get(step))} here, {word(their_steps.get(step))} in Docker"
                     for step in sorted(set(our_steps) | set(their_steps))
                     if our_steps.get(step) != their_steps.get(step)]
-        if ours.suffix == ".tar":
+        if ours.is_file() and theirs.is_file():
             out += compare.differences(image.read(ours), image.read(theirs), START)
         return out
 
