@@ -29,7 +29,8 @@ class Case:
         self.name = f"{directory.parent.name}/{directory.name}"
         self.scratch = scratch / "cases" / self.name
         self.base = scratch / "base"
-        self.context = self.scratch / "context"
+        # BuildKit takes contexts of one name for one context, and a file of the same size and time for the same file.
+        self.context = self.scratch / f"context-{self.name.replace('/', '-')}"
         self.environment = dict(os.environ, CASE=str(self.scratch), CONTEXT=str(self.context), BASE=str(self.base),
                                 SERVERS=str(self.scratch / "servers"))
         for name in ["SOURCE_DATE_EPOCH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
@@ -186,9 +187,9 @@ def our_steps(stdout, stderr):
             event = json.loads(line)
         except ValueError:
             continue
-        outcome = event.get("outcome") or {}
-        if "cached" in outcome and STEP.match(event.get("text", "")):
-            steps[" ".join(event["text"].split())] = outcome["cached"]
+        text = (event.get("step") or {}).get("text", "")
+        if event.get("result") and STEP.match(text):
+            steps[" ".join(text.split())] = event["result"]["cached"]
     return steps, stderr
 
 
