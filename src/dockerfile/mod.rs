@@ -5,26 +5,35 @@
 //! Invariant: broken input is data. [`parse`] always answers, with what it understood and a list of
 //! diagnostics, and every token it returns keeps its place in the text.
 
-mod arguments;
-pub mod command;
+// Values.
 pub mod diagnostic;
+pub mod instruction;
+
+// Text to instructions.
+mod arguments;
 mod directives;
-pub mod edit;
+mod heredoc;
+mod json;
+pub mod lex;
+
+// Instructions to what they mean.
+pub mod command;
 pub mod expand;
 mod flags;
 mod healthcheck;
-mod heredoc;
-pub mod highlight;
-pub mod ignore;
-pub mod instruction;
-mod json;
-pub mod lex;
-pub mod lint;
 pub mod mount;
-pub mod nearest;
-mod pattern;
 pub mod stages;
 mod substitution;
+
+// What is asked of a Dockerfile besides.
+pub mod edit;
+pub mod highlight;
+pub mod lint;
+pub mod nearest;
+
+// The files around it.
+pub mod ignore;
+mod pattern;
 pub mod wildcard;
 
 pub use command::{Command, command, command_in};
