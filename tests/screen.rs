@@ -34,7 +34,9 @@ fn steps_forward_and_back_and_leaves() {
     terminal.wait("not needed");
     terminal.keys("n");
     terminal.wait("PAUSED AFTER builder:0");
-    terminal.keys("nn");
+    terminal.keys("n");
+    terminal.wait("PAUSED AFTER builder:1");
+    terminal.keys("n");
     terminal.wait("PAUSED AFTER builder:2");
     terminal.wait("/greeting");
     terminal.keys("N");

@@ -7,6 +7,10 @@ use super::update::{Effect, on_requests};
 use super::views::breakpoints;
 use super::widgets::ShellNews;
 use crate::debug::{BreakpointState, Command, Location, Position, ShellPlace, Side};
+use std::time::Duration;
+
+/// A key that is pressed so soon after the build began to run was meant for where it stood.
+const HELD: Duration = Duration::from_millis(500);
 
 pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
     match action {
@@ -18,7 +22,8 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
         Action::BackIn => step(app, Command::BackIn),
         Action::BackOut => step(app, Command::BackOut),
         Action::BackContinue => step(app, Command::BackContinue),
-        Action::Restart => step(app, Command::Restart),
+        // This one kills what runs.
+        Action::Restart => vec![Effect::Session(Command::Restart)],
         Action::Retry => step(app, Command::Retry),
         Action::RunToCursor => match app.selected_step().map(|step| step.id) {
             Some(id) => step(app, Command::RunTo(Position::before(id))),
@@ -130,10 +135,18 @@ pub(super) fn step(app: &mut App, command: Command) -> Vec<Effect> {
     if app.build.plan.is_none() {
         return wrong(app, "there is no plan to step through");
     }
-    if app.build.running {
-        let text = format!("it runs: {} pauses, {} cancels", key_of(Action::Pause), key_of(Action::Interrupt));
-        return wrong(app, &text);
+    // The session refuses what comes while it moves; a key that is held down need not be told so.
+    if app.sent {
+        return Vec::new();
     }
+    if app.build.running {
+        if app.now.saturating_sub(app.build.resumed) > HELD {
+            let text = format!("it runs: {} pauses, {} cancels", key_of(Action::Pause), key_of(Action::Interrupt));
+            app.complain(text);
+        }
+        return Vec::new();
+    }
+    app.sent = true;
     vec![Effect::Session(command)]
 }
 

@@ -120,6 +120,8 @@ pub struct App {
     pub waste: Option<u64>,
     pub(super) shown: BTreeMap<PaneId, Place>,
     pub(super) sizes: BTreeMap<PaneId, (u16, u16)>,
+    /// Whether the session has been told to move and has not answered yet.
+    pub(super) sent: bool,
     /// The signal that ends it.
     pub signal: Option<i32>,
 }
@@ -155,6 +157,7 @@ impl App {
             waste: None,
             shown: BTreeMap::new(),
             sizes: BTreeMap::new(),
+            sent: false,
             signal: None,
         }
     }

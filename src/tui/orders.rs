@@ -77,12 +77,7 @@ fn carry_out(app: &mut App, order: Order) -> Vec<Effect> {
             }
             Err(text) => actions::wrong(app, &text),
         },
-        Order::Arg(name, value) => {
-            if app.build.running {
-                return actions::wrong(app, "it runs: arguments can be set when it has stopped");
-            }
-            send(Command::SetBuildArg(name, value))
-        }
+        Order::Arg(name, value) => send(Command::SetBuildArg(name, value)),
         Order::Shell(ShellAt::Before) => actions::perform(app, super::keymap::Action::ShellBefore),
         Order::Shell(ShellAt::After) => match app.build.stop.as_ref().map(|stop| (stop.position, stop.side)) {
             Some((position, Side::Failed)) => actions::open_shell(app, ShellPlace { position, side: Side::Failed }),

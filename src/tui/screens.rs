@@ -186,6 +186,8 @@ fn keys_become_commands() {
             })
             .collect();
         assert_eq!(commands, expected, "{keys:?}");
+        // As when the session has answered.
+        app.sent = false;
     };
     let builder = |done| Position { stage: StageId(0), done };
     check("n", &[Command::StepOver]);

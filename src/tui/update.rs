@@ -199,6 +199,9 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
         _ => Vec::new(),
     };
     app.build.apply(&event, app.now);
+    if matches!(event, Event::Resumed | Event::Stopped(_) | Event::Notice { .. } | Event::PlanFailed { .. }) {
+        app.sent = false;
+    }
     match event {
         Event::Planned { plan } => {
             app.source.set_plan(&plan);
