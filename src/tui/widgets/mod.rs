@@ -11,6 +11,8 @@
 pub mod ansi;
 pub mod browser;
 pub mod encode;
+pub mod hex;
+pub mod paged;
 pub mod pager;
 pub(crate) mod scroll;
 pub mod terminal;
