@@ -383,6 +383,7 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
         (true, _) => {
             app.needle.remove(&id);
         }
+        (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => app.say("searching"),
         (false, 0) => app.complain(format!("{needle:?} is not in this pane")),
         (false, hits) => app.say(format!(
             "{}, {} and {} go through them",

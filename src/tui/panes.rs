@@ -5,6 +5,7 @@ use super::views::files::Files;
 use super::views::layer::Layer;
 use super::views::output::Output;
 use super::views::shell::Shell;
+use super::views::viewer::Viewer;
 use super::widgets::{Pane, Request, ShellNews, Slot};
 use crate::layers::Meta;
 use crate::plan::StepId;
@@ -17,6 +18,7 @@ pub struct Panes {
     files: Files,
     output: Output,
     shell: Shell,
+    viewer: Viewer,
 }
 
 impl Panes {
@@ -26,6 +28,7 @@ impl Panes {
             PaneId::Files => Some(&mut self.files),
             PaneId::Output => Some(&mut self.output),
             PaneId::Shell => Some(&mut self.shell),
+            PaneId::Viewer => Some(&mut self.viewer),
             _ => None,
         }
     }
@@ -36,18 +39,12 @@ impl Panes {
             Slot::Files => Some(&mut self.files),
             Slot::Output => Some(&mut self.output),
             Slot::Shell => Some(&mut self.shell),
-            _ => None,
+            Slot::Viewer => Some(&mut self.viewer),
         }
     }
 
-    pub fn open_file(
-        &mut self,
-        _at: SnapshotId,
-        _path: BString,
-        _before: Option<SnapshotId>,
-        _meta: Meta,
-    ) -> Vec<Request> {
-        Vec::new()
+    pub fn open_file(&mut self, at: SnapshotId, path: BString, before: Option<SnapshotId>, meta: Meta) -> Vec<Request> {
+        self.viewer.open(at, path, before, meta)
     }
 
     pub fn shell_is_open(&self) -> bool {

@@ -17,6 +17,7 @@ pub mod source;
 pub mod stages;
 pub mod start;
 pub mod variables;
+pub mod viewer;
 
 use super::app::{App, PaneId};
 use super::graph::{DOWN, LEFT, RIGHT, UP};

@@ -10,7 +10,7 @@ use crate::tui::widgets::ansi::{Line, Lines};
 use crate::tui::widgets::browser::{error_words, words};
 use crate::tui::widgets::pager::{self, Pager};
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, scroll};
-use crossterm::event::{KeyEvent, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -224,6 +224,10 @@ impl Pane for Output {
     }
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
+        let plain = !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+        if key.code == KeyCode::Char('y') && plain {
+            return Outcome::Effect(Request::Copy(self.in_sight()));
+        }
         if self.pager.key(key, &self.lines) { Outcome::Consumed } else { Outcome::Ignored }
     }
 
@@ -297,6 +301,13 @@ impl Pane for Output {
 }
 
 impl Output {
+    /// The lines of which some is shown.
+    fn in_sight(&self) -> String {
+        let mut rows: Vec<usize> = self.pager.visible(&self.lines).iter().map(|(line, _)| *line).collect();
+        rows.dedup();
+        rows.iter().filter_map(|row| self.lines.line(*row)).map(|line| format!("{}\n", line.text)).collect()
+    }
+
     fn status(&self) -> String {
         let heard = self.place.step.and_then(|step| self.heard.get(&step)).copied().unwrap_or_default();
         let mut parts = Vec::new();
@@ -329,7 +340,6 @@ mod tests {
     use super::*;
     use crate::plan::StageId;
     use crate::tui::theme::{Depth, Theme};
-    use crossterm::event::{KeyCode, KeyModifiers};
     use proptest::prelude::*;
 
     const STEP: StepId = StepId { stage: StageId(0), index: 3 };
@@ -396,6 +406,9 @@ mod tests {
         assert_eq!(pane.find("pane"), 1);
         pane.push(STEP, true, b"another pane\n");
         assert_eq!(pane.hits, [2, 3]);
+        let copied = "compiling 3/3\nwarning: unused\nanother pane\na line that is longer than the pane is wide\n";
+        let copy = pane.key(KeyEvent::new(KeyCode::Char('y'), KeyModifiers::NONE));
+        assert_eq!(copy, Outcome::Effect(Request::Copy(copied.to_owned())));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod hex;
 pub mod paged;
 pub mod pager;
+pub mod patch;
 pub(crate) mod scroll;
 pub mod terminal;
 pub mod tree;
@@ -68,6 +69,11 @@ pub trait Pane {
 
     /// To the next hit, or to the one before.
     fn find_next(&mut self, forward: bool);
+
+    /// Whether it still looks for what [`Pane::find`] was asked for.
+    fn is_searching(&self) -> bool {
+        false
+    }
 
     /// Draws the content; the border is the frame's.
     fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool);

@@ -1,0 +1,539 @@
+//! One file, beside the tree it was opened from: its text, what changed in it, or its bytes.
+
+use crate::engine::EngineError;
+use crate::layers::patch::{self, Patch, Sign};
+use crate::layers::{Kind, Meta};
+use crate::snapshot::SnapshotId;
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::widgets::ansi::Line;
+use crate::tui::widgets::browser::{error_words, words};
+use crate::tui::widgets::hex::{self, Hex};
+use crate::tui::widgets::paged::{self, Paged};
+use crate::tui::widgets::pager::{Pager, Text};
+use crate::tui::widgets::patch::PatchText;
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, scroll};
+use bstr::BString;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+#[derive(Debug, Default)]
+pub struct Viewer {
+    file: Option<File>,
+}
+
+#[derive(Debug)]
+struct File {
+    at: SnapshotId,
+    path: BString,
+    before: Option<SnapshotId>,
+    meta: Meta,
+    mode: Mode,
+    text: Paged,
+    hex: Hex,
+    patch: Option<PatchText>,
+    /// Why there is no difference to show, in words.
+    no_patch: Option<&'static str>,
+    pager: Pager,
+    asked: Option<Query>,
+    /// What it reads on for, beyond what is in sight.
+    errand: Option<Errand>,
+    /// The row that was found last.
+    hit: Option<usize>,
+    error: Option<EngineError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Text,
+    Hex,
+    Diff,
+    /// There is nothing in it to read.
+    Facts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    /// To the end of the text.
+    End,
+    /// To the next place that holds what is searched for.
+    Search(Search),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Search {
+    /// The piece or block to look through, from this row or byte on or before it; `None`: all of it.
+    unit: usize,
+    from: Option<u64>,
+    forward: bool,
+    /// How many more are looked through after it.
+    left: usize,
+}
+
+impl Search {
+    /// The next to look through, of so many.
+    fn next(self, units: usize) -> Option<Search> {
+        let left = self.left.checked_sub(1)?;
+        let unit = match (self.forward, self.unit) {
+            (true, unit) => unit + 1,
+            (false, 0) => units.checked_sub(1)?,
+            (false, unit) => unit - 1,
+        };
+        Some(Search { unit, from: None, left, ..self })
+    }
+
+    fn start(self) -> u64 {
+        self.from.unwrap_or(if self.forward { 0 } else { u64::MAX })
+    }
+}
+
+impl Viewer {
+    pub fn open(&mut self, at: SnapshotId, path: BString, before: Option<SnapshotId>, meta: Meta) -> Vec<Request> {
+        let mode = match meta.kind {
+            Kind::File if before.is_some() => Mode::Diff,
+            Kind::File | Kind::Symlink => Mode::Text,
+            _ => Mode::Facts,
+        };
+        self.file = Some(File {
+            at,
+            path,
+            before,
+            mode,
+            text: Paged::default(),
+            // How much is behind a link is seen when it is read.
+            hex: Hex::new(if meta.kind == Kind::File { meta.size } else { 1 << 40 }),
+            meta,
+            patch: None,
+            no_patch: None,
+            pager: Pager::default(),
+            asked: None,
+            errand: None,
+            hit: None,
+            error: None,
+        });
+        self.wants()
+    }
+}
+
+impl Pane for Viewer {
+    fn title(&self) -> String {
+        let path = |file: &File| text::sanitise_bytes(&[b"/", file.path.as_slice()].concat()).into_owned();
+        self.file.as_ref().map(path).unwrap_or_default()
+    }
+
+    fn show(&mut self, _place: &Place) -> Vec<Request> {
+        Vec::new()
+    }
+
+    fn wants(&mut self) -> Vec<Request> {
+        self.file.as_mut().and_then(File::wants).into_iter().collect()
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        self.file.as_mut().map_or(Outcome::Ignored, |file| file.key(key))
+    }
+
+    fn mouse(&mut self, event: MouseEvent, _area: Rect) -> Outcome {
+        let moved = self.file.as_mut().is_some_and(|file| match file.mode {
+            Mode::Text => file.pager.mouse(event, &file.text),
+            Mode::Hex => file.pager.mouse(event, &file.hex),
+            Mode::Diff => file.patch.as_ref().is_some_and(|patch| file.pager.mouse(event, patch)),
+            Mode::Facts => false,
+        });
+        if moved { Outcome::Consumed } else { Outcome::Ignored }
+    }
+
+    fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        let Some(file) = self.file.as_mut().filter(|file| file.asked.as_ref() == Some(query)) else {
+            return Vec::new();
+        };
+        file.asked = None;
+        match (query, answer) {
+            (_, Err(error)) => file.error = Some(error),
+            (Query::File { offset, .. }, Ok(Answer::File(bytes))) => file.take(*offset, bytes),
+            (Query::Patch { .. }, Ok(Answer::Patch(patch))) => file.take_patch(&patch),
+            _ => {}
+        }
+        file.run_errand();
+        self.wants()
+    }
+
+    fn find(&mut self, text: &str) -> usize {
+        let Some(file) = &mut self.file else { return 0 };
+        file.pager.needle = text.to_owned();
+        file.hit = None;
+        file.hex.hit = None;
+        file.errand = None;
+        if text.is_empty() {
+            return 0;
+        }
+        file.search(true);
+        match (file.hit.is_some() || file.hex.hit.is_some(), file.mode, &file.patch) {
+            (true, Mode::Diff, Some(patch)) => patch.count(text),
+            (found, ..) => usize::from(found),
+        }
+    }
+
+    fn find_next(&mut self, forward: bool) {
+        if let Some(file) = self.file.as_mut().filter(|file| !file.pager.needle.is_empty()) {
+            file.search(forward);
+        }
+    }
+
+    fn is_searching(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| matches!(file.errand, Some(Errand::Search(_))))
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, _focused: bool) {
+        if let Some(file) = &mut self.file {
+            file.render(area, buffer, look);
+        }
+    }
+}
+
+impl File {
+    /// What must be read for what is in sight, or for an errand.
+    fn wants(&mut self) -> Option<Request> {
+        if self.asked.is_some() || self.error.is_some() {
+            return None;
+        }
+        let query = match self.mode {
+            Mode::Facts => return None,
+            Mode::Diff => match (&self.patch, &self.before) {
+                (None, Some(before)) => {
+                    Query::Patch { before: before.clone(), after: self.at.clone(), path: self.path.clone() }
+                }
+                _ => return None,
+            },
+            Mode::Text => self.read(self.text.offset(self.wanted_piece()?), paged::PIECE),
+            Mode::Hex => self.read(self.hex.offset(self.wanted_block()?), hex::BLOCK + hex::OVERLAP),
+        };
+        self.asked = Some(query.clone());
+        Some(Request::Load(Slot::Viewer, query))
+    }
+
+    fn read(&self, offset: u64, limit: usize) -> Query {
+        Query::File { at: self.at.clone(), path: self.path.clone(), offset, limit }
+    }
+
+    fn wanted_piece(&self) -> Option<usize> {
+        let lacks = |piece: &usize| match *piece < self.text.pieces() {
+            true => !self.text.has(*piece),
+            false => !self.text.is_complete(),
+        };
+        let (top, height) = (self.pager.top(), self.pager.height());
+        let in_sight = [top, top + height, top + 2 * height].map(|row| self.text.piece_of(row));
+        let errand = match self.errand {
+            Some(Errand::End) => Some(self.text.pieces()),
+            Some(Errand::Search(search)) => Some(search.unit),
+            None => None,
+        };
+        in_sight.into_iter().chain(errand).find(lacks)
+    }
+
+    fn wanted_block(&self) -> Option<usize> {
+        let lacks = |block: &usize| *block < self.hex.blocks() && !self.hex.has(*block);
+        let (top, height) = (self.pager.top(), self.pager.height());
+        let in_sight = [top, top + height].map(|row| self.hex.block_of(row));
+        let errand = match self.errand {
+            Some(Errand::Search(search)) => Some(search.unit),
+            _ => None,
+        };
+        in_sight.into_iter().chain(errand).find(lacks)
+    }
+
+    fn take(&mut self, offset: u64, bytes: Vec<u8>) {
+        match self.mode {
+            Mode::Text => {
+                let known = (0..self.text.pieces()).find(|piece| self.text.offset(*piece) == offset);
+                let first = known == Some(0) || offset == 0;
+                if first && self.text.pieces() == 0 && patch::is_binary(&bytes) {
+                    self.switch(Mode::Hex);
+                    self.hex.take(0, bytes[..bytes.len().min(hex::BLOCK + hex::OVERLAP)].to_vec());
+                    return;
+                }
+                self.text.take(known.unwrap_or(self.text.pieces()), bytes);
+                self.pager.grown(&self.text, 0);
+            }
+            Mode::Hex => {
+                self.hex.take((offset / hex::BLOCK as u64) as usize, bytes);
+                self.pager.grown(&self.hex, 0);
+            }
+            Mode::Diff | Mode::Facts => {}
+        }
+    }
+
+    fn take_patch(&mut self, patch: &Patch) {
+        let why = match patch {
+            Patch::Text(hunks) => {
+                self.patch = Some(PatchText::new(hunks));
+                return;
+            }
+            Patch::Same => "its content is the same as before",
+            Patch::Binary => "it is not text: no lines to compare",
+            Patch::TooLarge => "it is too large to compare line by line (more than 4 MiB or 500,000 lines)",
+        };
+        self.no_patch = Some(why);
+        self.switch(Mode::Text);
+    }
+
+    fn switch(&mut self, mode: Mode) {
+        let needle = std::mem::take(&mut self.pager.needle);
+        self.mode = mode;
+        self.pager = Pager::default();
+        self.pager.needle = needle;
+        self.errand = None;
+        self.hit = None;
+        self.asked = None;
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        let plain = !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+        let readable = matches!(self.meta.kind, Kind::File | Kind::Symlink);
+        match key.code {
+            KeyCode::Char('d') if plain && readable => match (self.mode, self.before.is_some(), self.no_patch) {
+                (Mode::Diff, ..) => self.switch(Mode::Text),
+                (_, true, None) => self.switch(Mode::Diff),
+                (_, true, Some(why)) => return Outcome::Effect(Request::Say(why.to_owned())),
+                (_, false, _) => {
+                    return Outcome::Effect(Request::Say("the instruction did not change this file".to_owned()));
+                }
+            },
+            KeyCode::Char('m') if plain && readable => {
+                self.switch(if self.mode == Mode::Hex { Mode::Text } else { Mode::Hex });
+            }
+            KeyCode::Char('x') if plain => {
+                return Outcome::Effect(Request::Extract { at: self.at.clone(), path: self.path.clone() });
+            }
+            KeyCode::Char('y') if plain => return Outcome::Effect(Request::Copy(format!("/{}", self.path))),
+            _ => {
+                self.errand = None;
+                let moved = match self.mode {
+                    Mode::Text => self.pager.key(key, &self.text),
+                    Mode::Hex => self.pager.key(key, &self.hex),
+                    Mode::Diff => self.patch.as_ref().is_some_and(|patch| self.pager.key(key, patch)),
+                    Mode::Facts => false,
+                };
+                if !moved {
+                    return Outcome::Ignored;
+                }
+                if key.code == KeyCode::End && self.mode == Mode::Text && !self.text.is_complete() {
+                    self.errand = Some(Errand::End);
+                }
+            }
+        }
+        Outcome::Consumed
+    }
+
+    /// Looks for the next hit, or the one before, from the last one or what is in sight.
+    fn search(&mut self, forward: bool) {
+        if self.mode == Mode::Diff {
+            let Some(patch) = &self.patch else { return };
+            let from = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
+            self.hit = patch.find(&self.pager.needle, from, forward);
+            if let Some(row) = self.hit {
+                self.pager.reveal(row, patch);
+            }
+            return;
+        }
+        let past = u64::from(forward);
+        let (unit, from, units) = match self.mode {
+            Mode::Hex => {
+                let from = self.hex.hit.map_or(self.hex.byte_of(self.pager.top()), |(byte, _)| byte + past);
+                ((from / hex::BLOCK as u64) as usize, from, self.hex.blocks())
+            }
+            _ => {
+                let row = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
+                (self.text.piece_of(row), row as u64, self.text.pieces())
+            }
+        };
+        // Once around, and the first again for what lies on its other side.
+        self.errand = Some(Errand::Search(Search { unit, from: Some(from), forward, left: units }));
+        self.run_errand();
+    }
+
+    /// Goes on with what is to be done beyond what is in sight, as far as it has been read.
+    fn run_errand(&mut self) {
+        match self.errand {
+            Some(Errand::End) if self.mode == Mode::Text => {
+                self.pager.go(self.text.len(), &self.text);
+                if self.text.is_complete() {
+                    self.errand = None;
+                }
+            }
+            Some(Errand::Search(_)) if self.mode == Mode::Text => self.search_text(),
+            Some(Errand::Search(_)) if self.mode == Mode::Hex => self.search_hex(),
+            _ => self.errand = None,
+        }
+    }
+
+    fn search_text(&mut self) {
+        while let Some(Errand::Search(search)) = self.errand {
+            let units = self.text.pieces();
+            let is_past = search.unit >= units;
+            if is_past && self.text.is_complete() {
+                // Around the end.
+                self.errand = search.next(units).map(|next| Errand::Search(Search { unit: 0, ..next }));
+            } else if is_past || !self.text.has(search.unit) {
+                return;
+            } else {
+                let start = usize::try_from(search.start()).unwrap_or(usize::MAX);
+                if let Some(row) = self.text.find(search.unit, &self.pager.needle, start, search.forward) {
+                    self.hit = Some(row);
+                    self.pager.reveal(row, &self.text);
+                    self.errand = None;
+                    return;
+                }
+                // A text of which not all is known has more to come.
+                let left = search.left + usize::from(!self.text.is_complete());
+                self.errand = Search { left, ..search }.next(units).map(Errand::Search);
+            }
+        }
+    }
+
+    fn search_hex(&mut self) {
+        let needle = hex::needle(&self.pager.needle);
+        while let Some(Errand::Search(search)) = self.errand {
+            let units = self.hex.blocks();
+            if search.unit >= units {
+                self.errand = search.next(units).map(|next| Errand::Search(Search { unit: 0, ..next }));
+            } else if !self.hex.has(search.unit) {
+                return;
+            } else {
+                if let Some(byte) = self.hex.find(search.unit, &needle, search.start(), search.forward) {
+                    self.hex.hit = Some((byte, needle.len()));
+                    self.pager.reveal(self.hex.row_of(byte), &self.hex);
+                    self.errand = None;
+                    return;
+                }
+                self.errand = search.next(units).map(Errand::Search);
+            }
+        }
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) {
+        let foot = u16::from(area.height > 3);
+        let inner = Rect { height: area.height - foot, ..area };
+        if foot > 0 {
+            let status = self.status().join(look.signs.bullet);
+            let status = text::clip(&status, usize::from(area.width), look.signs.ellipsis);
+            buffer.set_stringn(area.x, area.bottom() - 1, status, usize::from(area.width), look.muted);
+        }
+        if let Some(error) = &self.error {
+            return words(&error_words(error), inner, buffer, look);
+        }
+        match self.mode {
+            Mode::Facts => words(&[self.fact()], inner, buffer, look),
+            Mode::Text if self.text.is_complete() && self.text.len() == 0 => {
+                words(&["The file is empty.".to_owned()], inner, buffer, look);
+            }
+            Mode::Text => {
+                let digits = self.text.lines().max(999).to_string().len();
+                let inner = scroll::bar(inner, buffer, look, self.pager.top(), self.text.len());
+                let gutter = |row: usize, sub: usize| match self.text.number(row).filter(|_| sub == 0) {
+                    Some(number) => format!("{number:>digits$} "),
+                    None => String::new(),
+                };
+                draw(&mut self.pager, &self.text, digits as u16 + 2, gutter, |_| None, inner, buffer, look);
+            }
+            Mode::Hex => {
+                let inner = scroll::bar(inner, buffer, look, self.pager.top(), self.hex.len());
+                let top = self.hex.fit(usize::from(inner.width), self.pager.top());
+                if top != self.pager.top() {
+                    self.pager.go(top, &self.hex);
+                }
+                draw(&mut self.pager, &self.hex, 0, |_, _| String::new(), |_| None, inner, buffer, look);
+            }
+            Mode::Diff => {
+                let Some(patch) = &self.patch else { return };
+                let digits = patch.digits();
+                let inner = scroll::bar(inner, buffer, look, self.pager.top(), patch.len());
+                let gutter = |row: usize, sub: usize| if sub == 0 { patch.gutter(row) } else { String::new() };
+                let style = |row: usize| match patch.sign(row) {
+                    None => Some(look.accent),
+                    Some(Sign::Added) => Some(look.added),
+                    Some(Sign::Removed) => Some(look.removed),
+                    Some(Sign::Same) => None,
+                };
+                draw(&mut self.pager, patch, 2 * digits as u16 + 2, gutter, style, inner, buffer, look);
+            }
+        }
+    }
+
+    /// What is shown, how it can be shown else, and how far it has been read.
+    fn status(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if self.meta.kind == Kind::Symlink {
+            parts.push(format!("link to {}", text::sanitise_bytes(&self.meta.target)));
+        }
+        match self.mode {
+            Mode::Diff => parts.push("what changed; d shows the text".to_owned()),
+            Mode::Text | Mode::Hex if self.before.is_some() && self.no_patch.is_none() => {
+                parts.push("d shows what changed".to_owned());
+            }
+            Mode::Text | Mode::Hex => parts.extend(self.no_patch.map(str::to_owned)),
+            Mode::Facts => {}
+        }
+        match self.mode {
+            Mode::Text => parts.push("m shows its bytes".to_owned()),
+            Mode::Hex => parts.push("m shows it as text".to_owned()),
+            Mode::Diff | Mode::Facts => {}
+        }
+        if self.meta.kind == Kind::File {
+            parts.push(text::size(self.meta.size));
+        }
+        if self.errand.is_some() {
+            let read = self.text.known_bytes().saturating_mul(100) / self.meta.size.max(1);
+            parts.insert(0, format!("reading on, {} %", read.min(100)));
+        }
+        parts
+    }
+
+    fn fact(&self) -> String {
+        let (major, minor) = self.meta.device;
+        match self.meta.kind {
+            Kind::CharDevice => format!("A character device, number {major}:{minor}."),
+            Kind::BlockDevice => format!("A block device, number {major}:{minor}."),
+            Kind::Fifo => "A named pipe.".to_owned(),
+            Kind::Socket => "A socket.".to_owned(),
+            Kind::Directory => "A directory.".to_owned(),
+            Kind::File | Kind::Symlink => String::new(),
+        }
+    }
+}
+
+/// Draws what is in sight of a text, with a gutter at its left and a style for some rows.
+#[expect(clippy::too_many_arguments)]
+fn draw(
+    pager: &mut Pager,
+    text: &impl Text,
+    gutter: u16,
+    gutter_text: impl Fn(usize, usize) -> String,
+    style: impl Fn(usize) -> Option<Style>,
+    area: Rect,
+    buffer: &mut Buffer,
+    look: &Look,
+) {
+    let gutter = gutter.min(area.width / 2);
+    let inner = Rect { x: area.x + gutter, width: area.width - gutter, ..area };
+    pager.fit(text, usize::from(inner.width), usize::from(inner.height));
+    for ((row, sub), y) in pager.visible(text).into_iter().zip(area.y..area.bottom()) {
+        buffer.set_stringn(area.x, y, gutter_text(row, sub), usize::from(gutter), look.muted);
+        let line = Rect { y, height: 1, ..inner };
+        match text.line(row) {
+            Some(content) => pager.draw(&content, sub, line, buffer, look),
+            None => {
+                let waiting = Line { text: look.signs.ellipsis.into(), ..Line::default() };
+                pager.draw(&waiting, 0, line, buffer, look);
+            }
+        }
+        if let Some(style) = style(row) {
+            buffer.set_style(line, style);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

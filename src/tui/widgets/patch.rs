@@ -1,0 +1,144 @@
+//! A difference between two texts, as lines to scroll through.
+
+use super::ansi::Line as Drawn;
+use super::paged::printable;
+use super::pager::{self, Text};
+use crate::layers::patch::{Hunk, Line, Sign};
+use std::borrow::Cow;
+
+#[derive(Debug)]
+pub struct PatchText {
+    rows: Vec<Row>,
+    /// The largest line number.
+    most: usize,
+}
+
+#[derive(Debug)]
+enum Row {
+    /// A hunk's beginning.
+    Header(String),
+    Line {
+        old: Option<usize>,
+        new: Option<usize>,
+        line: Line,
+    },
+    /// The line above ends the file without a line feed.
+    Unended(Sign),
+}
+
+impl PatchText {
+    pub fn new(hunks: &[Hunk]) -> PatchText {
+        let mut rows = Vec::new();
+        let mut most = 0;
+        for hunk in hunks {
+            rows.push(Row::Header(hunk.header()));
+            let (mut old, mut new) = (hunk.old_start, hunk.new_start);
+            for line in &hunk.lines {
+                let in_old = line.sign != Sign::Added;
+                let in_new = line.sign != Sign::Removed;
+                rows.push(Row::Line { old: in_old.then_some(old), new: in_new.then_some(new), line: line.clone() });
+                old += usize::from(in_old);
+                new += usize::from(in_new);
+                if line.unended {
+                    rows.push(Row::Unended(line.sign));
+                }
+            }
+            most = most.max(old).max(new);
+        }
+        PatchText { rows, most }
+    }
+
+    /// Columns of a line number.
+    pub fn digits(&self) -> usize {
+        self.most.max(99).to_string().len()
+    }
+
+    /// The line's numbers before and after.
+    pub fn gutter(&self, row: usize) -> String {
+        let digits = self.digits();
+        let number = |number: &Option<usize>| number.map(|it| it.to_string()).unwrap_or_default();
+        match self.rows.get(row) {
+            Some(Row::Line { old, new, .. }) => format!("{:>digits$} {:>digits$} ", number(old), number(new)),
+            _ => String::new(),
+        }
+    }
+
+    /// `None` for the head of a hunk.
+    pub fn sign(&self, row: usize) -> Option<Sign> {
+        match self.rows.get(row)? {
+            Row::Header(_) => None,
+            Row::Line { line, .. } => Some(line.sign),
+            Row::Unended(sign) => Some(*sign),
+        }
+    }
+
+    /// How many rows hold a text.
+    pub fn count(&self, needle: &str) -> usize {
+        (0..self.rows.len()).filter(|row| self.holds(*row, needle)).count()
+    }
+
+    /// The first row that holds a text, from a row on or before it, around the end.
+    pub fn find(&self, needle: &str, from: usize, forward: bool) -> Option<usize> {
+        let (from, len) = (from.min(self.rows.len()), self.rows.len());
+        let holds = |row: &usize| self.holds(*row, needle);
+        match forward {
+            true => (from..len).chain(0..from).find(holds),
+            false => (from..len).chain(0..from).rev().find(holds),
+        }
+    }
+
+    fn holds(&self, row: usize, needle: &str) -> bool {
+        self.line(row).is_some_and(|line| pager::holds(&line.text, needle))
+    }
+}
+
+impl Text for PatchText {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn line(&self, index: usize) -> Option<Cow<'_, Drawn>> {
+        let plain = |text: &str| Drawn { text: text.into(), ..Drawn::default() };
+        let line = match self.rows.get(index)? {
+            Row::Header(header) => plain(header),
+            Row::Unended(_) => plain("  no line feed at the end"),
+            Row::Line { line, .. } => {
+                let mut drawn = printable(&line.text);
+                let sign = line.sign.char();
+                drawn.text = format!("{sign}{}", drawn.text).into();
+                drawn.runs.iter_mut().for_each(|(end, _)| *end += 1);
+                drawn
+            }
+        };
+        Some(Cow::Owned(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Patch;
+
+    fn check(old: &str, new: &str, expected: &[&str]) {
+        let Patch::Text(hunks) = Patch::between(old.as_bytes(), new.as_bytes()) else { panic!() };
+        let text = PatchText::new(&hunks);
+        let rows: Vec<_> =
+            (0..text.len()).map(|row| format!("{}{}", text.gutter(row), text.line(row).unwrap().text)).collect();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn rows_have_both_numbers() {
+        let expected =
+            ["@@ -1,3 +1,3 @@", " 1  1  a", " 2    -b^M", "    2 +B", " 3  3  c", "  no line feed at the end"];
+        check("a\nb\r\nc", "a\nB\nc", &expected);
+    }
+
+    #[test]
+    fn hits_go_around() {
+        let Patch::Text(hunks) = Patch::between(b"x\ny\n", b"z\nx\n") else { panic!() };
+        let text = PatchText::new(&hunks);
+        assert_eq!((text.count("x"), text.find("x", 0, true), text.find("x", 3, true)), (1, Some(2), Some(2)));
+        assert_eq!((text.find("z", 1, false), text.find("nothing", 0, true)), (Some(1), None));
+    }
+}
