@@ -80,9 +80,18 @@ pub struct BuildArgs {
     /// The network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<NetworkMode>,
+    /// A line for /etc/hosts of every RUN
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    pub add_hosts: Vec<String>,
+    /// What a Dockerfile may ask for beyond the usual
+    #[arg(long, value_name = "network.host|security.insecure", value_parser = ["network.host", "security.insecure"])]
+    pub allow: Vec<String>,
     /// Run every step, whatever is kept
     #[arg(long)]
     pub no_cache: bool,
+    /// Run every step of these stages, whatever is kept
+    #[arg(long = "no-cache-filter", value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
     /// Ask the registry for newer base images
     #[arg(long)]
     pub pull: bool,

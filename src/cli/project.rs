@@ -140,6 +140,11 @@ pub fn location(text: &str) -> Result<Location, Failure> {
 pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
     let mut settings = bare_settings(args.root.as_deref(), args.platform.as_deref())?;
     settings.pull = args.pull;
+    settings.hosts = args.add_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
+    let epoch = args.build_args.iter().rev().find_map(|text| text.strip_prefix("SOURCE_DATE_EPOCH="));
+    if let Some(text) = epoch {
+        settings.epoch = seconds(text)?;
+    }
     for text in &args.build_contexts {
         let wrong = || Failure::Usage(format!("--build-context {text}: expected NAME=DIR or NAME=SOURCE"));
         let (name, source) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
@@ -181,14 +186,26 @@ pub fn bare_settings(root: Option<&Path>, wanted: Option<&str>) -> Result<Settin
         }
         None => Platform::host(),
     };
-    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) if !text.is_empty() => {
-            let wrong = |_| Failure::Usage(format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds"));
-            Some(text.parse().map_err(wrong)?)
-        }
-        _ => None,
-    };
+    let epoch = seconds(&std::env::var(EPOCH).unwrap_or_default())?;
     Ok(Settings { program, store: store_root(root)?, platform: platform.to_string(), epoch, ..Settings::default() })
+}
+
+/// The time of everything in the result, in seconds since 1970: a variable of the environment, and an argument.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+fn seconds(text: &str) -> Result<Option<i64>, Failure> {
+    let wrong = |_| Failure::Usage(format!("{EPOCH}={text:?} is not a number of seconds"));
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
+}
+
+/// `--add-host NAME:ADDRESS` or `NAME=ADDRESS`; brackets around an address are left out.
+fn host(text: &str) -> Result<(String, String), Failure> {
+    let wrong = || Failure::Usage(format!("--add-host {text}: expected NAME:ADDRESS, for instance db:10.0.0.2"));
+    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
+    let bare = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
+    let address: std::net::IpAddr = bare.parse().map_err(|_| wrong())?;
+    let named = !name.is_empty() && !name.contains(|it: char| it.is_whitespace() || it.is_control());
+    if named { Ok((name.to_owned(), address.to_string())) } else { Err(wrong()) }
 }
 
 fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
@@ -199,6 +216,12 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
             // Without a value it is the environment's; where that has none, the flag says nothing.
             None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
         }
+    }
+    // As buildx does: the variable is an argument too.
+    if let Ok(text) = std::env::var(EPOCH)
+        && !text.is_empty()
+    {
+        build_args.entry(EPOCH.to_owned()).or_insert(text);
     }
     let labels = args.labels.iter().map(|text| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -213,12 +236,20 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
         directory_contexts: settings.directories.keys().cloned().collect(),
         image_contexts: settings.images.keys().cloned().collect(),
         all_stages: args.all_stages,
+        no_cache_stages: args.no_cache_filter.clone(),
+        hosts: settings.hosts.clone(),
+        allow_host_network: args.network == Some(NetworkMode::Host) || allowed(args, "network.host"),
+        allow_insecure: allowed(args, "security.insecure"),
         network: args.network.map(|mode| match mode {
             NetworkMode::Default => Network::Default,
             NetworkMode::None => Network::None,
             NetworkMode::Host => Network::Host,
         }),
     })
+}
+
+fn allowed(args: &BuildArgs, entitlement: &str) -> bool {
+    args.allow.iter().any(|it| it == entitlement)
 }
 
 /// Whether a `--build-context` names an image; a plain word is a directory there.

@@ -71,6 +71,7 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
 fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
     let config = &state.image.config;
     let run = Run {
+        hosts: Vec::new(),
         argv: Vec::new(),
         env: state.environment.clone(),
         unkeyed_env: Vec::new(),

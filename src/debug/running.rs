@@ -187,6 +187,7 @@ impl Build {
         self.cancelled.remove(&id);
         let branch = self.timeline.current();
         let step = Arc::new(branch.plan.step(id).clone());
+        let no_cache = no_cache || branch.plan.stage(id.stage).no_cache;
         let job = Job { parent: branch.parent(&step).cloned(), inputs: branch.inputs(&step), step, no_cache };
         Launch { job, cancel }
     }

@@ -134,6 +134,9 @@ impl Parts {
                 Network::Host => "host",
             },
         );
+        for (name, address) in &run.hosts {
+            self.put("host", format!("{name} {address}"));
+        }
         self.put("security", if run.insecure { "insecure" } else { "sandbox" });
         for entry in &run.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));

@@ -20,6 +20,14 @@ pub struct Options {
     pub image_contexts: BTreeSet<String>,
     /// `--all-stages`: stages that the target does not need run too, as the classic builder did.
     pub all_stages: bool,
+    /// `--no-cache-filter`: names of stages of which every step runs, whatever is kept.
+    pub no_cache_stages: Vec<String>,
+    /// `--add-host`: names and addresses.
+    pub hosts: Vec<(String, String)>,
+    /// `--allow network.host`, which `--network host` says too.
+    pub allow_host_network: bool,
+    /// `--allow security.insecure`.
+    pub allow_insecure: bool,
     /// `--network` for every RUN that does not say otherwise.
     pub network: Option<super::Network>,
 }

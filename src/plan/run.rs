@@ -27,6 +27,15 @@ pub(super) fn run(
         let message = format!("--device={device}: devices cannot be given to a RUN here");
         return Err(Fault::new("unsupported", message, device).help("take the flag out, or build this with BuildKit"));
     }
+    for (asked, given, entitlement) in [
+        (command.network == Some(RunNetwork::Host), options.allow_host_network, "network.host"),
+        (command.insecure, options.allow_insecure, "security.insecure"),
+    ] {
+        if asked && !given {
+            let message = format!("{entitlement} is not allowed in this build");
+            return Err(Fault::new("not-allowed", message, "").help(format!("--allow {entitlement} allows it")));
+        }
+    }
     let (words, files) = words(&command.line)?;
     let argv = match command.line.shell {
         true => [scope.shell(), vec![words.join(" ")]].concat(),
@@ -64,6 +73,7 @@ pub(super) fn run(
         mounts: mounts.sorted,
         network,
         insecure: command.insecure,
+        hosts: options.hosts.clone(),
         files,
     };
     Ok(Lowered { run, inputs: mounts.inputs, history, secret_names })

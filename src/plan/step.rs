@@ -68,6 +68,8 @@ pub struct Stage {
     pub needs: Vec<Edge>,
     /// Whether the target reaches it; the others are skipped.
     pub needed: bool,
+    /// Whether its steps run whatever is kept: `--no-cache-filter`.
+    pub no_cache: bool,
 }
 
 impl Stage {
@@ -225,6 +227,8 @@ pub struct Run {
     pub network: Network,
     /// `--security=insecure`.
     pub insecure: bool,
+    /// Further names for `/etc/hosts`, and their addresses.
+    pub hosts: Vec<(String, String)>,
     /// Heredoc files to be seen at their paths while the command runs.
     pub files: Vec<InlineFile>,
 }

@@ -106,7 +106,16 @@ fn begin(stages: &mut Vec<Stage>, from: &Instruction) -> State {
     let step = StepId { stage: id, index: 0 };
     let needs = vec![Edge { origin, step, kind: EdgeKind::From }];
     let platform = "linux/amd64".to_owned();
-    stages.push(Stage { id, name: from.args.get(2).cloned(), base, platform, steps: Vec::new(), needs, needed: false });
+    stages.push(Stage {
+        id,
+        name: from.args.get(2).cloned(),
+        base,
+        platform,
+        steps: Vec::new(),
+        needs,
+        needed: false,
+        no_cache: false,
+    });
     let mut state = State { shell: vec!["/bin/sh".to_owned(), "-c".to_owned()], ..State::default() };
     state.image = ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..ImageConfig::default() };
     state.image.config.cmd = Some(vec!["/bin/sh".to_owned()]);
@@ -131,6 +140,7 @@ fn step(stages: &[Stage], at: usize, instruction: &Instruction, state: &mut Stat
         "run" => {
             inputs.extend(flag("--mount=from=").map(|it| source(stages, it)));
             op = Op::Run(Run {
+                hosts: Vec::new(),
                 argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), args.join(" ")],
                 env: Vec::new(),
                 unkeyed_env: Vec::new(),

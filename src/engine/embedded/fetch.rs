@@ -3,6 +3,7 @@
 use super::engine::{Embedded, store_error};
 use super::task::{Input, Task};
 use crate::engine::{EngineError, Output, OutputEvent, StepError};
+use crate::plan::remote::{GitSource, Remote, classify};
 use crate::plan::{CopySource, Op, Step};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,12 @@ pub(super) async fn sources(
             }
             CopySource::Git(url) => {
                 let dir = engine.store.scratch().map_err(store_error)?;
-                let path = clone(url, &dir, copy.keep_git_dir).await?;
+                let source = match classify(url) {
+                    Ok(Remote::Git(source)) => source,
+                    Ok(_) | Err(_) => return Err(EngineError::new(format!("{url} is no git repository")).into()),
+                };
+                let wanted = copy.checksum.as_deref().or(source.checksum.as_deref());
+                let path = clone(url, &source, &dir, copy.keep_git_dir, wanted).await?;
                 fetched.push((url.clone(), path));
             }
             CopySource::Path(_) | CopySource::Inline { .. } => {}
@@ -48,11 +54,7 @@ async fn download(url: &str, dir: &Path, checksum: Option<&str>, output: &Output
         return Err(failed(&format!("the server answered {}", response.status())));
     }
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let name = file_name(url, header("content-disposition").as_deref()).ok_or_else(|| {
-        let mut error = failed(&"the address names no file");
-        error.help.push("end the address or the destination with a file name".to_owned());
-        error
-    })?;
+    let name = file_name(url, header("content-disposition").as_deref());
     let modified = header("last-modified").and_then(|text| httpdate(&text));
     let total = response.content_length().unwrap_or(0);
     let path = dir.join(name);
@@ -87,8 +89,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The server's name for the file, or the address's last part; never a path.
-fn file_name(url: &str, disposition: Option<&str>) -> Option<String> {
+/// The server's name for the file, or the address's last part; never a path. The name that BuildKit gives where there is
+/// none.
+fn file_name(url: &str, disposition: Option<&str>) -> String {
     let given = disposition.and_then(|text| {
         let (_, name) = text.split_once("filename=")?;
         Some(name.split(';').next().unwrap_or(name).trim().trim_matches('"').to_owned())
@@ -96,8 +99,8 @@ fn file_name(url: &str, disposition: Option<&str>) -> Option<String> {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let from_path = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
     let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
-    let name = given.map(|name| last(&name)).or_else(|| from_path.map(last))?;
-    (!name.is_empty() && name != "." && name != "..").then_some(name)
+    let name = given.map(|name| last(&name)).or_else(|| from_path.map(last));
+    name.filter(|name| !name.is_empty() && name != "." && name != "..").unwrap_or_else(|| "download".to_owned())
 }
 
 /// An HTTP date in its usual form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
@@ -119,40 +122,76 @@ fn httpdate(text: &str) -> Option<std::time::SystemTime> {
     std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(total))
 }
 
-/// Fetches one commit with the `git` program, as BuildKit does: `ADDRESS[#REF[:SUBDIRECTORY]]`.
-async fn clone(url: &str, dir: &Path, keep_git_dir: bool) -> Result<PathBuf, EngineError> {
-    let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let (reference, subdirectory) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let reference = if reference.is_empty() { "HEAD" } else { reference };
+/// Fetches one commit with the `git` program, as BuildKit does, with its submodules. `wanted` is how the commit's name
+/// must begin.
+async fn clone(
+    url: &str,
+    source: &GitSource,
+    dir: &Path,
+    keep_git_dir: bool,
+    wanted: Option<&str>,
+) -> Result<PathBuf, EngineError> {
+    let address = source.repository.as_str();
+    let reference = source.reference.as_deref().unwrap_or("HEAD");
     let name = address.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or("repository");
     let name = name.trim_end_matches(".git");
     let tree = dir.join(if name.is_empty() || name.starts_with('.') { "repository" } else { name });
     std::fs::create_dir(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
     git(&tree, url, &["init", "-q"]).await?;
-    let shallow = git(&tree, url, &["fetch", "-q", "--depth=1", "--", address, reference]).await;
+    git(&tree, url, &["remote", "add", "origin", address]).await?;
+    let shallow = git(&tree, url, &["fetch", "-q", "--depth=1", "origin", "--", reference]).await;
     if shallow.is_err() {
         // Some servers give a commit only with all its history.
-        git(&tree, url, &["fetch", "-q", "--tags", "--", address, "+refs/heads/*:refs/remotes/origin/*"]).await?;
+        git(&tree, url, &["fetch", "-q", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"]).await?;
         git(&tree, url, &["checkout", "-q", "--detach", reference]).await?;
     } else {
         git(&tree, url, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
     }
-    if !keep_git_dir {
-        let _ = std::fs::remove_dir_all(tree.join(".git"));
+    let commit = git(&tree, url, &["rev-parse", "HEAD"]).await?;
+    if let Some(wanted) = wanted
+        && !commit.starts_with(wanted)
+    {
+        let message = format!("cannot get {url}: it is commit {commit}, and --checksum wants {wanted}");
+        return Err(EngineError::new(message));
     }
+    if source.submodules != Some(false) && tree.join(".gitmodules").exists() {
+        git(&tree, url, &["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]).await?;
+    }
+    match keep_git_dir {
+        true => drop(std::fs::remove_file(tree.join(".git/FETCH_HEAD"))),
+        false => without_git_files(&tree)
+            .map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?,
+    }
+    let Some(subdirectory) = source.directory.as_deref() else { return Ok(tree) };
     let inside = Path::new(subdirectory).components().all(|it| matches!(it, std::path::Component::Normal(_)));
-    match subdirectory {
-        "" => Ok(tree),
-        _ if !inside => Err(EngineError::new(format!("{url}: the subdirectory must lie inside the repository"))),
-        _ => {
-            let path = tree.join(subdirectory);
-            let real = path.canonicalize().ok().filter(|real| real.starts_with(&tree) && real.is_dir());
-            real.ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
-        }
+    if !inside {
+        return Err(EngineError::new(format!("{url}: the subdirectory must lie inside the repository")));
     }
+    let path = tree.join(subdirectory);
+    let real = path.canonicalize().ok().filter(|real| real.starts_with(&tree) && real.is_dir());
+    real.ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
 }
 
-async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<(), EngineError> {
+/// Takes the `.git` of a repository and of its submodules away.
+fn without_git_files(tree: &Path) -> std::io::Result<()> {
+    let mut todo = vec![tree.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let directory = entry.file_type()?.is_dir();
+            match (entry.file_name() == ".git", directory) {
+                (true, true) => std::fs::remove_dir_all(entry.path())?,
+                (true, false) => std::fs::remove_file(entry.path())?,
+                (false, true) => todo.push(entry.path()),
+                (false, false) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs `git` in a working tree; answers with what it printed.
+async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<String, EngineError> {
     let mut command = tokio::process::Command::new("git");
     command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git");
@@ -161,7 +200,7 @@ async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<(), EngineError> {
         help: vec!["install git on this machine".to_owned()],
     })?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         false => {
             let text = String::from_utf8_lossy(&output.stderr);
             Err(EngineError::new(format!("cannot get {url}: git says: {}", text.trim())))
@@ -175,16 +214,16 @@ mod tests {
 
     #[test]
     fn names_of_downloaded_files() {
-        let check = |url: &str, disposition: Option<&str>, expected: Option<&str>| {
-            assert_eq!(file_name(url, disposition).as_deref(), expected, "{url} {disposition:?}");
+        let check = |url: &str, disposition: Option<&str>, expected: &str| {
+            assert_eq!(file_name(url, disposition), expected, "{url} {disposition:?}");
         };
-        check("http://host/a/b.tar.gz", None, Some("b.tar.gz"));
-        check("http://host/a/b?x=/y#z", None, Some("b"));
-        check("http://host/a/", None, None);
-        check("http://host", None, None);
-        check("http://host/a", Some("attachment; filename=\"c.zip\"; size=3"), Some("c.zip"));
-        check("http://host/a", Some("attachment; filename=../../etc/passwd"), Some("passwd"));
-        check("http://host/..", None, None);
+        check("http://host/a/b.tar.gz", None, "b.tar.gz");
+        check("http://host/a/b?x=/y#z", None, "b");
+        check("http://host/a/", None, "download");
+        check("http://host", None, "download");
+        check("http://host/a", Some("attachment; filename=\"c.zip\"; size=3"), "c.zip");
+        check("http://host/a", Some("attachment; filename=../../etc/passwd"), "passwd");
+        check("http://host/..", None, "download");
     }
 
     #[test]

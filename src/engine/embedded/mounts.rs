@@ -129,6 +129,7 @@ fn one(
         }
         MountKind::Secret { id, file, env, required, mode, uid, gid } => {
             let Some((_, content)) = task.secrets.iter().find(|(name, _)| name == id) else {
+                out.env.extend(env.iter().map(|name| format!("{name}=")));
                 return missing(*required, format!("The secret `{id}` was not given."), "--secret id=ID,src=FILE");
             };
             if *file {

@@ -96,13 +96,15 @@ fn command(task: &RunTask, mounts: &mut Mounts) -> Result<Command, TaskError> {
 }
 
 /// The lowest layer: the mount points, so that they need not be made in the image. Those that the image has itself, or
-/// has taken away, are not seen.
+/// has taken away, are not seen. Where /proc, /sys and /dev are missing a RUN leaves them behind, as it does in Docker;
+/// a shell leaves nothing.
 fn ground(task: &RunTask, mounts: &[mounts::Prepared]) -> Result<PathBuf, TaskError> {
     let ground = task.upper.work.join("ground");
     let io = |error: std::io::Error| TaskError::engine(format!("{}: {error}", ground.display()));
     std::fs::create_dir(&ground).map_err(io)?;
     let directory = super::mounting::open_directory(&ground).map_err(failed(ground.display()))?;
-    let system = rootfs::POINTS.iter().map(|path| (Path::new(*path), super::mounting::Point::Directory));
+    let system = rootfs::POINTS.iter().filter(|_| task.scratch);
+    let system = system.map(|path| (Path::new(*path), super::mounting::Point::Directory));
     for (path, point) in system.chain(mounts.iter().map(|mount| (mount.target.as_path(), mount.point))) {
         // What does not fit (a target below a file) is told of when it is mounted.
         let _ = super::mounting::place(&directory, path, point);

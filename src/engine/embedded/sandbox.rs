@@ -81,6 +81,9 @@ impl Sandbox<'_> {
         attach(&self.root, &at).map_err(failed("mounting the root"))?;
         let root = open_directory(&root_path).map_err(failed("the root"))?;
         let mut system = rootfs::mount(root.as_fd(), self.task.run.insecure)?;
+        if !self.task.scratch {
+            system.made.clear();
+        }
         for mount in self.mounts {
             system.made.extend(mount.attach(root.as_fd())?);
         }

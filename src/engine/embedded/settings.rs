@@ -24,6 +24,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Secret>,
     /// `--ssh`, by id: the agent's socket.
     pub agents: BTreeMap<String, PathBuf>,
+    /// `--add-host`: names and addresses.
+    pub hosts: Vec<(String, String)>,
     /// `os/arch[/variant]`.
     pub platform: String,
     /// `--pull`: look at the registry even if the store has the image.

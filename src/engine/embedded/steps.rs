@@ -286,11 +286,20 @@ pub(super) fn run_task(
         agents,
         terminal: None,
         toolbox: None,
-        hosts: "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
+        hosts: hosts(&run.hosts),
         resolv,
         hostname: "buildkitsandbox".to_owned(),
         stdin: false,
     })
+}
+
+/// `/etc/hosts`, as BuildKit writes it.
+fn hosts(more: &[(String, String)]) -> String {
+    let mut text = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+    for (name, address) in more {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text
 }
 
 /// The layer that the task made, and why it failed although it made one.
