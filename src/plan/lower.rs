@@ -154,9 +154,10 @@ impl Lowering<'_> {
             steps,
             needs,
             needed: draft.needed,
-            no_cache: draft.name.as_ref().is_some_and(|name| {
-                self.options.no_cache_stages.iter().any(|it| it.eq_ignore_ascii_case(name))
-            }),
+            no_cache: draft
+                .name
+                .as_ref()
+                .is_some_and(|name| self.options.no_cache_stages.iter().any(|it| it.eq_ignore_ascii_case(name))),
         })
     }
 

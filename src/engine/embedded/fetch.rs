@@ -159,8 +159,7 @@ async fn clone(
     }
     match keep_git_dir {
         true => drop(std::fs::remove_file(tree.join(".git/FETCH_HEAD"))),
-        false => without_git_files(&tree)
-            .map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?,
+        false => without_git_files(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?,
     }
     let Some(subdirectory) = source.directory.as_deref() else { return Ok(tree) };
     let inside = Path::new(subdirectory).components().all(|it| matches!(it, std::path::Component::Normal(_)));
