@@ -8,6 +8,7 @@ pub mod config;
 pub mod digest;
 pub mod history;
 pub mod manifest;
+mod pax;
 pub mod platform;
 pub mod reference;
 

@@ -4,7 +4,8 @@
 //! and a PAX size counts wherever one is given (CVE-2025-62518: two readers that disagree about it see different
 //! files). Global PAX headers are passed over, as Go's reader does.
 
-use bstr::{BStr, BString, ByteSlice};
+use super::pax::Pax;
+use bstr::{BString, ByteSlice};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
@@ -109,7 +110,10 @@ impl<R: Read> TarReader<R> {
             let flag = block[156];
             let name = header.path();
             match flag {
-                b'x' => pax = Pax::parse(&self.special(&header, &name)?, &name)?,
+                b'x' => {
+                    pax = Pax::parse(&self.special(&header, &name)?)
+                        .map_err(|problem| TarError::Bad { path: name.clone(), problem: problem.into() })?
+                }
                 b'L' => long_path = Some(trim_nul(self.special(&header, &name)?)),
                 b'K' => long_target = Some(trim_nul(self.special(&header, &name)?)),
                 b'g' => {
@@ -182,7 +186,7 @@ impl<R: Read> TarReader<R> {
         };
         let device = |range, what: &str| -> Result<u32, TarError> {
             // FIFOs of some writers have no device numbers, and the field is blank.
-            Ok(u32::try_from(header.number(range).unwrap_or(0)).map_err(|_| bad(format!("a {what} out of range")))?)
+            u32::try_from(header.number(range).unwrap_or(0)).map_err(|_| bad(format!("a {what} out of range")))
         };
         let mut entry = TarEntry {
             kind,
@@ -219,11 +223,11 @@ impl<R: Read> TarReader<R> {
             let sparse =
                 if flag == b'S' { Some(self.gnu_sparse(header, &path)?) } else { self.pax_sparse(&pax, &path)? };
             match sparse {
-                Some((pieces, size)) => {
-                    check_pieces(&pieces, size, self.stored).map_err(bad)?;
-                    self.pieces = pieces;
-                    entry.size = size;
-                    entry.holes = size.saturating_sub(self.stored);
+                Some(sparse) => {
+                    sparse.check(self.stored).map_err(bad)?;
+                    entry.size = sparse.size;
+                    entry.holes = sparse.size.saturating_sub(self.stored);
+                    self.pieces = sparse.pieces;
                     if let Some(name) = pax.sparse_name.take() {
                         entry.path = name;
                     }
@@ -293,7 +297,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The map of GNU's own sparse format: four pieces in the header, more in blocks behind it.
-    fn gnu_sparse(&mut self, header: &Header<'_>, path: &BString) -> Result<(Vec<(u64, u64)>, u64), TarError> {
+    fn gnu_sparse(&mut self, header: &Header<'_>, path: &BString) -> Result<Sparse, TarError> {
         let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
         let mut pieces = Vec::new();
         let size = header.number(483..495).and_then(unsigned).ok_or_else(bad)?;
@@ -318,13 +322,13 @@ impl<R: Read> TarReader<R> {
             take(&block[..504])?;
             more = block[504] != 0;
         }
-        Ok((pieces, size))
+        Ok(Sparse { pieces, size })
     }
 
     /// The maps of the PAX sparse formats: in records (0.0, 0.1), or in front of the content (1.0).
-    fn pax_sparse(&mut self, pax: &Pax, path: &BString) -> Result<Option<(Vec<(u64, u64)>, u64)>, TarError> {
+    fn pax_sparse(&mut self, pax: &Pax, path: &BString) -> Result<Option<Sparse>, TarError> {
         let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
-        let sparse = match (pax.sparse_version, &pax.sparse_map) {
+        let pieces = match (pax.sparse_version, &pax.sparse_map) {
             (Some((1, 0)), _) => self.sparse_map_in_front(path)?,
             (Some((0, _)) | None, map) if !map.is_empty() => {
                 let (pairs, rest) = map.as_chunks::<2>();
@@ -337,7 +341,7 @@ impl<R: Read> TarReader<R> {
             (None, _) => return Ok(None),
             _ => return Err(bad()),
         };
-        Ok(Some((sparse, pax.sparse_size.ok_or_else(bad)?)))
+        Ok(Some(Sparse { pieces, size: pax.sparse_size.ok_or_else(bad)? }))
     }
 
     fn sparse_map_in_front(&mut self, path: &BString) -> Result<Vec<(u64, u64)>, TarError> {
@@ -384,19 +388,28 @@ impl<R: Read> TarReader<R> {
     }
 }
 
-/// Pieces must lie in order inside of the file and be as long as what is stored.
-fn check_pieces(pieces: &[(u64, u64)], size: u64, stored: u64) -> Result<(), String> {
-    let mut end = 0u64;
-    let mut total = 0u64;
-    for (offset, length) in pieces {
-        let next = offset.checked_add(*length).filter(|next| *next <= size && *offset >= end);
-        end = next.ok_or("a sparse map that is out of order")?;
-        total += length;
-    }
-    if total == stored && size <= i64::MAX as u64 {
-        Ok(())
-    } else {
-        Err("a sparse map that does not fit its content".into())
+/// A file with holes.
+struct Sparse {
+    /// Offsets and lengths of what is stored.
+    pieces: Vec<(u64, u64)>,
+    /// Bytes of the whole file.
+    size: u64,
+}
+
+impl Sparse {
+    /// Pieces must lie in order inside of the file and be as long as what is stored.
+    fn check(&self, stored: u64) -> Result<(), String> {
+        let mut end = 0u64;
+        let mut total = 0u64;
+        for (offset, length) in &self.pieces {
+            let next = offset.checked_add(*length).filter(|next| *next <= self.size && *offset >= end);
+            end = next.ok_or("a sparse map that is out of order")?;
+            total += length;
+        }
+        match total == stored && self.size <= i64::MAX as u64 {
+            true => Ok(()),
+            false => Err("a sparse map that does not fit its content".into()),
+        }
     }
 }
 
@@ -512,100 +525,6 @@ fn trim_nul(mut content: Vec<u8>) -> BString {
     let end = content.find_byte(0).unwrap_or(content.len());
     content.truncate(end);
     content.into()
-}
-
-/// What a PAX header says of the member behind it.
-#[derive(Debug, Default)]
-struct Pax {
-    path: Option<BString>,
-    target: Option<BString>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<(i64, u32)>,
-    xattrs: BTreeMap<BString, BString>,
-    sparse_version: Option<(u64, u64)>,
-    sparse_size: Option<u64>,
-    sparse_name: Option<BString>,
-    /// Offsets and lengths in turn.
-    sparse_map: Vec<u64>,
-}
-
-impl Pax {
-    fn parse(mut records: &[u8], name: &BString) -> Result<Pax, TarError> {
-        let bad = |problem: &str| TarError::Bad { path: name.clone(), problem: problem.into() };
-        let mut pax = Pax::default();
-        while !records.is_empty() {
-            let (record, rest) = split_record(records).ok_or_else(|| bad("a broken PAX header"))?;
-            records = rest;
-            let (key, value) = record.split_once_str("=").ok_or_else(|| bad("a broken PAX header"))?;
-            pax.take(BStr::new(key), BStr::new(value)).ok_or_else(|| bad("a PAX record that cannot be read"))?;
-        }
-        Ok(pax)
-    }
-
-    /// An empty value takes an earlier one back.
-    fn take(&mut self, key: &BStr, value: &BStr) -> Option<()> {
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            if name.is_empty() || name.contains(&0) {
-                return None;
-            }
-            self.xattrs.insert(name.into(), value.to_owned());
-            return Some(());
-        }
-        let text = || (!value.is_empty()).then(|| value.to_owned());
-        let number = || -> Option<Option<u64>> {
-            if value.is_empty() { Some(None) } else { value.to_str().ok()?.parse().ok().map(Some) }
-        };
-        match key.as_bytes() {
-            b"path" if value.contains(&0) => return None,
-            b"linkpath" if value.contains(&0) => return None,
-            b"path" => self.path = text(),
-            b"linkpath" => self.target = text(),
-            b"size" => self.size = number()?,
-            b"uid" => self.uid = number()?,
-            b"gid" => self.gid = number()?,
-            b"mtime" => self.mtime = if value.is_empty() { None } else { Some(parse_time(value)?) },
-            b"GNU.sparse.major" => self.sparse_version.get_or_insert((0, 0)).0 = number()??,
-            b"GNU.sparse.minor" => self.sparse_version.get_or_insert((0, 0)).1 = number()??,
-            b"GNU.sparse.name" => self.sparse_name = text(),
-            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse_size = number()?,
-            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => self.sparse_map.push(number()??),
-            b"GNU.sparse.map" if !value.is_empty() => {
-                for number in value.split_str(",") {
-                    self.sparse_map.push(number.to_str().ok()?.parse().ok()?);
-                }
-            }
-            _ => {}
-        }
-        Some(())
-    }
-}
-
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
-fn split_record(records: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = records.iter().take(20).position(|byte| *byte == b' ')?;
-    let length: usize = records[..space].to_str().ok()?.parse().ok()?;
-    if length <= space + 1 || length > records.len() || records[length - 1] != b'\n' {
-        return None;
-    }
-    Some((&records[space + 1..length - 1], &records[length..]))
-}
-
-/// Seconds with any number of decimals, possibly before 1970.
-fn parse_time(text: &BStr) -> Option<(i64, u32)> {
-    let text = text.to_str().ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    if !fraction.bytes().all(|it| it.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanos: u32 = digits.parse().ok()?;
-    if whole.starts_with('-') && nanos > 0 {
-        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos));
-    }
-    Some((seconds, nanos))
 }
 
 fn read_some(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

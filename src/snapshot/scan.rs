@@ -123,7 +123,7 @@ pub fn read_meta(dir: BorrowedFd<'_>, name: &BStr, stat: &Stat) -> io::Result<Me
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: if kind == Kind::File { stat.st_size as u64 } else { 0 },
-        mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
         target,
         hard_link: 0,
         device,

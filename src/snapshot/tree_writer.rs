@@ -244,25 +244,21 @@ impl TreeWriter {
 
     /// Sets what directories are in the end, the deepest first. Answers with what was left out, in sentences.
     pub fn finish(mut self) -> Result<Vec<String>, PathError> {
-        let mut last: Vec<(BString, Result<Attributes, (i64, u32)>)> = Vec::new();
-        last.extend(std::mem::take(&mut self.directories).into_iter().map(|(path, it)| (path, Ok(it))));
-        for (path, time) in std::mem::take(&mut self.touched) {
-            last.push((path, Err(time)));
-        }
-        last.sort_by(|a, b| b.0.cmp(&a.0));
-        for (path, what) in last {
+        let mut paths: Vec<BString> = self.directories.keys().chain(self.touched.keys()).cloned().collect();
+        paths.sort_unstable_by(|a, b| b.cmp(a));
+        for path in paths {
             let at = path.as_bstr();
             let dir = self.root.dir(at).at("open", at)?;
-            let mtime = match what {
-                Ok(attributes) => {
-                    let (uid, gid) = owner(attributes);
-                    self.note_owner(fs::fchown(&dir, uid, gid), at)?;
-                    fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode)).at("set the mode of", at)?;
-                    attributes.mtime
-                }
-                Err(time) => time,
-            };
-            fs::futimens(&dir, &times(mtime)).at("set the time of", at)?;
+            let mut time = self.touched.get(&path).copied();
+            if let Some(attributes) = self.directories.get(&path).copied() {
+                let (uid, gid) = owner(attributes);
+                self.note_owner(fs::fchown(&dir, uid, gid), at)?;
+                fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode)).at("set the mode of", at)?;
+                time = Some(attributes.mtime);
+            }
+            if let Some(time) = time {
+                fs::futimens(&dir, &times(time)).at("set the time of", at)?;
+            }
         }
         Ok(self.refused.sentences())
     }
@@ -307,7 +303,7 @@ impl Refused {
 }
 
 pub fn mtime(stat: &Stat) -> (i64, u32) {
-    (stat.st_mtime as i64, stat.st_mtime_nsec as u32)
+    (stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 
 fn count(refused: &mut (u64, BString), path: &BStr) {

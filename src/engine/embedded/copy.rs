@@ -38,7 +38,9 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let copy = &task.copy;
     let source = Source::open(task.input.as_ref(), source)?;
     let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
-    let (owner, notices) = owner(copy, root)?;
+    let owner = copy.chown.as_deref().map(|spec| users::owner(root, "--chown", spec)).transpose()?;
+    let notices = owner.as_ref().map(|owner| owner.notices.clone()).unwrap_or_default();
+    let owner = owner.map(|owner| (owner.uid, owner.gid));
     let selection = Selection::new(None, &copy.exclude)?;
     let (uid, gid) = owner.unwrap_or((0, 0));
     let mode = chmod.as_ref().map_or(0o755, Chmod::of_parents);
@@ -108,12 +110,6 @@ pub(super) fn copy_path(
 
 fn not_fetched(address: &str) -> TaskError {
     TaskError::engine(format!("{address} was not fetched"))
-}
-
-fn owner(copy: &Copy, root: BorrowedFd<'_>) -> Result<(Option<(u32, u32)>, Vec<String>), TaskError> {
-    let Some(spec) = &copy.chown else { return Ok((None, Vec::new())) };
-    let owner = users::owner(root, "--chown", spec)?;
-    Ok((Some((owner.uid, owner.gid)), owner.notices))
 }
 
 /// Where an instruction copies to.
