@@ -100,6 +100,7 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             Some(it) => vec![Effect::Session(Command::RemoveBreakpoint(it.id))],
             None => wrong(app, "this one cannot be removed; Space turns it off"),
         },
+        Action::Mark => mark(app),
         Action::Pane => Vec::new(),
     }
 }
@@ -174,6 +175,24 @@ pub(super) fn goto(app: &mut App, to: Position) -> Vec<Effect> {
             wrong(app, &text)
         }
     }
+}
+
+/// Sets the point that layers are compared with, or takes it back.
+fn mark(app: &mut App) -> Vec<Effect> {
+    if app.mark.take().is_some() {
+        app.say("each layer is compared with the one below it");
+        return Vec::new();
+    }
+    let Some((id, label)) = app.selected_step().map(|step| step.id).and_then(|id| Some((id, app.label(id)?))) else {
+        return wrong(app, "there is no instruction on this line or above it");
+    };
+    if app.build.after(id).is_none() {
+        let text = format!("{label} has not been run: there is nothing to compare with");
+        return wrong(app, &text);
+    }
+    app.mark = Some(id);
+    app.say(format!("later layers of this stage are compared with what {label} left, until {}", key_of(Action::Mark)));
+    Vec::new()
 }
 
 fn toggle_breakpoint(app: &mut App) -> Vec<Effect> {

@@ -103,6 +103,8 @@ pub struct App {
     /// The selected line of the breakpoints.
     pub breakpoint: usize,
     pub panes: Panes,
+    /// The instruction whose file system later ones of its stage are compared with.
+    pub mark: Option<StepId>,
     /// Whether a file is open beside the lower pane.
     pub viewing: bool,
     /// Whether keys go to the shell while it has the focus.
@@ -146,6 +148,7 @@ impl App {
             image_top: 0,
             breakpoint: 0,
             panes: Panes::default(),
+            mark: None,
             viewing: false,
             typing: false,
             input: None,
@@ -208,10 +211,16 @@ impl App {
         };
         let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else { return Place::default() };
         let status = self.build.status(step);
+        let text = &plan.step(step).text;
+        let mark = self.mark.filter(|mark| mark.stage == step.stage && mark.index < step.index);
+        let (text, before) = match mark.and_then(|mark| Some((mark, self.build.after(mark)?))) {
+            Some((mark, before)) => (format!("{text} (since {})", mark.index), Some(before)),
+            None => (text.clone(), self.build.before(step)),
+        };
         Place {
             step: Some(step),
-            text: plan.step(step).text.clone(),
-            before: self.build.before(step),
+            text,
+            before,
             after: self.build.after(step),
             running: matches!(status, crate::debug::StepStatus::Running),
             failed: matches!(status, crate::debug::StepStatus::Failed(_)),
@@ -251,6 +260,11 @@ impl App {
             }
             None => format!("{name}, at its end"),
         }
+    }
+
+    /// A step as places are written: `builder:3`.
+    pub fn label(&self, step: StepId) -> Option<String> {
+        Some(format!("{}:{}", self.plan()?.stage(step.stage).label(), step.index))
     }
 
     /// The breakpoint that stops before a step.

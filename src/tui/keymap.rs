@@ -82,6 +82,8 @@ pub enum Action {
     Open,
     EnableBreakpoint,
     RemoveBreakpoint,
+    /// The point that the layer's pane compares with.
+    Mark,
     /// The key goes to the pane's widget.
     Pane,
 }
@@ -217,6 +219,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Global, &[ch('t'), ch('!')], A::ShellAfter, "shell here; after a failure, in what it left"),
     bind(C::Global, &[ch('T')], A::ShellBefore, "shell before the instruction that failed or ran last"),
     bind(C::Global, &[ch('z')], A::Zoom, "give the pane the whole screen, and back"),
+    bind(C::Global, &[ch('d')], A::Mark, "compare with the state after the selected line, or no longer"),
     bind(C::Global, &[plain(KeyCode::Tab)], A::FocusNext, "next pane"),
     bind(C::Global, &[plain(KeyCode::BackTab)], A::FocusPrevious, "previous pane"),
     bind(C::Global, &[ch('1')], A::Focus(1), "Stages"),

@@ -132,10 +132,10 @@ enum Shape {
     Line(bool, bool, bool, bool),
     /// The same, dashed.
     Dashed(bool),
-    Heavy,
-    /// Eighths of the cell, from the left.
-    Bar(u8),
-    Shade,
+    /// Upright, or flat.
+    Heavy(bool),
+    /// Flat, to the middle.
+    HeavyHalf,
 }
 
 fn shape(symbol: &str) -> Option<Shape> {
@@ -154,16 +154,9 @@ fn shape(symbol: &str) -> Option<Shape> {
         "┼" => Line(true, true, true, true),
         "┄" => Shape::Dashed(false),
         "┆" => Shape::Dashed(true),
-        "┃" => Shape::Heavy,
-        "▏" => Shape::Bar(1),
-        "▎" => Shape::Bar(2),
-        "▍" => Shape::Bar(3),
-        "▌" => Shape::Bar(4),
-        "▋" => Shape::Bar(5),
-        "▊" => Shape::Bar(6),
-        "▉" => Shape::Bar(7),
-        "█" => Shape::Bar(8),
-        "░" => Shape::Shade,
+        "┃" => Shape::Heavy(true),
+        "━" => Shape::Heavy(false),
+        "╸" => Shape::HeavyHalf,
         _ => return None,
     })
 }
@@ -171,6 +164,7 @@ fn shape(symbol: &str) -> Option<Shape> {
 fn lines(out: &mut String, run: &[&Cell], from: usize, top: f32, color: &str) {
     let mut solid = String::new();
     let mut dashed = String::new();
+    let mut heavy = String::new();
     for (at, cell) in run.iter().enumerate() {
         let (x, right) = (left(from + at), left(from + at + 1));
         let (middle, centre, bottom) = (x + WIDTH / 2.0, top + HEIGHT / 2.0, top + HEIGHT);
@@ -184,19 +178,23 @@ fn lines(out: &mut String, run: &[&Cell], from: usize, top: f32, color: &str) {
             Some(Shape::Dashed(true)) => {
                 let _ = write!(dashed, "M{middle:.1} {top:.1}V{bottom:.1}");
             }
-            Some(Shape::Heavy) => {
-                let _ = writeln!(
-                    out,
-                    "<path d=\"M{middle:.1} {top:.1}V{bottom:.1}\" stroke=\"{color}\" stroke-width=\"3\"/>"
-                );
+            Some(Shape::Heavy(true)) => {
+                let _ = write!(heavy, "M{middle:.1} {top:.1}V{bottom:.1}");
             }
-            Some(Shape::Bar(eighths)) => block(out, x, top, f32::from(eighths) / 8.0, 1.0, color),
-            Some(Shape::Shade) => block(out, x, top, 1.0, 0.25, color),
+            Some(Shape::Heavy(false)) => {
+                let _ = write!(heavy, "M{x:.1} {centre:.1}H{right:.1}");
+            }
+            Some(Shape::HeavyHalf) => {
+                let _ = write!(heavy, "M{x:.1} {centre:.1}H{middle:.1}");
+            }
             None => {}
         }
     }
     if !solid.is_empty() {
         let _ = writeln!(out, "<path d=\"{solid}\" stroke=\"{color}\" fill=\"none\"/>");
+    }
+    if !heavy.is_empty() {
+        let _ = writeln!(out, "<path d=\"{heavy}\" stroke=\"{color}\" fill=\"none\" stroke-width=\"3\"/>");
     }
     if !dashed.is_empty() {
         let _ = writeln!(out, "<path d=\"{dashed}\" stroke=\"{color}\" fill=\"none\" stroke-dasharray=\"2.1 2.1\"/>");
@@ -227,14 +225,6 @@ fn line(path: &mut String, x: Span, y: Span, ways: (bool, bool, bool, bool)) {
 fn corner(path: &mut String, from: (f32, f32), to: (f32, f32), through: (f32, f32)) -> std::fmt::Result {
     let (x, y) = through;
     write!(path, "M{:.1} {:.1}Q{x:.1} {y:.1} {:.1} {:.1}", from.0, from.1, to.0, to.1)
-}
-
-fn block(out: &mut String, x: f32, top: f32, part: f32, opacity: f32, color: &str) {
-    let (y, width, height) = (top + 4.0, WIDTH * part + 0.1, HEIGHT - 8.0);
-    let _ = writeln!(
-        out,
-        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{color}\" opacity=\"{opacity}\"/>"
-    );
 }
 
 /// Foreground and background of a cell.

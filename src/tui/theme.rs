@@ -311,7 +311,7 @@ pub struct Signs {
     /// In front of a directory in a tree.
     pub expanded: &'static str,
     pub collapsed: &'static str,
-    /// A bar, full, and its last cell in eighths, the smallest first.
+    /// A bar, full, and parts of its last cell, the smallest first.
     pub bar: &'static str,
     pub bar_parts: &'static [&'static str],
     pub bar_rest: &'static str,
@@ -388,9 +388,9 @@ pub static UNICODE: Signs = Signs {
     dash: "–",
     expanded: "▾",
     collapsed: "▸",
-    bar: "█",
-    bar_parts: &["▏", "▎", "▍", "▌", "▋", "▊", "▉"],
-    bar_rest: "░",
+    bar: "━",
+    bar_parts: &["╸"],
+    bar_rest: "─",
     thumb: "┃",
     lines: SOLID,
     dashed: Lines { horizontal: "┄", vertical: "┆", ..SOLID },

@@ -207,6 +207,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.source.set_plan(&plan);
             app.lay_out_stages();
             app.waste = None;
+            app.mark = None;
             app.note = None;
             app.panes.new_plan();
             app.shown.clear();

@@ -41,7 +41,7 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
     let mut out = vec![summary(app, total)];
     out.push(Line::default());
     out.push(Line::styled(
-        format!(" {:<16} {:>9}  {:<12} {:>9}  {:>9}", "stage", "shipped", "", "built", "left"),
+        format!(" {:<14} {:>9}  {:<12} {:>9} {:>9}", "stage", "shipped", "", "built", "left"),
         look.muted,
     ));
     for part in &parts {
@@ -79,16 +79,14 @@ fn stage(app: &App, part: &Contribution, total: u64, width: usize) -> Line<'stat
     let look = &app.look;
     let label = app.plan().map(|plan| plan.stage(part.stage).label()).unwrap_or_default();
     let label = text::sanitise(&label).into_owned();
-    let name = text::clip(&label, 16, look.signs.ellipsis).into_owned();
-    let pad = 16usize.saturating_sub(text::width(&name));
+    let name = text::clip(&label, 14, look.signs.ellipsis).into_owned();
+    let pad = 14usize.saturating_sub(text::width(&name));
     let left = part.built.saturating_sub(part.shipped.min(part.built));
     let left = if part.in_image { 0 } else { left };
     let style = if part.shipped == 0 { look.muted } else { look.text };
-    let mut spans = vec![
-        Span::styled(format!(" {name}{} {:>9}  ", " ".repeat(pad), text::size(part.shipped)), style),
-        Span::styled(bar(look, part.shipped, total, 12), look.accent),
-        Span::styled(format!(" {:>9}  {:>9}", text::size(part.built), text::size(left)), look.muted),
-    ];
+    let mut spans = vec![Span::styled(format!(" {name}{} {:>9}  ", " ".repeat(pad), text::size(part.shipped)), style)];
+    spans.extend(bar(look, part.shipped, total, 12));
+    spans.push(Span::styled(format!(" {:>9} {:>9}", text::size(part.built), text::size(left)), look.muted));
     if width > 90 {
         let words = match (part.in_image, part.shipped) {
             (true, _) => "its layers are the image",

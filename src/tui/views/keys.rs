@@ -142,11 +142,20 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
     match app.focus {
         PaneId::Source => vec![key(Action::Find, "find")],
         PaneId::Stages => vec![raw("Enter", "to its line")],
-        PaneId::Layer | PaneId::Files => vec![
+        PaneId::Layer => vec![
             raw("Enter", "open"),
-            raw("o", "order"),
+            key(Action::Mark, "compare"),
             raw("x", "extract"),
             raw("y", "copy path"),
+            raw("o", "order"),
+            key(Action::Find, "find"),
+        ],
+        PaneId::Files => vec![
+            raw("Enter", "open"),
+            raw("a", "all or changed"),
+            raw("x", "extract"),
+            raw("y", "copy path"),
+            raw("o", "order"),
             key(Action::Find, "find"),
         ],
         PaneId::Viewer => vec![
@@ -200,6 +209,29 @@ fn hint(app: &App, input: &Input) -> String {
             match offers.as_slice() {
                 [one] => crate::tui::command::usage(one),
                 many => many.iter().map(word).collect::<Vec<_>>().join("  "),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::keymap::TABLE;
+    use crate::tui::{fixture, screens, update};
+
+    #[test]
+    fn every_hint_is_a_key_of_the_table() {
+        let mut app = screens::app(&fixture::hello_stopped().1, 80, 24);
+        for pane in PaneId::NUMBERED.into_iter().chain([PaneId::Viewer]) {
+            app.focus = pane;
+            let context = update::context(&app);
+            for (key, word) in pane_keys(&app) {
+                let known = |it: &crate::tui::keymap::Binding| {
+                    (it.context == context || it.context == crate::tui::keymap::Context::Global)
+                        && it.keys.iter().any(|it| it.to_string() == key)
+                };
+                assert!(TABLE.iter().any(known), "{key} {word} in {context:?}");
             }
         }
     }

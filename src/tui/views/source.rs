@@ -362,12 +362,10 @@ impl Painter<'_> {
         let text = self.text(row, step, left - right);
         put(text, left - right);
         if any {
-            let span = |part: Option<(String, Style)>, width: usize| match part {
-                Some((text, style)) => {
-                    let pad = width.saturating_sub(text::width(&text));
-                    vec![Span::raw(" ".repeat(pad)), Span::styled(text, style)]
-                }
-                None => vec![Span::raw(" ".repeat(width))],
+            let span = |part: Option<Vec<Span<'static>>>, width: usize| {
+                let part = part.unwrap_or_default();
+                let pad = width.saturating_sub(part.iter().map(Span::width).sum());
+                std::iter::once(Span::raw(" ".repeat(pad))).chain(part).collect()
             };
             put(Vec::new(), 2);
             if columns > TIME {
@@ -483,7 +481,7 @@ impl Painter<'_> {
                 vec![Span::styled(text::clip(&text, width, look.signs.ellipsis).into_owned(), look.muted)]
             }
             Row::Line(line) => {
-                let dimmed = self.is_dimmed(*line, step);
+                let dimmed = !self.is_here(row) && self.is_dimmed(*line, step);
                 let source = &self.app.source;
                 let tokens = source.tokens.get(*line as usize - 1).map(Vec::as_slice).unwrap_or_default();
                 painted(source.line(*line), tokens, source.left, width, look, dimmed)
@@ -509,7 +507,7 @@ impl Painter<'_> {
     }
 
     /// Size and time of a step, or what stands in their place.
-    fn outcome(&self, step: StepId, here: bool) -> (Option<(String, Style)>, Option<(String, Style)>) {
+    fn outcome(&self, step: StepId, here: bool) -> (Option<Vec<Span<'static>>>, Option<Vec<Span<'static>>>) {
         let look = self.look();
         let build = self.build();
         let status = build.status(step);
@@ -517,12 +515,12 @@ impl Painter<'_> {
         let size = match status {
             StepStatus::Done(outcome) if layer || outcome.changes.bytes > 0 => {
                 let style = if outcome.changes.bytes == 0 { look.muted } else { look.text };
-                Some((text::size(outcome.changes.bytes), style))
+                Some(vec![Span::styled(text::size(outcome.changes.bytes), style)])
             }
             StepStatus::Running => build
                 .progress(step)
                 .filter(|(_, total, _)| *total > 0)
-                .map(|(done, total, _)| (bar(look, done, total, SIZE), look.accent)),
+                .map(|(done, total, _)| bar(look, done, total, SIZE).to_vec()),
             _ => None,
         };
         let label = build.stop.as_ref().filter(|_| here).map(|stop| match stop.side {
@@ -543,12 +541,12 @@ impl Painter<'_> {
             StepStatus::Cancelled => Some(("cancelled".to_owned(), look.warning)),
             _ => None,
         });
-        (size, time)
+        (size, time.map(|(text, style)| vec![Span::styled(text, style)]))
     }
 }
 
-/// A bar of `width` columns.
-pub fn bar(look: &Look, done: u64, total: u64, width: usize) -> String {
+/// A bar of `width` columns: what is done, and the rest.
+pub fn bar(look: &Look, done: u64, total: u64, width: usize) -> [Span<'static>; 2] {
     let parts = look.signs.bar_parts;
     let steps = (parts.len() + 1) as u128;
     let total = u128::from(total.max(1));
@@ -558,9 +556,8 @@ pub fn bar(look: &Look, done: u64, total: u64, width: usize) -> String {
     if let Some(part) = part.checked_sub(1).and_then(|at| parts.get(at)) {
         out.push_str(part);
     }
-    let used = text::width(&out);
-    out.push_str(&look.signs.bar_rest.repeat(width.saturating_sub(used)));
-    out
+    let rest = look.signs.bar_rest.repeat(width.saturating_sub(text::width(&out)));
+    [Span::styled(out, look.accent), Span::styled(rest, look.border)]
 }
 
 /// A line in its colours, from column `left` on, cut to `width`.

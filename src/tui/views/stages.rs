@@ -336,7 +336,12 @@ impl View<'_> {
             Node::Image(image) => {
                 let style = if needed { look.text } else { look.muted };
                 match self.pulled(image).filter(|(_, total)| *total > 0) {
-                    Some((done, total)) => write(buffer, 0, &bar(look, done, total, room), look.accent),
+                    Some((done, total)) => {
+                        let [filled, rest] = bar(look, done, total, room);
+                        write(buffer, 0, &filled.content, filled.style);
+                        let used = text::width(&filled.content);
+                        self.canvas.put(buffer, spot.x + 2 + used, spot.y + 1, &rest.content, rest.style);
+                    }
                     None => write(buffer, 0, &text::sanitise(image), style),
                 }
             }

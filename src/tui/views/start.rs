@@ -70,7 +70,7 @@ fn waiting_lines(app: &App, width: usize) -> Vec<Line<'static>> {
         };
         let mut spans = vec![Span::styled(format!("    {name}{}  ", " ".repeat(pad)), look.muted)];
         if it.total > 0 {
-            spans.push(Span::styled(bar(look, it.done, it.total, width.saturating_sub(54).clamp(8, 40)), look.accent));
+            spans.extend(bar(look, it.done, it.total, width.saturating_sub(54).clamp(8, 40)));
         }
         spans.push(Span::styled(format!("  {bytes}"), look.text));
         lines.push(Line::from(spans));
