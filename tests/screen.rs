@@ -111,3 +111,38 @@ fn a_dockerfile_without_a_plan_is_shown_and_can_be_mended() {
     terminal.keys("q");
     assert_eq!(terminal.exit().code(), Some(0));
 }
+
+#[test]
+fn a_running_instruction_can_be_cancelled() {
+    let (_project, mut terminal) = start("FROM node\nRUN echo begun; sleep 1000\n", 80, 24);
+    terminal.wait("PAUSED BEFORE 0:0");
+    terminal.keys("c");
+    terminal.wait("RUNNING");
+    terminal.keys("5");
+    terminal.wait("begun");
+    terminal.keys("\x03");
+    terminal.wait("CANCELLED");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+}
+
+#[test]
+fn a_shell_opens_at_the_cursor_and_its_changes_are_shown() {
+    let (_project, mut terminal) = start(DOCKERFILE, 100, 40);
+    terminal.wait("PAUSED BEFORE builder:0");
+    terminal.keys("n");
+    terminal.wait("PAUSED AFTER builder:0");
+    terminal.keys("t");
+    terminal.wait("thrown away");
+    terminal.keys("echo $((40 + 2)) > /answer; cat /answer\r");
+    terminal.wait_until("the answer", |screen| screen.lines().any(|line| line.contains("│42 ")));
+    // Out of the shell and back into it.
+    terminal.keys("\x1d");
+    terminal.wait("types into the shell again");
+    terminal.keys("\r");
+    terminal.keys("exit\r");
+    terminal.wait_until("what was changed", |screen| screen.contains("answer") && !screen.contains("│42 "));
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    assert!(!terminal.alternate());
+}
