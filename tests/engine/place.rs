@@ -100,6 +100,7 @@ impl Place {
                 network: Network::Default,
                 insecure: false,
                 files: Vec::new(),
+                hosts: Vec::new(),
             },
             inputs: Vec::new(),
             caches: Vec::new(),
