@@ -271,3 +271,19 @@ async fn a_working_directory_among_our_descriptors_is_not_entered() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_insecure_command_has_every_capability() {
+    in_every_mode(async |place, launcher| {
+        let script = "while read name value; do [ $name = CapEff: ] && echo $value; done </proc/self/status; true";
+        let all = outcome(&launcher, place.sh("a", script)).await.output();
+        let mut task = place.sh("b", script);
+        task.run.insecure = true;
+        let insecure = outcome(&launcher, task).await.output();
+        let number = |text: &str| u64::from_str_radix(text.trim(), 16).unwrap();
+        assert_eq!(number(&all), 0xa80425fb);
+        // As much as there is where this runs; CAP_SYS_ADMIN (21) at least.
+        assert!(number(&insecure) & !number(&all) & 1 << 21 != 0, "{insecure}");
+    })
+    .await;
+}

@@ -14,10 +14,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Makes a file system that is mounted nowhere yet. An option without a value is a flag.
+/// Makes a file system that is mounted nowhere yet. An option without a value is a flag. The mount table names `kind` as
+/// the source, unless `source` is among the options.
 pub(super) fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "source", kind)?;
+    if options.iter().all(|(name, _)| *name != "source") {
+        fsconfig_set_string(&context, "source", kind)?;
+    }
     for (name, value) in options {
         match value.is_empty() {
             true => fsconfig_set_flag(&context, *name)?,

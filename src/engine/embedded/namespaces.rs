@@ -72,7 +72,8 @@ pub(super) fn enter(only: Option<Mode>) -> Result<(Mode, Vec<String>), NotEntere
     let mode = if root && unshare(UnshareFlags::NEWNS).is_ok() {
         Mode::Root
     } else {
-        let mode = match (only, subordinate_ids()) {
+        let ids = if root { own_ids() } else { subordinate_ids() };
+        let mode = match (only, ids) {
             (Some(Mode::Root), _) => return Err(failed("become root", Errno::PERM)),
             (Some(Mode::Single), _) => Mode::Single,
             (_, Ok(ids)) => {
@@ -125,14 +126,29 @@ fn describe(mode: Mode, ids: u64, mut limits: Vec<String>) -> Vec<String> {
     limits
 }
 
-/// Subordinate ids of this user, and the programs that map them.
-struct SubordinateIds {
+/// The ids of a new user namespace: each map a list of (first inside, first outside, count), one after the other.
+struct Ids {
     uid_map: Vec<String>,
     gid_map: Vec<String>,
+    /// We may not write the maps; newuidmap and newgidmap may.
+    by_programs: bool,
+}
+
+/// What root in a container has, where it may not mount: all that there is, under the same numbers.
+fn own_ids() -> Result<Ids, String> {
+    let same = |file: &str| -> Vec<String> {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        map_lines(&text).flat_map(|(first, count)| [first, first, count].map(|it| it.to_string())).collect()
+    };
+    let ids = Ids { uid_map: same("/proc/self/uid_map"), gid_map: same("/proc/self/gid_map"), by_programs: false };
+    match ids.uid_map.len() / 3 {
+        0 => Err("The ids of this process cannot be read from /proc.".to_owned()),
+        _ => Ok(ids),
+    }
 }
 
 /// Finds the subordinate ids, or says in a sentence what is missing.
-fn subordinate_ids() -> Result<SubordinateIds, String> {
+fn subordinate_ids() -> Result<Ids, String> {
     let uid = rustix::process::getuid().as_raw();
     let gid = rustix::process::getgid().as_raw();
     let names = user_names(uid);
@@ -148,7 +164,7 @@ fn subordinate_ids() -> Result<SubordinateIds, String> {
         let map = mapping(&text, uid, &names, own);
         if map.is_empty() { Err(missing(file)) } else { Ok(map) }
     };
-    let ids = SubordinateIds { uid_map: map("/etc/subuid", uid)?, gid_map: map("/etc/subgid", gid)? };
+    let ids = Ids { uid_map: map("/etc/subuid", uid)?, gid_map: map("/etc/subgid", gid)?, by_programs: true };
     for program in ["newuidmap", "newgidmap"] {
         if program_path(program).is_none() {
             return Err(format!("{program} is not installed (Debian's package is `uidmap`)."));
@@ -203,9 +219,9 @@ fn program_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(usual).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// A user namespace with the subordinate ids. The programs that map them must run outside of it, so they are started
-/// before, by a helper that waits until the namespace is there.
-fn enter_subuid(ids: &SubordinateIds) -> Result<(), NotEntered> {
+/// A user namespace with many ids. They must be mapped from outside of it: by a helper, which waits until the namespace
+/// is there.
+fn enter_subuid(ids: &Ids) -> Result<(), NotEntered> {
     let io = |what: &'static str| move |error: std::io::Error| single(format!("{what}: {error}"));
     let pid = std::process::id().to_string();
     let (mut ready, mut go) = std::io::pipe().map_err(io("a pipe"))?;
@@ -239,8 +255,15 @@ fn enter_subuid(ids: &SubordinateIds) -> Result<(), NotEntered> {
     become_root().map_err(|errno| failed("become root in the user namespace", errno))
 }
 
-/// Runs newuidmap and newgidmap for `pid`, or says what they said.
-fn map_ids(pid: &str, ids: &SubordinateIds) -> Result<(), String> {
+/// Maps the ids for `pid`, or says what went wrong.
+fn map_ids(pid: &str, ids: &Ids) -> Result<(), String> {
+    if !ids.by_programs {
+        for (file, map) in [("uid_map", &ids.uid_map), ("gid_map", &ids.gid_map)] {
+            let text: String = map.chunks(3).map(|range| range.join(" ") + "\n").collect();
+            fs::write(format!("/proc/{pid}/{file}"), text).map_err(|error| format!("{file}: {error}"))?;
+        }
+        return Ok(());
+    }
     for (name, map) in [("newuidmap", &ids.uid_map), ("newgidmap", &ids.gid_map)] {
         let program = program_path(name).unwrap_or_else(|| name.into());
         let output = Command::new(program).arg(pid).args(map).stdin(Stdio::null()).output();

@@ -72,6 +72,7 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
     }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| explain(errno, "", upper))?;
     let refused = |errno: Errno| explain(errno, &kernel_log(context.as_fd()), upper);
+    fsconfig_set_string(&context, "source", "overlay").map_err(refused)?;
     for layer in layers {
         set_directory(context.as_fd(), "lowerdir+", layer)?.map_err(refused)?;
     }

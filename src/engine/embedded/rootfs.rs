@@ -139,7 +139,8 @@ fn mount_dev(at: OwnedFd) -> Result<OwnedFd, TaskError> {
         let mount = file_system(kind, options, NOSUID | NODEV | NOEXEC)?;
         attach(&mount, open_plain(&dev, name, OFlags::PATH)?)
     };
-    inside("shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")]).map_err(failed("mounting /dev/shm"))?;
+    inside("shm", "tmpfs", &[("source", "shm"), ("mode", "1777"), ("size", "65536k")])
+        .map_err(failed("mounting /dev/shm"))?;
     inside("mqueue", "mqueue", &[]).map_err(failed("mounting /dev/mqueue"))?;
     Ok(dev)
 }
