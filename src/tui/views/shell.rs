@@ -33,11 +33,17 @@ pub struct Shell {
     typing: bool,
 }
 
+/// Bytes of keys that wait for a shell to open.
+const TYPED_AHEAD: usize = 4096;
+
 #[derive(Debug)]
 enum State {
     /// None was opened yet.
     None,
-    Opening,
+    /// What was typed meanwhile is for the shell once it is there.
+    Opening {
+        typed: Vec<u8>,
+    },
     Open(Terminal),
     Ended {
         code: i32,
@@ -63,7 +69,7 @@ impl Default for Shell {
 impl Shell {
     /// Whether there is one, or one is about to be.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Opening | State::Open(_))
+        matches!(self.state, State::Opening { .. } | State::Open(_))
     }
 
     pub fn set_typing(&mut self, typing: bool) {
@@ -74,7 +80,8 @@ impl Shell {
         match news {
             ShellNews::Opening { at, where_, .. } => {
                 let (size, typing) = (self.size, self.typing);
-                *self = Shell { state: State::Opening, where_, at, size, typing, ..Shell::default() };
+                *self =
+                    Shell { state: State::Opening { typed: Vec::new() }, where_, at, size, typing, ..Shell::default() };
                 Vec::new()
             }
             ShellNews::Started { program, borrowed_tools, user, directory } => {
@@ -82,9 +89,15 @@ impl Shell {
                 self.about = format!("{program} as {user} in {directory}");
                 self.borrowed = borrowed_tools.then(|| program.clone());
                 let (columns, rows) = self.room();
-                self.state = State::Open(Terminal::new(columns, rows));
+                let opened = std::mem::replace(&mut self.state, State::Open(Terminal::new(columns, rows)));
                 // The program was started before it was known what stands above it.
-                vec![Request::Shell(ShellInput::Resize(columns, rows))]
+                let mut requests = vec![Request::Shell(ShellInput::Resize(columns, rows))];
+                if let State::Opening { typed } = opened
+                    && !typed.is_empty()
+                {
+                    requests.push(Request::Shell(ShellInput::Bytes(typed)));
+                }
+                requests
             }
             ShellNews::Output(bytes) => match &mut self.state {
                 State::Open(terminal) => {
@@ -124,7 +137,17 @@ impl Shell {
 
     fn typed(&mut self, key: KeyEvent) -> Outcome {
         let (_, rows) = self.room();
-        let State::Open(terminal) = &mut self.state else { return Outcome::Ignored };
+        let terminal = match &mut self.state {
+            State::Open(terminal) => terminal,
+            State::Opening { typed } if self.typing => {
+                let bytes = encode::key(key, false);
+                if typed.len() + bytes.len() <= TYPED_AHEAD {
+                    typed.extend(bytes);
+                }
+                return Outcome::Consumed;
+            }
+            _ => return Outcome::Ignored,
+        };
         let page = (rows.max(2) - 1) as isize;
         let shift = key.modifiers == KeyModifiers::SHIFT;
         match key.code {
@@ -169,7 +192,7 @@ impl Pane for Shell {
     fn title(&self) -> String {
         match &self.state {
             State::None => String::new(),
-            State::Opening | State::Open(_) | State::Ended { .. } | State::Failed(_) => {
+            State::Opening { .. } | State::Open(_) | State::Ended { .. } | State::Failed(_) => {
                 text::sanitise(&self.where_).into_owned()
             }
         }
@@ -260,7 +283,7 @@ impl Pane for Shell {
                     look,
                 );
             }
-            State::Opening => words(&["The shell is being opened.".to_owned()], area, buffer, look),
+            State::Opening { .. } => words(&["The shell is being opened.".to_owned()], area, buffer, look),
             State::Failed(error) => words(&error_words(error), area, buffer, look),
             State::Open(terminal) => {
                 let inner = Rect { y: area.y + banner, height: area.height - banner, ..area };
@@ -362,6 +385,18 @@ mod tests {
         assert_eq!(drawn(&mut pane, 150, 8), " The shell is being opened.");
         assert_eq!(pane.news(started(true)), [Request::Shell(ShellInput::Resize(150, 6))]);
         insta::assert_snapshot!(drawn(&mut pane, 150, 8));
+    }
+
+    #[test]
+    fn what_is_typed_before_the_shell_is_there_reaches_it() {
+        let mut pane = Shell::default();
+        pane.resized(40, 10);
+        pane.set_typing(true);
+        pane.news(opening());
+        for c in "ls".chars() {
+            assert_eq!(press(&mut pane, KeyCode::Char(c), KeyModifiers::NONE), Outcome::Consumed);
+        }
+        assert_eq!(pane.news(started(false)).last(), Some(&input(b"ls")));
     }
 
     #[test]
