@@ -143,6 +143,9 @@ pub struct BuildCommand {
     /// archive on standard output
     #[arg(short, long = "output", value_name = "OUTPUT")]
     pub outputs: Vec<String>,
+    /// An annotation of the result; WHERE is manifest or manifest-descriptor
+    #[arg(long = "annotation", value_name = "[WHERE:]NAME=VALUE")]
+    pub annotations: Vec<String>,
     /// How progress is told
     #[arg(long, value_enum, default_value_t = Progress::Plain)]
     pub progress: Progress,

@@ -118,7 +118,9 @@ async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoc
         return Ok(());
     }
     let created = Some(clock::rfc3339(epoch));
-    let wanted = Export { tags: args.build.tags.clone(), destinations, created };
+    let packing = output::packing(outputs)?;
+    let annotations = output::annotations(&args.annotations)?;
+    let wanted = Export { tags: args.build.tags.clone(), destinations, created: created.clone(), packing, annotations };
     let (sender, mut progress) = mpsc::channel(64);
     let drain = async { while progress.recv().await.is_some() {} };
     let export = async {
@@ -131,7 +133,7 @@ async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoc
         write(path, exported.image.to_string().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        write(path, metadata(&exported, &args.build.tags).as_bytes())?;
+        write(path, metadata(&exported, &args.build.tags, created.as_deref()).as_bytes())?;
     }
     if args.quiet {
         println!("{}", exported.image);
@@ -146,11 +148,18 @@ async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoc
 }
 
 /// Names as buildx writes them to its metadata file.
-fn metadata(exported: &Exported, tags: &[String]) -> String {
+fn metadata(exported: &Exported, tags: &[String], created: Option<&str>) -> String {
     let mut map = serde_json::Map::new();
     map.insert("containerimage.config.digest".to_owned(), exported.image.to_string().into());
     if let Some(manifest) = &exported.manifest {
         map.insert("containerimage.digest".to_owned(), manifest.to_string().into());
+    }
+    if let Some(mut descriptor) = exported.descriptor.as_ref().and_then(|it| serde_json::to_value(it).ok()) {
+        descriptor["annotations"]["config.digest"] = exported.image.to_string().into();
+        if let Some(created) = created {
+            descriptor["annotations"]["org.opencontainers.image.created"] = created.into();
+        }
+        map.insert("containerimage.descriptor".to_owned(), descriptor);
     }
     if !tags.is_empty() {
         map.insert("image.name".to_owned(), tags.join(",").into());

@@ -1,12 +1,13 @@
 //! `-o`: where a build's result goes.
 
 use super::exit::Failure;
-use crate::engine::Destination;
+use crate::engine::{Annotations, Destination, Packing};
+use crate::image::recompress::PackedAs;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output(pub Destination);
+pub struct Output(pub Destination, pub Packing);
 
 impl Output {
     pub fn is_stdout(&self) -> bool {
@@ -41,22 +42,45 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
     let wrong = |why: &str| Failure::Usage(format!("--output {text}: {why}"));
     if !text.contains('=') {
         let dest = PathBuf::from(text);
-        return Ok(Output(if text == "-" { Destination::Tar { dest } } else { Destination::Local { dest } }));
+        let destination = if text == "-" { Destination::Tar { dest } } else { Destination::Local { dest } };
+        return Ok(Output(destination, Packing::default()));
     }
     let (mut kind, mut dest, mut tar) = (None, None, true);
+    let mut packing = Packing::default();
     for field in text.split(',') {
         match field.split_once('=') {
             Some(("type", value)) => kind = Some(value),
             Some(("dest", value)) => dest = Some(PathBuf::from(value)),
             Some(("tar", "true")) => tar = true,
             Some(("tar", "false")) => tar = false,
-            Some((name, _)) => return Err(wrong(&format!("{name:?} is not known: type, dest, tar"))),
+            Some(("compression", value)) => {
+                packing.format = Some(match value {
+                    "uncompressed" => PackedAs::Plain,
+                    "gzip" => PackedAs::Gzip,
+                    "zstd" => PackedAs::Zstd,
+                    _ => {
+                        return Err(wrong(&format!("compression {value:?} is not known: gzip, zstd, uncompressed")));
+                    }
+                });
+            }
+            Some(("compression-level", value)) => {
+                let level = value.parse().map_err(|_| wrong(&format!("compression-level {value:?} is no number")))?;
+                packing.level = Some(level);
+            }
+            Some(("force-compression", value @ ("true" | "false"))) => packing.force = value == "true",
+            // Both are as they are asked for already.
+            Some(("oci-mediatypes" | "rewrite-timestamp", "true")) => {}
+            Some((name, _)) => {
+                return Err(wrong(&format!(
+                    "{name:?} is not known: type, dest, tar, compression, compression-level, force-compression"
+                )));
+            }
             None => return Err(wrong(&format!("{field:?} is not of the form NAME=VALUE"))),
         }
     }
     let stdout = || PathBuf::from("-");
     let needed = |dest: Option<PathBuf>| dest.ok_or_else(|| wrong("dest=PATH is missing"));
-    Ok(Output(match kind {
+    let destination = match kind {
         Some("oci") if !tar => Destination::Oci { dest: needed(dest)?, directory: true },
         Some("oci") => Destination::Oci { dest: dest.unwrap_or_else(stdout), directory: false },
         Some("docker") => Destination::Docker { dest: dest.unwrap_or_else(stdout) },
@@ -64,7 +88,42 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
         Some("local") => Destination::Local { dest: needed(dest)? },
         Some(kind) => return Err(wrong(&format!("type {kind:?} is not known: oci, docker, tar, local"))),
         None => return Err(wrong("type=TYPE is missing: oci, docker, tar, local")),
-    }))
+    };
+    Ok(Output(destination, packing))
+}
+
+/// How the layers are compressed: all outputs of a build have the same.
+pub fn packing(outputs: &[Output]) -> Result<Packing, Failure> {
+    let first = outputs.first().map_or_else(Packing::default, |output| output.1);
+    match outputs.iter().all(|output| output.1 == first) {
+        true => Ok(first),
+        false => Err(Failure::Usage("--output: the outputs of one build cannot differ in compression".to_owned())),
+    }
+}
+
+/// `--annotation [WHERE:]NAME=VALUE`, where WHERE is one or more of manifest and manifest-descriptor, with commas.
+pub fn annotations(texts: &[String]) -> Result<Annotations, Failure> {
+    let mut out = Annotations::default();
+    for text in texts {
+        let wrong = |why: &str| Failure::Usage(format!("--annotation {text}: {why}"));
+        let (name, value) = text.split_once('=').ok_or_else(|| wrong("it is not of the form NAME=VALUE"))?;
+        let (places, name) = name.split_once(':').unwrap_or(("manifest", name));
+        if name.is_empty() {
+            return Err(wrong("the name is empty"));
+        }
+        for place in places.split(',') {
+            let into = match place {
+                "manifest" => &mut out.manifest,
+                "manifest-descriptor" => &mut out.manifest_descriptor,
+                "index" | "index-descriptor" => {
+                    return Err(wrong("an image of one platform has no index: use manifest or manifest-descriptor"));
+                }
+                _ => return Err(wrong(&format!("{place:?} is not known: manifest, manifest-descriptor"))),
+            };
+            into.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The handle that front ends hold: commands in, questions answered, one stream of events out.
 
 use super::{Command, Log, Position, Side};
-use crate::engine::{Destination, Engine, EngineError, ExportRequest, Exported, Output, Shell, ShellRequest};
+use crate::engine::{
+    Annotations, Destination, Engine, EngineError, ExportRequest, Exported, Output, Packing, Shell, ShellRequest,
+};
 use crate::image::config::ImageConfig;
 use crate::layers::{FileTree, Layer};
 use crate::plan::StepId;
@@ -54,6 +56,8 @@ pub struct Export {
     pub destinations: Vec<Destination>,
     /// RFC 3339: when the image and its new history entries were made. `None` leaves the times out.
     pub created: Option<String>,
+    pub packing: Packing,
+    pub annotations: Annotations,
 }
 
 impl Session {
@@ -113,9 +117,9 @@ impl Session {
 
     /// Writes the finished target out. An error says so if the target is not built yet.
     pub async fn export(&self, wanted: Export, output: &Output) -> Result<Exported, EngineError> {
-        let Export { tags, destinations, created } = wanted;
+        let Export { tags, destinations, created, packing, annotations } = wanted;
         let (at, config) = self.ask(|reply| Message::Image { created, reply }).await??;
-        self.engine.export(ExportRequest { at, config, tags, destinations }, output).await
+        self.engine.export(ExportRequest { at, config, tags, destinations, packing, annotations }, output).await
     }
 
     /// Drops what this session made, bases excepted (`--force-rm`). To be called when nothing runs.

@@ -10,7 +10,8 @@ pub mod scripted;
 
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
-pub use crate::image::export::Exported;
+pub use crate::image::export::{Annotations, Exported};
+pub use crate::image::recompress::Packing;
 use crate::layers::{FileTree, Layer};
 use crate::plan::{Run, Step};
 use crate::snapshot::SnapshotId;
@@ -211,6 +212,8 @@ pub struct ExportRequest {
     pub config: ImageConfig,
     pub tags: Vec<String>,
     pub destinations: Vec<Destination>,
+    pub packing: Packing,
+    pub annotations: Annotations,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

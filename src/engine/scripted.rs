@@ -444,7 +444,7 @@ impl Engine for Scripted {
         let config = ImageConfig { rootfs, ..request.config.clone() };
         let image = Digest::of(serde_json::to_string(&config).unwrap_or_default().as_bytes());
         self.seen().exports.push(request);
-        Ok(Exported { image, manifest: None })
+        Ok(Exported { image, manifest: None, descriptor: None })
     }
 
     async fn discard(&self) -> Result<(), EngineError> {

@@ -27,6 +27,15 @@ pub struct ImageToWrite {
     pub layers: Vec<LayerToWrite>,
     /// References; a missing tag is `latest`.
     pub tags: Vec<String>,
+    pub annotations: Annotations,
+}
+
+/// Annotations of the image, by where they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Annotations {
+    pub manifest: BTreeMap<String, String>,
+    /// Of the manifest's entry in an index.
+    pub manifest_descriptor: BTreeMap<String, String>,
 }
 
 /// A layer's archive in a file, compressed or not.
@@ -45,6 +54,8 @@ pub struct Exported {
     /// The configuration's digest: Docker's image id.
     pub image: Digest,
     pub manifest: Option<Digest>,
+    /// The manifest's descriptor.
+    pub descriptor: Option<Descriptor>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -217,19 +228,29 @@ pub(super) fn documents(image: &ImageToWrite) -> Result<Documents, ExportError> 
         .iter()
         .map(|layer| Ok(descriptor(media_type(&layer.path)?, &layer.digest, layer.size)))
         .collect::<Result<Vec<_>, ExportError>>()?;
-    let manifest = ImageManifestBuilder::default()
+    let mut manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
         .media_type(MediaType::ImageManifest)
         .config(descriptor(MediaType::ImageConfig, &image_id, config.len() as u64))
         .layers(layers)
         .build()
         .expect("nothing is missing");
+    if !image.annotations.manifest.is_empty() {
+        manifest.set_annotations(Some(image.annotations.manifest.clone().into_iter().collect()));
+    }
     let manifest = json(&manifest);
     let digest = Digest::of(&manifest);
     let mut descriptor = descriptor(MediaType::ImageManifest, &digest, manifest.len() as u64);
     set_platform(&mut descriptor, &os, &architecture, &variant);
+    for (key, value) in &image.annotations.manifest_descriptor {
+        annotate(&mut descriptor, key, value);
+    }
     Ok(Documents {
-        exported: Exported { image: image_id.clone(), manifest: Some(digest.clone()) },
+        exported: Exported {
+            image: image_id.clone(),
+            manifest: Some(digest.clone()),
+            descriptor: Some(descriptor.clone()),
+        },
         blobs: BTreeMap::from([(image_id, config), (digest, manifest)]),
         descriptor,
         tags,

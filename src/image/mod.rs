@@ -10,6 +10,7 @@ pub mod history;
 pub mod manifest;
 mod pax;
 pub mod platform;
+pub mod recompress;
 pub mod reference;
 
 pub mod compression;

@@ -125,7 +125,8 @@ class Case:
             return
         for pid in pids:
             try:
-                os.kill(int(pid), 9)
+                # Each leads a group of its own: git's daemon is a child of git.
+                os.killpg(int(pid), 9)
             except ProcessLookupError:
                 pass
 

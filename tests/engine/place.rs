@@ -102,6 +102,7 @@ impl Place {
                 user: String::new(),
                 mounts: Vec::new(),
                 network: Network::Default,
+                hosts: Vec::new(),
                 insecure: false,
                 files: Vec::new(),
                 hosts: Vec::new(),

@@ -134,6 +134,8 @@ async fn an_export_is_the_finished_target_with_its_history() {
     let file = "FROM base AS first\nRUN one\nENV A=1\nFROM first\nWORKDIR /app\nCMD run\n";
     let mut front = Front::new(file, Begin { script, ..Begin::default() });
     let wanted = Export {
+        packing: Default::default(),
+        annotations: Default::default(),
         tags: vec!["app:1".to_owned()],
         destinations: vec![Destination::Docker { dest: PathBuf::from("x.tar") }],
         created: Some("2024-01-02T03:04:05Z".to_owned()),

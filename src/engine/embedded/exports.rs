@@ -5,6 +5,7 @@ use super::task::{Archive, Compression, Report, Task};
 use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output, OutputEvent};
 use crate::image::digest::Digest;
 use crate::image::export::{self, ImageToWrite, LayerToWrite};
+use crate::image::recompress::{Packing, recompress};
 use crate::image::reference;
 use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
 use std::fs::File;
@@ -23,13 +24,17 @@ pub(super) async fn export(
         for (index, id) in ids.iter().enumerate() {
             let what = format!("layer {} of {}", index + 1, ids.len());
             let _ = output.0.send(OutputEvent::Progress { what, done: index as u64, total: ids.len() as u64 }).await;
-            layers.push(pack(engine, id).await?);
+            let (layer, ours) = pack(engine, id).await?;
+            layers.push(match ours || request.packing.force {
+                true => recompressed(engine, layer, request.packing).await?,
+                false => layer,
+            });
         }
     }
     let mut config = request.config.clone();
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let image = ImageToWrite { config, layers, tags: request.tags.clone() };
+    let image = ImageToWrite { config, layers, tags: request.tags.clone(), annotations: request.annotations.clone() };
     let mut exported = export::digests(&image).map_err(export_error)?;
     for destination in &request.destinations {
         match destination {
@@ -76,17 +81,24 @@ fn at(path: &Path, error: std::io::Error) -> EngineError {
     EngineError::new(format!("cannot write {}: {error}", path.display()))
 }
 
-/// The archive of a layer: as it came, or packed now, or packed before.
-async fn pack(engine: &Embedded, id: &LayerId) -> Result<LayerToWrite, EngineError> {
+/// A layer under the compression that is wanted, in a file that lasts as long as this program runs.
+async fn recompressed(engine: &Embedded, layer: LayerToWrite, packing: Packing) -> Result<LayerToWrite, EngineError> {
+    let into = engine.store.scratch().map_err(store_error)?.join("blob");
+    let done = tokio::task::spawn_blocking(move || recompress(layer, packing, &into)).await;
+    done.map_err(|error| EngineError::new(error.to_string()))?.map_err(export_error)
+}
+
+/// The archive of a layer: as it came, or packed now, or packed before; and whether it was made here.
+async fn pack(engine: &Embedded, id: &LayerId) -> Result<(LayerToWrite, bool), EngineError> {
     if let Some(diff_id) = id.diff_id() {
         let path = engine.store.blob(&diff_id);
         if path.exists() {
-            return blocking_layer(diff_id, path).await;
+            return Ok((blocking_layer(diff_id, path).await?, false));
         }
     }
     let known = engine.store.other("packed").join(id.as_str());
     if let Some(layer) = packed_before(engine, &known) {
-        return Ok(layer);
+        return Ok((layer, true));
     }
     let into = engine.store.scratch().map_err(store_error)?.join("blob");
     let task = Task::Pack {
@@ -104,7 +116,7 @@ async fn pack(engine: &Embedded, id: &LayerId) -> Result<LayerToWrite, EngineErr
     // Only a memory of what was packed: where it cannot be written, the layer is packed again next time.
     let _ = std::fs::create_dir_all(known.parent().unwrap_or(Path::new(".")));
     let _ = std::fs::write(&known, serde_json::to_vec(&archive).unwrap_or_default());
-    Ok(layer)
+    Ok((layer, true))
 }
 
 async fn blocking_layer(diff_id: Digest, path: PathBuf) -> Result<LayerToWrite, EngineError> {

@@ -52,13 +52,15 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
     let inputs = inputs(engine, &job.step.inputs, &job.inputs, output).await?;
     let fetched = super::fetch::sources(engine, &job.step, output).await?;
     let contents = contents(engine, &job.step, &inputs, &fetched).await?;
-    let parts = cache_key::parts(&job.step, Some(&parent.0), &contents);
+    let linked = matches!(&job.step.op, Op::Copy(copy) if super::copy::on_empty_root(copy));
+    let parts = cache_key::parts(&job.step, (!linked).then_some(parent.0.as_str()), &contents);
     let key = cache_key::digest(&parts);
     let lock = engine.key_lock(&key);
     let _only = lock.lock().await;
     if !job.no_cache
         && let Some(record) = engine.store.step(&key)
     {
+        let record = if linked { on_parent(engine, &parent, record)? } else { record };
         return Ok(outcome(record, true));
     }
     let start = Instant::now();
@@ -92,6 +94,20 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
     };
     engine.store.record(key, record.clone());
     Ok(outcome(record, false))
+}
+
+/// What `COPY --link` made, put on another file system than the one it was made for.
+fn on_parent(engine: &Embedded, parent: &SnapshotId, record: StepRecord) -> Result<StepRecord, StepError> {
+    let made = engine.store.layers(&record.snapshot).map_err(store_error)?;
+    let Some(id) = made.last() else { return Ok(record) };
+    let mut layers = engine.store.layers(parent).map_err(store_error)?.to_vec();
+    layers.push(id.clone());
+    let snapshot = engine.store.snapshot(&layers).map_err(store_error)?;
+    let mut changes = ChangeSummary::default();
+    let layer = engine.store.entries(id).map_err(store_error)?;
+    summarize(engine, parent, &layer, &mut changes)?;
+    let ChangeSummary { added, modified, removed, bytes } = changes;
+    Ok(StepRecord { snapshot, added, modified, removed, bytes, ..record })
 }
 
 fn outcome(record: StepRecord, cached: bool) -> StepOutcome {

@@ -185,6 +185,7 @@ pub(super) fn to_write(dir: &Path, blobs: &[(Vec<u8>, Vec<u8>)], tags: &[&str]) 
         export::layer_of_file(Digest::of(plain), &path).unwrap()
     };
     ImageToWrite {
+        annotations: Default::default(),
         config: config("amd64", &[]),
         layers: blobs.iter().enumerate().map(layer).collect(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
