@@ -22,7 +22,8 @@ impl Pattern {
     pub fn new(text: &str) -> Option<Pattern> {
         let exact_case = text.chars().any(char::is_uppercase);
         let part = |part: &str| {
-            let bytes = part.as_bytes().to_vec();
+            // What is compared without regard to case is compared in lower case.
+            let bytes = if exact_case { part.as_bytes().to_vec() } else { part.to_ascii_lowercase().into_bytes() };
             Part { letters: letters(&bytes), bytes }
         };
         let parts: Vec<Part> = text.split('/').filter(|it| !it.is_empty()).map(part).collect();
@@ -35,21 +36,19 @@ impl Pattern {
     }
 
     fn part_fits(&self, part: &Part, name: &[u8], how: Fit) -> bool {
-        let same = |a: u8, b: u8| match self.exact_case {
-            true => a == b,
-            false => a.eq_ignore_ascii_case(&b),
-        };
+        let fold = |byte: u8| if self.exact_case { byte } else { byte.to_ascii_lowercase() };
+        let mut wanted = part.bytes.iter().copied();
         match how {
             Fit::Contains => {
-                let (Some(first), length) = (part.bytes.first(), part.bytes.len()) else { return true };
-                let starts = 0..(name.len() + 1).saturating_sub(length);
-                starts
-                    .into_iter()
-                    .any(|at| same(name[at], *first) && name[at..].iter().zip(&part.bytes).all(|(a, b)| same(*a, *b)))
+                let Some(first) = wanted.next() else { return true };
+                let starts = (name.len() + 1).saturating_sub(part.bytes.len());
+                (0..starts).any(|at| {
+                    fold(name[at]) == first && name[at + 1..].iter().zip(&part.bytes[1..]).all(|(a, b)| fold(*a) == *b)
+                })
             }
             Fit::Scattered => {
                 let mut rest = name.iter();
-                part.bytes.iter().all(|wanted| rest.any(|byte| same(*byte, *wanted)))
+                wanted.all(|wanted| rest.any(|byte| fold(*byte) == wanted))
             }
         }
     }

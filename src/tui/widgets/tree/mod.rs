@@ -56,7 +56,9 @@ pub struct Tree {
     only_changed: bool,
     columns: bool,
     pattern: Option<Pattern>,
+    /// What was found, in order; and the same by number.
     hits: Vec<DiffId>,
+    is_hit: Vec<bool>,
     /// Hits only; with what was open before.
     filtered: Option<Vec<bool>>,
 }
@@ -77,6 +79,7 @@ impl Tree {
             columns: false,
             pattern: None,
             hits: Vec::new(),
+            is_hit: Vec::new(),
             filtered: None,
         }
     }
@@ -220,24 +223,21 @@ impl Tree {
     /// To the next hit in the order on show, or to the one before; around the end.
     pub fn find_next(&mut self, forward: bool) {
         let Some(diff) = self.diff.clone() else { return };
-        let hits: Vec<(u32, DiffId)> = match diff.order(self.shape.order) {
-            None => self.hits.iter().map(|id| (id.0, *id)).collect(),
-            Some(order) => {
-                let placed = (0u32..).zip(order).map(|(at, id)| (at, DiffId(*id)));
-                placed.filter(|(_, id)| self.hits.binary_search(id).is_ok()).collect()
-            }
-        };
+        let order = diff.order(self.shape.order);
+        let id_at = |at: u32| order.map_or(DiffId(at), |order| DiffId(order[at as usize]));
+        let is_hit = |at: &u32| self.is_hit.get(id_at(*at).0 as usize).copied().unwrap_or(false);
         // The places that the selected row stands for.
         let (start, end) = match self.rows.get(self.selected) {
             Some(row) => (row.at - u32::from(diff.depth(row.id) - diff.depth(row.first)), row.at),
             None => (0, 0),
         };
+        let all = diff.len() as u32;
         let next = match forward {
-            true => hits.iter().find(|(at, _)| *at > end).or(hits.first()),
-            false => hits.iter().rfind(|(at, _)| *at < start).or(hits.last()),
+            true => (end + 1..all).chain(0..=end).find(is_hit),
+            false => (0..start).rev().chain((start..all).rev()).find(is_hit),
         };
-        if let Some((_, id)) = next {
-            self.reveal(*id);
+        if let Some(at) = next {
+            self.reveal(id_at(at));
         }
     }
 
@@ -245,7 +245,7 @@ impl Tree {
     fn is_hit(&self, diff: &Diff, row: &Row) -> bool {
         let mut at = Some(row.id).filter(|_| !self.hits.is_empty());
         while let Some(id) = at {
-            if self.hits.binary_search(&id).is_ok() {
+            if self.is_hit.get(id.0 as usize).copied().unwrap_or(false) {
                 return true;
             }
             at = diff.parent(id).filter(|_| id != row.first);
@@ -280,16 +280,15 @@ impl Tree {
         self.follow = true;
     }
 
-    /// Opens level after level as long as all of it can be seen.
+    /// Opens level after level as long as all of it can be seen. A whole file system is opened by its user.
     fn open_a_little(&mut self) {
         let Some(diff) = self.diff.clone() else { return };
         let room = if self.page == 0 { UNSEEN } else { self.page };
         self.rows = rows::rows(&diff, &self.shape);
-        // A whole file system is opened by its user.
-        while self.flavour == Flavour::Changes {
+        while self.flavour == Flavour::Changes || self.only_changed {
             let mut next = self.shape.clone();
             for row in &self.rows {
-                next.expanded[row.id.0 as usize] = diff.below(row.id) > 0;
+                next.expanded[row.id.0 as usize] = true;
             }
             let rows = rows::rows(&diff, &next);
             if rows.len() > room || rows.len() == self.rows.len() {
@@ -395,6 +394,7 @@ impl Tree {
             self.search(&diff);
         }
         self.hide();
+        self.open_a_little();
         self.rebuild(selected);
     }
 
@@ -439,6 +439,8 @@ impl Tree {
     fn search(&mut self, diff: &Diff) {
         let mut hits = self.pattern.as_ref().map(|pattern| diff.find(pattern)).unwrap_or_default();
         hits.retain(|id| !self.leaves_out(diff, *id));
+        self.is_hit = vec![false; if hits.is_empty() { 0 } else { diff.len() }];
+        hits.iter().for_each(|id| self.is_hit[id.0 as usize] = true);
         self.hits = hits;
     }
 
