@@ -222,6 +222,12 @@ fn pane_note(app: &mut App, id: PaneId) -> String {
         PaneId::Source | PaneId::Stages | PaneId::Breakpoints | PaneId::Image => String::new(),
         PaneId::Variables => variables::title(app),
         _ if app.build.plan.is_none() => String::new(),
+        PaneId::Output => {
+            let place = app.place();
+            let since = place.step.filter(|_| place.running).map(|step| app.build.elapsed(step, app.now));
+            let title = app.widget(id).map(|widget| widget.title()).unwrap_or_default();
+            since.map(|since| format!("{} · {title}", text::duration(since))).unwrap_or(title)
+        }
         _ => app.widget(id).map(|widget| widget.title()).unwrap_or_default(),
     }
 }
