@@ -318,7 +318,7 @@ impl App {
         };
         let areas = self.areas();
         let width = areas.inner(PaneId::Source).map_or(0, |area| usize::from(area.width));
-        let width = width.saturating_sub(super::views::source::gutter(self, areas.wide) + 1);
+        let width = width.saturating_sub(super::views::listing::gutter(self, areas.wide) + 1);
         self.source.set_rows(&plan, stop.as_ref(), &output, width);
     }
 

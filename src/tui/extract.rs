@@ -93,7 +93,7 @@ async fn write(
                 file(session, at, &path, &to, count).await?;
                 set_mode(&to, meta.mode).await.map_err(failed)?;
             }
-            Kind::Symlink => match symlink(meta.target.as_ref(), &to).await {
+            Kind::Symlink => match symlink(meta.target, &to).await {
                 Ok(()) => count.files += 1,
                 Err(_) => count.left_out += 1,
             },

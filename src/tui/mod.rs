@@ -24,6 +24,7 @@ mod passthrough;
 pub mod rail;
 #[cfg(test)]
 mod screens;
+pub mod signs;
 pub mod summary;
 pub mod svg;
 mod terminal;

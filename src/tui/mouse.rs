@@ -5,7 +5,7 @@ use super::app::{App, PaneId};
 use super::keymap::{Action, Motion};
 use super::layout;
 use super::update::{Effect, on_outcome};
-use super::views::{breakpoints, source, tab_at};
+use super::views::{breakpoints, listing, source, tab_at};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -57,7 +57,7 @@ fn click(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, wide: bool) 
             if row >= app.source.line_count() {
                 return Vec::new();
             }
-            if x < source::gutter(app, wide)
+            if x < listing::gutter(app, wide)
                 && let Some(source::Row::Line(line)) = app.source.rows().get(row)
             {
                 let line = *line;

@@ -55,27 +55,35 @@ pub fn plain(line: &str) -> String {
     let line = line.trim_end_matches('\r');
     let line = line.rsplit('\r').next().unwrap_or_default();
     let mut out = String::with_capacity(line.len());
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\x1b' => match chars.next() {
-                // A control sequence ends at the first of these.
-                Some('[') => drop(chars.by_ref().find(|c| ('@'..='~').contains(c))),
-                // A command to the terminal ends at a bell or at `ESC \`.
-                Some(']' | 'P' | '_' | '^') => {
-                    let mut last = ' ';
-                    drop(chars.by_ref().find(|c| {
-                        let end = *c == '\x07' || last == '\x1b' && *c == '\\';
-                        last = *c;
-                        end
-                    }));
-                }
-                _ => {}
-            },
-            c => out.push(c),
-        }
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        out.push_str(before);
+        rest = after_escape(after);
     }
+    out.push_str(rest);
     out
+}
+
+/// What follows an escape sequence; `text` begins after its `ESC`.
+fn after_escape(text: &str) -> &str {
+    let mut chars = text.chars();
+    match chars.next() {
+        // A control sequence ends at the first of these.
+        Some('[') => chars.as_str().split_once(|c: char| ('@'..='~').contains(&c)).map_or("", |(_, rest)| rest),
+        // A command to the terminal ends at a bell or at `ESC \`.
+        Some(']' | 'P' | '_' | '^') => {
+            let text = chars.as_str();
+            let ends = [text.find('\x07').map(|at| at + 1), text.find("\x1b\\").map(|at| at + 2)];
+            ends.into_iter().flatten().min().map_or("", |end| &text[end..])
+        }
+        // A choice of character set has one character more.
+        Some('(' | ')') => {
+            chars.next();
+            chars.as_str()
+        }
+        Some(_) => chars.as_str(),
+        None => "",
+    }
 }
 
 /// Whether a character must never reach a terminal from outside: controls, marks that turn the reading
@@ -245,7 +253,7 @@ mod tests {
     fn output_is_read_without_its_escapes() {
         check(plain("\x1b[1;31merror\x1b[0m: no"), "error: no");
         check(plain("10 %\r50 %\r100 %\r"), "100 %");
-        check(plain("\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\x1b(Bc"), "abBc");
+        check(plain("\x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\x1b(Bc\x1b=d"), "abcd");
         check(plain("\x1b["), "");
     }
 

@@ -6,7 +6,7 @@ use crate::tui::app::App;
 use crate::tui::build::{Contribution, left_behind};
 use crate::tui::keymap::{Action, key_of};
 use crate::tui::text;
-use crate::tui::views::source::bar;
+use crate::tui::views::bar::bar;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};

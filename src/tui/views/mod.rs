@@ -4,6 +4,7 @@
 //!
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
+mod bar;
 pub mod breakpoints;
 pub mod files;
 pub mod header;
@@ -11,7 +12,9 @@ pub mod help;
 pub mod image;
 pub mod keys;
 pub mod layer;
+pub(super) mod listing;
 pub mod output;
+mod remarks;
 pub mod shell;
 pub mod source;
 pub mod stages;
@@ -22,8 +25,9 @@ pub mod viewer;
 use super::app::{App, PaneId};
 use super::graph::{DOWN, LEFT, RIGHT, UP};
 use super::layout::{self, Areas, LEAST};
+use super::signs::Lines;
 use super::text;
-use super::theme::{Lines, Look};
+use super::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -121,7 +125,7 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     match id {
         PaneId::Stages if app.build.plan.is_some() => stages::draw(app, inner, buffer),
         PaneId::Source if app.build.plan.is_some() => {
-            source::draw(app, inner, buffer, areas.wide);
+            listing::draw(app, inner, buffer, areas.wide);
             scrollbar(&app.look, area, app.source.top, rows, app.source.line_count(), focused, buffer);
         }
         PaneId::Stages => {}
