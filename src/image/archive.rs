@@ -11,7 +11,7 @@ use super::layout::{self, FileBlobs, Files, Opening};
 use super::platform::Platform;
 use super::reference::{self, Reference};
 use super::resolve::{layers_differ, parse_config};
-use super::source::{LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
+use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -90,6 +90,12 @@ impl TarFile {
         };
         let reader = open().map_err(|error| io_error(&self.path, &error))?;
         Ok(Some((Box::new(reader), size)))
+    }
+
+    /// Where a member's content lies.
+    pub(super) fn place(&self, name: &str) -> Option<Place> {
+        let (offset, size) = self.find(name)?;
+        Some(Place { path: self.plain.clone(), offset, size })
     }
 
     fn find(&self, name: &str) -> Option<(u64, u64)> {
@@ -254,10 +260,12 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
     }
     let mut layers = Vec::new();
     for (member, diff_id) in names.iter().zip(&config.rootfs.diff_ids) {
-        let (mut reader, size) = files.open(member)?.ok_or_else(|| {
-            let message = format!("{origin}: the layer {diff_id} should be {member:?}, which is not in it");
-            SourceError::new(SourceErrorKind::Missing, message)
-        })?;
+        // A layer that is not there may be on this machine already; if it is not, that is said when it is needed.
+        let Some((mut reader, size)) = files.open(member)? else {
+            let digest = digest_in_blob_name(member);
+            layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: 0 });
+            continue;
+        };
         // Where no name says what the bytes hash to, the diff_id does, unless they are compressed.
         let mut start = Vec::new();
         let length = (&mut reader).take(512).read_to_end(&mut start);
@@ -271,6 +279,7 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
         manifest: None,
         config,
         config_bytes,
+        annotations: Default::default(),
         blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
         origin,
         layers,

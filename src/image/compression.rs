@@ -1,8 +1,10 @@
 //! Compressed streams, told apart by their first bytes. Media types and file names lie; content does not.
 
+use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     Plain,
     Gzip,

@@ -9,7 +9,7 @@ use super::manifest::{self, CONTAINERD_NAME, Descriptor, ImageIndex, LARGEST_DOC
 use super::platform::Platform;
 use super::reference::Reference;
 use super::resolve::{self, Documents, Role};
-use super::source::{Blobs, LayerBlob, Opened, Pick, SourceError, SourceErrorKind, blocking};
+use super::source::{Blobs, LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use async_trait::async_trait;
 use oci_spec::image::MediaType;
 use std::fs::File;
@@ -46,6 +46,16 @@ impl Files {
         };
         let file = File::open(&path).map_err(|error| io_error(&path, &error))?;
         Ok(Some((Box::new(file), size)))
+    }
+
+    /// Where a file's content lies; `None` if there is no such file.
+    pub(super) fn place(&self, name: &str) -> Result<Option<Place>, SourceError> {
+        let dir = match self {
+            Files::Archive(archive) => return Ok(archive.place(name)),
+            Files::Directory(dir) => dir,
+        };
+        let size = self.open(name)?.map(|(_, size)| size);
+        Ok(size.map(|size| Place { path: dir.join(name), offset: 0, size }))
     }
 
     /// A small file's bytes.
@@ -140,6 +150,7 @@ pub(super) async fn open(
         manifest: Some(found.digest),
         config: found.config,
         config_bytes: found.config_bytes,
+        annotations: resolve::annotations(&found.manifest),
         blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
         origin,
         layers,
@@ -237,6 +248,19 @@ pub(super) struct FileBlobs {
 
 #[async_trait]
 impl Blobs for FileBlobs {
+    fn place(&self, index: usize) -> Result<Option<Place>, SourceError> {
+        let (Some(layer), Some(name)) = (self.layers.get(index), self.names.get(index)) else {
+            let message = format!("{}: there is no layer {index}", self.origin);
+            return Err(SourceError::new(SourceErrorKind::Missing, message));
+        };
+        let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
+        let missing = || {
+            let message = format!("{}: the layer {shown} is not in it", self.origin);
+            SourceError::new(SourceErrorKind::Missing, message)
+        };
+        self.files.place(name)?.ok_or_else(missing).map(Some)
+    }
+
     async fn fetch(
         &self,
         index: usize,

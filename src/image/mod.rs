@@ -19,6 +19,7 @@ pub mod tar_writer;
 
 pub mod daemon;
 pub mod export;
+pub mod inventory;
 pub mod push;
 pub mod source;
 

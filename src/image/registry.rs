@@ -49,6 +49,7 @@ pub(super) async fn open(
         manifest: Some(found.digest),
         config: found.config,
         config_bytes: found.config_bytes,
+        annotations: resolve::annotations(&found.manifest),
         blobs: Arc::new(RegistryBlobs { image, layers: layers.clone() }),
         layers,
     })

@@ -7,6 +7,7 @@ use super::manifest::{self, Choice, Descriptor, Document, ImageIndex, ImageManif
 use super::platform::Platform;
 use super::source::{LayerBlob, SourceError, SourceErrorKind};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 
 /// Indexes in indexes: one level is common, two have been seen.
 const DEEPEST: usize = 4;
@@ -188,6 +189,10 @@ fn no_such_platform(documents: &dyn Documents, wanted: &Platform, mut there: Vec
     let error =
         SourceError::new(SourceErrorKind::Platform, format!("{}: no image for {wanted}: {there}", documents.place()));
     if list.is_empty() { error } else { error.with_help("choose one that is there: --platform OS/ARCHITECTURE") }
+}
+
+pub(super) fn annotations(manifest: &ImageManifest) -> BTreeMap<String, String> {
+    manifest.annotations().iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Pairs the manifest's blobs with the configuration's diff_ids; there are as many of each.

@@ -7,6 +7,7 @@ use super::platform::Platform;
 use super::reference::Reference;
 use super::{daemon, layout, registry};
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -193,6 +194,8 @@ pub struct Opened {
     pub config: ImageConfig,
     /// The configuration byte for byte.
     pub config_bytes: Vec<u8>,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
     /// Bottom first; as many as `config.rootfs.diff_ids`.
     pub layers: Vec<LayerBlob>,
     pub blobs: Arc<dyn Blobs>,
@@ -208,9 +211,24 @@ pub struct LayerBlob {
     pub size: u64,
 }
 
+/// A stretch of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub size: u64,
+}
+
 /// Fetches the layers of one image.
 #[async_trait]
 pub trait Blobs: Send + Sync {
+    /// Where the bytes of layer `index` lie on this machine, if they do, for as long as this value lives. They have
+    /// not been held against any digest.
+    fn place(&self, index: usize) -> Result<Option<Place>, SourceError> {
+        let _ = index;
+        Ok(None)
+    }
+
     /// Writes layer `index` of the image to the new file `into`, checks its digest and calls `progress` with the
     /// bytes so far. Nothing is left at `into` after an error.
     async fn fetch(&self, index: usize, into: &Path, progress: &(dyn Fn(u64) + Send + Sync))

@@ -314,6 +314,11 @@ impl Builder {
         self.arena.swept
     }
 
+    /// As [`FileTree::unresolved`], so far.
+    pub fn unresolved(&self) -> &[BString] {
+        &self.arena.unresolved
+    }
+
     /// The tree of the layers that have been ended.
     pub fn so_far(&self) -> FileTree {
         FileTree { arena: Arc::new(self.arena.clone()), height: self.layer, sizes: OnceLock::new() }

@@ -22,7 +22,7 @@ use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::digest::Digest;
 use super::fetch::{self, Expected};
 use super::platform::Platform;
-use super::source::{Blobs, LayerBlob, Opened, SourceError, SourceErrorKind};
+use super::source::{Blobs, LayerBlob, Opened, Place, SourceError, SourceErrorKind};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -111,6 +111,7 @@ pub(super) fn open(name: &str, scratch: &Path) -> Result<Opened, SourceError> {
         manifest: None,
         config: image.config.clone(),
         config_bytes,
+        annotations: Default::default(),
         layers: vec![layer],
         blobs: Arc::new(Packed { image, _dir: dir }),
     })
@@ -123,6 +124,10 @@ struct Packed {
 
 #[async_trait]
 impl Blobs for Packed {
+    fn place(&self, index: usize) -> Result<Option<Place>, SourceError> {
+        Ok((index == 0).then(|| Place { path: self.image.layer.clone(), offset: 0, size: self.image.size }))
+    }
+
     async fn fetch(
         &self,
         index: usize,

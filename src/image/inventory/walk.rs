@@ -1,0 +1,375 @@
+//! Members of a layer's archive, as entries of a layer.
+//!
+//! Source: OCI image-spec `layer.md`. Where it is silent this does what unpacking a layer does: symbolic links of the
+//! same layer are followed on the way to a path, those of lower layers are not, since each layer is read alone.
+
+use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
+use crate::layers::packages::{self, Manager, Package};
+use crate::layers::path::{child, clean, is_below, split};
+use crate::layers::{ContentHash, Entry, Kind, Meta};
+use bstr::{BStr, BString, ByteSlice};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::BufRead;
+use std::ops::Bound;
+use twox_hash::XxHash3_128;
+
+/// Bytes of a path, as Linux has it.
+const MAX_PATH: usize = 4096;
+
+/// Symbolic links on the way to a path, as Linux has it.
+const MAX_LINKS: usize = 40;
+
+/// Holes that are hashed as the zeros they stand for; a file with more has no content hash.
+const MAX_HASHED_HOLES: u64 = 64 << 20;
+
+/// Private keys are small, and say what they are at their beginning.
+const MAX_KEY: u64 = 64 << 10;
+
+/// As many things that are wrong with a layer are told one by one.
+const MOST_NOTES: usize = 20;
+
+/// What is remembered of a layer on the way through its archive.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Symbolic links that the layer has so far, with their targets.
+    links: BTreeMap<BString, BString>,
+    /// The last parent, as written, and where it is.
+    parent: Option<(BString, BString)>,
+    /// Files that AUFS kept hard links together with, and their inodes once something is linked to them.
+    aufs: HashMap<BString, (Meta, u64)>,
+    inodes: u64,
+    /// Whiteouts, and opaque directories with a slash at the end: one of each is enough.
+    marks: HashSet<BString>,
+    pub(super) found: Found,
+}
+
+/// What a layer holds besides its entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// Package databases, by path.
+    pub(super) databases: Vec<(BString, Vec<Package>)>,
+    /// Files that begin as private keys do.
+    pub(super) keys: Vec<BString>,
+    /// What is wrong with single entries, in sentences. The rest of the layer is read all the same.
+    pub(super) notes: Vec<String>,
+    /// How many more there are.
+    pub(super) more_notes: u64,
+}
+
+impl Walk {
+    /// Takes one member. Its content is read, and shown to `tap` on the way: where it belongs, the offset, the bytes.
+    pub(super) fn member<R: BufRead>(
+        &mut self,
+        member: TarEntry,
+        archive: &mut TarReader<R>,
+        tap: &mut dyn FnMut(&BString, u64, &[u8]),
+        put: &mut dyn FnMut(&Entry),
+    ) -> Result<(), TarError> {
+        if member.path.len() > MAX_PATH || member.target.len() > MAX_PATH {
+            self.note(&member.path, "has a longer path than Linux allows, and is left out");
+            return Ok(());
+        }
+        let written = clean(member.path.as_ref());
+        let (parent, name) = split(written.as_ref());
+        // The root's own properties are not a layer's to set.
+        if name.is_empty() {
+            return Ok(());
+        }
+        // AUFS kept its own files at the top under such names; hard links may lead to them.
+        if written.starts_with(b".wh..wh.") && written != ".wh..wh..opq" {
+            if member.kind == TarKind::File {
+                let meta = self.file(&member, &written, archive, tap)?;
+                self.aufs.insert(written, (meta, 0));
+            }
+            return Ok(());
+        }
+        if parent.split_str("/").any(|it| it.starts_with(b".wh.")) {
+            self.note(&member.path, "lies below a whiteout, and is left out");
+            return Ok(());
+        }
+        let Some(parent) = self.place(parent) else {
+            self.note(&member.path, "leads through too many symbolic links, and is left out");
+            return Ok(());
+        };
+        if let Some(hidden) = name.strip_prefix(b".wh.") {
+            match hidden {
+                b"" | b"." | b".." => self.note(&member.path, "is a whiteout without a name, and is left out"),
+                b".wh..opq" => self.mark(Entry::Opaque { path: parent }, put),
+                hidden if hidden.starts_with(b".wh.") => {}
+                hidden => self.mark(Entry::Whiteout { path: child(parent.as_ref(), hidden.into()) }, put),
+            }
+            return Ok(());
+        }
+        let path = child(parent.as_ref(), name);
+        match member.kind {
+            TarKind::HardLink => self.link(path, &member, put),
+            // What overlayfs itself has for a whiteout.
+            TarKind::CharDevice if member.device == (0, 0) => self.mark(Entry::Whiteout { path }, put),
+            TarKind::Symlink if member.target.is_empty() => {
+                self.note(&member.path, "is a symbolic link to nothing, and is left out");
+            }
+            _ => {
+                let meta = match member.kind {
+                    TarKind::File => self.file(&member, &path, archive, tap)?,
+                    _ => meta(&member),
+                };
+                self.replace(&path, &meta);
+                put(&Entry::Put { path, meta, opaque: false });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Found {
+        self.found
+    }
+
+    fn mark(&mut self, entry: Entry, put: &mut dyn FnMut(&Entry)) {
+        let mut key = entry.path().clone();
+        if let Entry::Opaque { .. } = entry {
+            key.push(b'/');
+        }
+        if self.marks.insert(key) {
+            put(&entry);
+        }
+    }
+
+    fn link(&mut self, path: BString, member: &TarEntry, put: &mut dyn FnMut(&Entry)) {
+        let target = clean(member.target.as_ref());
+        if let Some((meta, inode)) = self.aufs.get_mut(&target) {
+            if *inode == 0 {
+                self.inodes += 1;
+                *inode = self.inodes;
+            }
+            let meta = Meta { hard_link: *inode, ..meta.clone() };
+            self.replace(&path, &meta);
+            put(&Entry::Put { path, meta, opaque: false });
+            return;
+        }
+        let (parent, name) = split(target.as_ref());
+        let name = name.to_owned();
+        let Some(parent) = self.place(parent) else {
+            self.note(&member.path, "is a hard link through too many symbolic links, and is left out");
+            return;
+        };
+        let target = child(parent.as_ref(), name.as_ref());
+        if target == path {
+            return;
+        }
+        match self.links.get(&target).cloned() {
+            // A further name of a symbolic link is one, too.
+            Some(to) => self.replace(&path, &Meta { target: to, ..Meta::new(Kind::Symlink) }),
+            None => self.replace(&path, &Meta::new(Kind::File)),
+        }
+        put(&Entry::Link { path, target });
+    }
+
+    /// Notes what is at a path from now on, as far as later paths lead through it.
+    fn replace(&mut self, path: &BString, meta: &Meta) {
+        let changed = match meta.kind {
+            Kind::Symlink => {
+                self.forget_below(path);
+                self.links.insert(path.clone(), meta.target.clone());
+                true
+            }
+            _ if self.links.is_empty() => false,
+            Kind::Directory => self.links.remove(path).is_some(),
+            _ => self.forget_below(path) | self.links.remove(path).is_some(),
+        };
+        if changed {
+            self.parent = None;
+        }
+    }
+
+    /// What was below a directory goes with it.
+    fn forget_below(&mut self, path: &BString) -> bool {
+        let mut below = path.clone();
+        below.push(b'/');
+        let range = (Bound::Excluded(below), Bound::Unbounded);
+        let gone = self.links.range::<BString, _>(range).map(|(link, _)| link);
+        let gone: Vec<BString> = gone.take_while(|link| is_below(link.as_ref(), path.as_ref())).cloned().collect();
+        gone.iter().for_each(|link| drop(self.links.remove(link)));
+        !gone.is_empty()
+    }
+
+    /// Where a directory is, links of this layer followed; `None` if there is no end to them.
+    fn place(&mut self, written: &BStr) -> Option<BString> {
+        if self.links.is_empty() || written.is_empty() {
+            return Some(written.to_owned());
+        }
+        if let Some((last, place)) = &self.parent
+            && last == written
+        {
+            return Some(place.clone());
+        }
+        let place = self.resolve(written)?;
+        self.parent = Some((written.to_owned(), place.clone()));
+        Some(place)
+    }
+
+    fn resolve(&self, written: &BStr) -> Option<BString> {
+        let mut ahead: Vec<BString> = written.rsplit_str("/").map(BString::from).collect();
+        let mut at = BString::default();
+        let mut followed = 0;
+        while let Some(name) = ahead.pop() {
+            match name.as_bytes() {
+                b"" | b"." => continue,
+                b".." => {
+                    at = split(at.as_ref()).0.to_owned();
+                    continue;
+                }
+                _ => {}
+            }
+            let next = child(at.as_ref(), name.as_ref());
+            let Some(target) = self.links.get(&next) else {
+                at = next;
+                continue;
+            };
+            followed += 1;
+            if followed > MAX_LINKS || at.len() > MAX_PATH {
+                return None;
+            }
+            if target.starts_with(b"/") {
+                at.clear();
+            }
+            ahead.extend(target.rsplit_str("/").map(BString::from));
+        }
+        Some(at)
+    }
+
+    /// A file's properties, its content read.
+    fn file<R: BufRead>(
+        &mut self,
+        member: &TarEntry,
+        path: &BString,
+        archive: &mut TarReader<R>,
+        tap: &mut dyn FnMut(&BString, u64, &[u8]),
+    ) -> Result<Meta, TarError> {
+        let manager = packages::manager_of(path.as_ref()).filter(|_| member.size <= packages::LARGEST_DATABASE);
+        let mut content = Content::new(member, manager.is_some());
+        let mut take = |offset: u64, bytes: &[u8]| {
+            tap(path, offset, bytes);
+            content.take(offset, bytes);
+        };
+        while archive.with_chunk(&mut take)?.is_some() {}
+        if content.is_key {
+            self.found.keys.push(path.clone());
+        }
+        if let Some(manager) = manager {
+            self.database(path, manager, &content.kept);
+        }
+        Ok(Meta { size: member.size, holes: member.holes, content: content.hash(member.size), ..meta(member) })
+    }
+
+    fn database(&mut self, path: &BString, manager: Manager, bytes: &[u8]) {
+        match packages::parse(manager, bytes) {
+            Ok(packages) => self.found.databases.push((path.clone(), packages)),
+            Err(why) => self.note(path, &format!("{why}, so the packages in it are not known")),
+        }
+    }
+
+    fn note(&mut self, path: &BString, what: &str) {
+        match self.found.notes.len() < MOST_NOTES {
+            true => self.found.notes.push(format!("entry {path:?} {what}")),
+            false => self.found.more_notes += 1,
+        }
+    }
+}
+
+fn meta(member: &TarEntry) -> Meta {
+    let kind = match member.kind {
+        TarKind::File | TarKind::HardLink => Kind::File,
+        TarKind::Directory => Kind::Directory,
+        TarKind::Symlink => Kind::Symlink,
+        TarKind::Fifo => Kind::Fifo,
+        TarKind::CharDevice => Kind::CharDevice,
+        TarKind::BlockDevice => Kind::BlockDevice,
+    };
+    Meta {
+        mode: member.mode,
+        uid: member.uid,
+        gid: member.gid,
+        mtime: member.mtime,
+        target: member.target.clone(),
+        device: member.device,
+        xattrs: member.xattrs.clone(),
+        ..Meta::new(kind)
+    }
+}
+
+/// A file's content on its way past.
+struct Content {
+    state: Hashing,
+    /// Bytes so far, holes included.
+    end: u64,
+    size: u64,
+    is_key: bool,
+    keep: bool,
+    kept: Vec<u8>,
+}
+
+enum Hashing {
+    Nothing,
+    /// It came as one piece.
+    Whole(u128),
+    Pieces(Box<XxHash3_128>),
+    /// Not worth it.
+    Off,
+}
+
+impl Content {
+    fn new(member: &TarEntry, keep: bool) -> Content {
+        let state = if member.holes > MAX_HASHED_HOLES { Hashing::Off } else { Hashing::Nothing };
+        Content { state, end: 0, size: member.size, is_key: false, keep, kept: Vec::new() }
+    }
+
+    fn take(&mut self, offset: u64, bytes: &[u8]) {
+        if self.keep {
+            self.kept.extend_from_slice(bytes);
+        }
+        if self.end == 0 && self.size <= MAX_KEY {
+            let start = &bytes[..bytes.len().min(200)];
+            self.is_key = start.contains_str("-----BEGIN ") && start.contains_str("PRIVATE KEY-----");
+        }
+        if let Hashing::Nothing = self.state {
+            if bytes.len() as u64 == self.size {
+                self.state = Hashing::Whole(XxHash3_128::oneshot(bytes));
+                self.end = self.size;
+                return;
+            }
+            self.state = Hashing::Pieces(Box::new(XxHash3_128::new()));
+        }
+        if let Hashing::Pieces(hasher) = &mut self.state {
+            zeros(hasher, offset.saturating_sub(self.end));
+            hasher.write(bytes);
+        }
+        self.end = offset + bytes.len() as u64;
+    }
+
+    fn hash(self, size: u64) -> Option<ContentHash> {
+        match self.state {
+            Hashing::Off => None,
+            Hashing::Whole(hash) => Some(ContentHash(hash)),
+            Hashing::Nothing if size == 0 => Some(ContentHash(XxHash3_128::oneshot(&[]))),
+            Hashing::Nothing => {
+                let mut hasher = XxHash3_128::new();
+                zeros(&mut hasher, size);
+                Some(ContentHash(hasher.finish_128()))
+            }
+            Hashing::Pieces(mut hasher) => {
+                zeros(&mut hasher, size.saturating_sub(self.end));
+                Some(ContentHash(hasher.finish_128()))
+            }
+        }
+    }
+}
+
+fn zeros(hasher: &mut XxHash3_128, mut count: u64) {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    while count > 0 {
+        let some = count.min(ZEROS.len() as u64);
+        hasher.write(&ZEROS[..some as usize]);
+        count -= some;
+    }
+}
