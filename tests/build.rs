@@ -151,7 +151,9 @@ fn faults_are_told_with_their_place() {
         let project = Project::new(&[("Dockerfile", dockerfile)]);
         let run = project.build(args);
         run.expect(code);
-        texts.iter().for_each(|text| drop(run.says(text)));
+        for text in texts {
+            run.says(text);
+        }
     };
     check("", &[], 3, &["no instructions"]);
     check("FROM node\nRUM true\n", &[], 3, &["Dockerfile:2", "RUM", "RUN"]);

@@ -1,7 +1,6 @@
 //! The real program in a pseudo-terminal: keys in, what a person would see out.
 
 #[path = "program/mod.rs"]
-#[allow(dead_code, reason = "of what builds need, a screen needs a part")]
 mod program;
 mod terminal;
 

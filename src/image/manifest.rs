@@ -27,6 +27,8 @@ pub const LARGEST_DOCUMENT: u64 = 8 << 20;
 /// As many layers as an overlay can have and then some.
 const MOST_LAYERS: usize = 10_000;
 
+// One at a time is read, and soon taken apart.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     Manifest(ImageManifest),

@@ -102,7 +102,6 @@ impl Place {
                 user: String::new(),
                 mounts: Vec::new(),
                 network: Network::Default,
-                hosts: Vec::new(),
                 insecure: false,
                 files: Vec::new(),
                 hosts: Vec::new(),

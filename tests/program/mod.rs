@@ -1,5 +1,8 @@
 //! The program, run as a person would from a shell, on projects that the tests write.
 
+// Each test program that includes this uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,8 @@
 //! A pseudo-terminal with a screen: starts a program in it, types keys, reads what a person would see.
 
+// Each test program that includes this uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;

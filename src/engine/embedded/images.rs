@@ -108,10 +108,11 @@ impl Embedded {
         let named = self.settings.images.get(name);
         // Files change under their names; what a registry names hardly does, and `--pull` asks again.
         let may_be_stored = named.is_none_or(|source| source::is_registry(source)) && !self.settings.pull;
-        if may_be_stored && let Some(record) = self.store.image(&self.stored_name(image)) {
-            if let Ok(config) = serde_json::from_str(&record.config) {
-                return Ok(Arc::new(Base::Stored(record, config)));
-            }
+        if may_be_stored
+            && let Some(record) = self.store.image(&self.stored_name(image))
+            && let Ok(config) = serde_json::from_str(&record.config)
+        {
+            return Ok(Arc::new(Base::Stored(record, config)));
         }
         // A name in a Dockerfile is a reference, whatever it looks like.
         let source = named.cloned().unwrap_or_else(|| format!("docker://{name}"));

@@ -87,7 +87,7 @@ fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
         rootfs: RootFs::default(),
         ..ImageConfig::default()
     };
-    let image = ImageToWrite { config, layers: files.collect(), tags: Vec::new() };
+    let image = ImageToWrite { config, layers: files.collect(), tags: Vec::new(), annotations: Default::default() };
     export::oci_layout(&image, &dir.join("layout")).unwrap();
     format!("oci:{}", dir.join("layout").display())
 }

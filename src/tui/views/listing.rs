@@ -23,13 +23,13 @@ const SIZE: usize = 9;
 const TIME: usize = 9;
 
 /// Columns in front of the text: rail, line number, breakpoint, sign.
-pub fn gutter(app: &App, wide: bool) -> usize {
+pub(crate) fn gutter(app: &App, wide: bool) -> usize {
     let digits = app.source.digits();
     let rail = if wide { 0 } else { app.source.rail.width + usize::from(app.source.rail.width > 0) };
     rail + digits + 6
 }
 
-pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer, wide: bool) {
+pub(crate) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer, wide: bool) {
     let height = usize::from(area.height);
     app.source.follow(height);
     let Some(plan) = app.build.plan.clone() else { return };

@@ -277,7 +277,7 @@ impl Pane for Output {
         if let Some(error) = &self.error {
             return words(&error_words(error), area, buffer, look);
         }
-        if self.lines.len() == 0 {
+        if self.lines.is_empty() {
             return words(&[self.without_lines()], area, buffer, look);
         }
         let status = self.status();

@@ -35,7 +35,7 @@ pub(super) fn remarks(stop: &Stop, output: &[String], width: usize) -> Vec<Row> 
 }
 
 /// What an exit code says, as shells and kernels use them.
-pub fn exit_in_words(code: i32) -> String {
+pub(super) fn exit_in_words(code: i32) -> String {
     let meaning = match code {
         1 => "the command failed".to_owned(),
         2 => "wrong usage, or the command failed".to_owned(),

@@ -102,7 +102,7 @@ impl Shell {
             ShellNews::Output(bytes) => match &mut self.state {
                 State::Open(terminal) => {
                     let answer = terminal.write(&bytes);
-                    let input = (!answer.is_empty()).then(|| Request::Shell(ShellInput::Bytes(answer)));
+                    let input = (!answer.is_empty()).then_some(Request::Shell(ShellInput::Bytes(answer)));
                     input.into_iter().collect()
                 }
                 _ => Vec::new(),

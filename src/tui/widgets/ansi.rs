@@ -60,6 +60,10 @@ impl Lines {
         self.ended.len() + self.open.iter().filter(|stream| !stream.cells.is_empty()).count()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn ended(&self) -> usize {
         self.ended.len()
     }

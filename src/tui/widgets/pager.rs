@@ -33,6 +33,9 @@ pub struct Pager {
 pub trait Text {
     /// How many lines there are, as far as that is known.
     fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
     fn line(&self, index: usize) -> Option<std::borrow::Cow<'_, Line>>;
 }
 

@@ -107,7 +107,7 @@ impl Tree {
         let mut out = Vec::new();
         let mut room = width.saturating_sub(LETTER + MARKER + NAME + SIZE);
         let mut add = |text: String, columns: usize| {
-            if self.columns && room >= columns + 1 {
+            if self.columns && room > columns {
                 room -= columns + 1;
                 out.push((format!(" {text:<columns$}"), look.muted));
             }

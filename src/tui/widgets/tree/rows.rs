@@ -148,10 +148,10 @@ mod tests {
         }
         for first in children.into_iter().filter(|id| !hidden(id)) {
             let mut id = first;
-            while shape.joined {
+            loop {
                 let below: Vec<DiffId> = diff.children(id).collect();
                 match below[..] {
-                    [only] if joins(diff, id, only) && !hidden(&only) => id = only,
+                    [only] if shape.joined && joins(diff, id, only) && !hidden(&only) => id = only,
                     _ => break,
                 }
             }
