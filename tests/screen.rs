@@ -134,13 +134,15 @@ fn a_shell_opens_at_the_cursor_and_its_changes_are_shown() {
     terminal.keys("t");
     terminal.wait("thrown away");
     terminal.keys("echo $((40 + 2)) > /answer; cat /answer\r");
-    terminal.wait_until("the answer", |screen| screen.lines().any(|line| line.contains("│42 ")));
+    // Keys typed before the shell has its prompt reach it too; then the answer stands behind the prompt.
+    let answered = |screen: &str| screen.lines().any(|line| line.trim_matches(['│', '#', '$', ' ']) == "42");
+    terminal.wait_until("the answer", answered);
     // Out of the shell and back into it.
     terminal.keys("\x1d");
     terminal.wait("types into the shell again");
     terminal.keys("\r");
     terminal.keys("exit\r");
-    terminal.wait_until("what was changed", |screen| screen.contains("answer") && !screen.contains("│42 "));
+    terminal.wait_until("what was changed", |screen| screen.contains("answer") && !answered(screen));
     terminal.keys("q");
     assert_eq!(terminal.exit().code(), Some(0));
     assert!(!terminal.alternate());
