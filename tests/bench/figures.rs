@@ -2,7 +2,7 @@
 //!
 //! `cargo bench` needs nothing but this machine. With DOCKER_HOST set, and STAGEDIVE_BENCH_PROJECT naming a project
 //! with STAGEDIVE_BENCH_BASE (`NAME=SOURCE`, an image that the Docker Engine has as NAME), the same build is timed
-//! on both engines.
+//! on both engines; STAGEDIVE_BENCH_DOCKER is the client to use.
 
 #[path = "../terminal/mod.rs"]
 mod terminal;
@@ -201,7 +201,7 @@ fn real_build() {
         timed(command)
     };
     let docker = |extra: &[&str]| {
-        let mut command = std::process::Command::new("docker");
+        let mut command = std::process::Command::new(variable("STAGEDIVE_BENCH_DOCKER").as_deref().unwrap_or("docker"));
         command.env("DOCKER_BUILDKIT", "1").args(["build", "-q", "-t", "stagedive-bench"]).args(extra).arg(&project);
         timed(command)
     };
