@@ -5,6 +5,7 @@
 //! Invariant: nothing from outside is printed before `plain::printable` has made it harmless, except what the
 //! user asked for byte by byte (a shell, an archive).
 
+pub mod analyse;
 pub mod args;
 pub mod ast;
 pub mod build;

@@ -122,6 +122,12 @@ impl Session {
         self.engine.export(ExportRequest { at, config, tags, destinations, packing, annotations }, output).await
     }
 
+    /// The finished target's file system, and its configuration without times. An error says so if the target is
+    /// not built yet.
+    pub async fn image(&self) -> Result<(SnapshotId, ImageConfig), EngineError> {
+        self.ask(|reply| Message::Image { created: None, reply }).await?
+    }
+
     /// Drops what this session made, bases excepted (`--force-rm`). To be called when nothing runs.
     pub async fn discard(&self) -> Result<(), EngineError> {
         self.engine.discard().await

@@ -9,14 +9,18 @@ mod arena;
 pub mod changes;
 pub mod diff;
 pub mod differences;
+pub mod duplicates;
 pub mod entry;
+pub mod glob;
 #[cfg(test)]
 mod model;
 pub mod packages;
 pub mod patch;
 pub mod path;
+pub mod score;
 pub mod search;
 pub mod tree;
+pub mod waste;
 
 pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
@@ -25,3 +29,4 @@ pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
 pub use patch::Patch;
 pub use search::Pattern;
 pub use tree::{Builder, FileTree, MetaRef, NodeId, Version};
+pub use waste::Waste;

@@ -203,7 +203,7 @@ impl FileTree {
         self.arena.version_at(id.0, self.height).is_some()
     }
 
-    fn meta_of(&self, version: u32) -> MetaRef<'_> {
+    pub(super) fn meta_of(&self, version: u32) -> MetaRef<'_> {
         let arena = &*self.arena;
         let it = &arena.versions[version as usize];
         MetaRef {

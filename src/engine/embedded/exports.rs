@@ -22,8 +22,7 @@ pub(super) async fn export(
     let mut layers = Vec::new();
     if request.destinations.iter().any(as_image) || request.destinations.is_empty() {
         for (index, id) in ids.iter().enumerate() {
-            let what = format!("layer {} of {}", index + 1, ids.len());
-            let _ = output.0.send(OutputEvent::Progress { what, done: index as u64, total: ids.len() as u64 }).await;
+            say_packing(output, index, ids.len()).await;
             let (layer, ours) = pack(engine, id).await?;
             layers.push(match ours || request.packing.force {
                 true => recompressed(engine, layer, request.packing).await?,
@@ -66,6 +65,11 @@ pub(super) async fn export(
     Ok(exported)
 }
 
+pub(super) async fn say_packing(output: &Output, index: usize, count: usize) {
+    let what = format!("layer {} of {count}", index + 1);
+    let _ = output.0.send(OutputEvent::Progress { what, done: index as u64, total: count as u64 }).await;
+}
+
 async fn blocking(
     write: impl FnOnce() -> Result<Exported, export::ExportError> + Send + 'static,
 ) -> Result<Exported, EngineError> {
@@ -89,7 +93,7 @@ async fn recompressed(engine: &Embedded, layer: LayerToWrite, packing: Packing) 
 }
 
 /// The archive of a layer: as it came, or packed now, or packed before; and whether it was made here.
-async fn pack(engine: &Embedded, id: &LayerId) -> Result<(LayerToWrite, bool), EngineError> {
+pub(super) async fn pack(engine: &Embedded, id: &LayerId) -> Result<(LayerToWrite, bool), EngineError> {
     if let Some(diff_id) = id.diff_id() {
         let path = engine.store.blob(&diff_id);
         if path.exists() {

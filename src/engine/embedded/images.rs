@@ -81,7 +81,7 @@ impl Embedded {
 
     /// What the store knows an image by: the source that a `--build-context` gives for the name, or the
     /// normalised reference; with the platform where that is not the machine's.
-    fn stored_name(&self, image: &str) -> String {
+    pub(super) fn stored_name(&self, image: &str) -> String {
         let (name, platform) = image_and_platform(image);
         let stored = match self.settings.images.get(name) {
             Some(source) => source.clone(),

@@ -22,6 +22,7 @@ mod mounting;
 mod mounts;
 pub mod namespaces;
 mod network;
+mod opened;
 pub mod overlay;
 pub mod process;
 mod rootfs;

@@ -1,0 +1,392 @@
+//! From a name on the command line to an image that can be analysed: one that exists, or the result of a build.
+
+use super::args::BuildArgs;
+use super::exit::Failure;
+use super::plain::{self, Plain, printable};
+use super::signals::Signals;
+use super::{check, project};
+use crate::debug::{self, Command, Event, Session, StepStatus, StopReason};
+use crate::engine::embedded::Embedded;
+use crate::engine::{self, OutputEvent, StepOutcome};
+use crate::image::inventory::{self, Inventory, Options, Progress};
+use crate::image::platform::Platform;
+use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
+use crate::plan::{Base, Plan, StageId, StepId};
+use crate::tui::text;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// An image that has been found: its configuration is here, its layers can be read.
+pub struct Found {
+    pub opened: Opened,
+    /// Of a build context: how the image was made.
+    pub build: Option<Build>,
+    /// Keeps what the layers lie in.
+    engine: Option<Arc<Embedded>>,
+}
+
+/// A build that has ended well.
+#[derive(Clone)]
+pub struct Build {
+    /// The Dockerfile's name for messages.
+    pub name: String,
+    pub plan: Arc<Plan>,
+    /// Of every step that ran or was kept.
+    pub outcomes: BTreeMap<StepId, StepOutcome>,
+    /// The step that made each layer of the image, bottom first; the layers of a base image are its FROM's.
+    pub layers: Vec<Option<StepId>>,
+    /// Has the file system of each outcome.
+    pub engine: Arc<Embedded>,
+}
+
+/// What `--root`, `--platform` and the name say where the image is, and whether every byte is to be checked.
+pub async fn open(args: &BuildArgs, verify: bool) -> Result<(Inventory, Option<Build>), Failure> {
+    let found = find(args).await?;
+    let shown = Shown::new(found.opened.layers.len());
+    let tell = shown.clone();
+    let read = found.read(args, verify, move |progress| tell.tell(&progress)).await;
+    shown.clear();
+    Ok((read?, found.build))
+}
+
+/// Finds the image that the command line names: in this machine's store, in a daemon, in a registry, in a file; or
+/// builds it, if it names a build context.
+pub async fn find(args: &BuildArgs) -> Result<Found, Failure> {
+    let mut signals = Signals::listen();
+    tokio::select! {
+        found = look(args) => found,
+        signal = signals.next() => Err(Failure::Signal(signal)),
+    }
+}
+
+impl Found {
+    /// Reads all layers. `progress` is called from several threads.
+    pub async fn read(
+        &self,
+        args: &BuildArgs,
+        verify: bool,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Inventory, Failure> {
+        let options = Options { cache: cache(args.root.as_deref()), verify, scratch: surroundings().scratch };
+        let mut signals = Signals::listen();
+        let read = tokio::select! {
+            read = inventory::read(&self.opened, &options, progress) => read,
+            signal = signals.next() => return Err(Failure::Signal(signal)),
+        };
+        if let Some(engine) = &self.engine {
+            engine.save().await?;
+        }
+        Ok(read?)
+    }
+}
+
+/// What a name on the command line stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Context,
+    Image(String),
+}
+
+/// A directory is a build context, unless it is an OCI layout; a file is an archive; everything else is the name of
+/// an image.
+fn named(args: &BuildArgs) -> Result<Named, Failure> {
+    let text = args.context.as_str();
+    let path = Path::new(text);
+    if text == "-" || args.file.is_some() {
+        return Ok(Named::Context);
+    }
+    let is_path = text.starts_with(['.', '/']);
+    let has_transport = !matches!(text.parse(), Ok(Source::Registry(_))) && !is_path && text.contains(':');
+    if has_transport {
+        return Ok(Named::Image(text.to_owned()));
+    }
+    if path.is_dir() {
+        if path.join("oci-layout").is_file() {
+            return Ok(Named::Image(format!("oci:{text}")));
+        }
+        // A directory that only happens to be called as an image is.
+        let is_context = is_path || path.join("Dockerfile").exists() || !source::is_registry(text);
+        return Ok(if is_context { Named::Context } else { Named::Image(text.to_owned()) });
+    }
+    if path.is_file() {
+        return Ok(Named::Image(format!("docker-archive:{text}")));
+    }
+    if is_path {
+        return Err(Failure::Usage(format!("{text}: there is neither a build context nor an archive of this name")));
+    }
+    Ok(Named::Image(text.to_owned()))
+}
+
+async fn look(args: &BuildArgs) -> Result<Found, Failure> {
+    match named(args)? {
+        Named::Context => build(args).await,
+        Named::Image(name) => image(&name, args).await,
+    }
+}
+
+async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
+    let platform = platform(args)?;
+    let surroundings = surroundings();
+    let found = |opened: Opened| Found { opened, build: None, engine: None };
+    let is_plain = source::is_registry(name) && !name.starts_with("docker://") && !name.starts_with("docker-image://");
+    if !is_plain {
+        return Ok(found(source::open_in(name, &platform, &surroundings).await?));
+    }
+    // Where the embedded engine cannot run there is no store either.
+    if let Some(engine) = store(args).await
+        && let Some(opened) = engine.stored(name).await?
+    {
+        return Ok(Found { opened, build: None, engine: Some(engine) });
+    }
+    let daemon = source::open_in(&format!("docker-daemon:{name}"), &platform, &surroundings).await;
+    let daemon = match daemon {
+        Ok(opened) => return Ok(found(opened)),
+        Err(error) => error,
+    };
+    let error = match source::open_in(name, &platform, &surroundings).await {
+        Ok(opened) => return Ok(found(opened)),
+        Err(error) => error,
+    };
+    let mut error = error.with_help(format!("it is not in the local store, and {daemon}"));
+    if !name.contains(['/', ':']) {
+        error = error.with_help(format!("for a build context in a directory of this name say ./{name}"));
+    }
+    Err(error.into())
+}
+
+/// The engine of a store that is there already.
+async fn store(args: &BuildArgs) -> Option<Arc<Embedded>> {
+    let settings = project::bare_settings(args.root.as_deref(), args.platform.as_deref()).ok()?;
+    if !settings.store.is_dir() {
+        return None;
+    }
+    Embedded::start(settings).await.ok().map(Arc::new)
+}
+
+fn platform(args: &BuildArgs) -> Result<String, Failure> {
+    match &args.platform {
+        None => Ok(Platform::host().to_string()),
+        Some(text) => {
+            let wrong = |error| Failure::Usage(format!("--platform {text}: {error}"));
+            Ok(text.parse::<Platform>().map_err(wrong)?.to_string())
+        }
+    }
+}
+
+/// Whole images may have to be put down: `/tmp` is in memory on many machines.
+fn surroundings() -> Surroundings {
+    let usual = Surroundings::from_environment();
+    let large = PathBuf::from("/var/tmp");
+    match std::env::var_os("TMPDIR").is_none() && large.is_dir() {
+        true => Surroundings { scratch: large, ..usual },
+        false => usual,
+    }
+}
+
+/// Where indexes of layers are kept from one time to the next.
+fn cache(root: Option<&Path>) -> Option<PathBuf> {
+    project::store_root(root).ok().map(|root| root.join("indexes"))
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        match error.kind {
+            SourceErrorKind::Reference => {
+                let help = error.help.iter().map(|line| format!("\n  help: {line}")).collect::<String>();
+                Failure::Usage(format!("{}{help}", error.message))
+            }
+            _ => Failure::Build { message: error.message, help: error.help },
+        }
+    }
+}
+
+async fn build(args: &BuildArgs) -> Result<Found, Failure> {
+    let project = project::open(args)?;
+    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    check::gate(&project, engine.as_ref()).await?;
+    let (session, mut events) = debug::start(project.setup(engine.clone()));
+    let built = follow(&mut events, &project.name).await;
+    let result = match built {
+        Ok((plan, outcomes)) => finish(&session, &engine, &project.name, plan, outcomes).await,
+        Err(failure) => Err(failure),
+    };
+    session.send(Command::Quit);
+    while let Some(event) = events.recv().await {
+        if matches!(event, Event::Ended) {
+            break;
+        }
+    }
+    let saved = engine.save().await;
+    let found = result?;
+    saved?;
+    Ok(found)
+}
+
+/// Follows a build to its end, and says what it does on standard error.
+async fn follow(
+    events: &mut mpsc::Receiver<Event>,
+    name: &str,
+) -> Result<(Arc<Plan>, BTreeMap<StepId, StepOutcome>), Failure> {
+    let mut plain = Plain::new(std::io::stderr());
+    let mut plan: Option<Arc<Plan>> = None;
+    let mut outcomes = BTreeMap::new();
+    let early = || Failure::Other("the build stopped before its end".to_owned());
+    loop {
+        let event = events.recv().await.ok_or_else(early)?;
+        plain.event(&event).map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
+        match event {
+            Event::Planned { plan: it } => plan = Some(it),
+            Event::PlanFailed { fault, message, rendered } => return Err(Failure::no_plan(fault, message, rendered)),
+            Event::Step { step, status: StepStatus::Done(outcome), .. } => drop(outcomes.insert(step, outcome)),
+            Event::Stopped(stop) => {
+                let Some(plan) = &plan else { continue };
+                if let Some(failure) = &stop.failure {
+                    let (message, help) = plain::failure(plan, failure, name);
+                    return Err(Failure::Build { message, help });
+                }
+                match stop.reason {
+                    StopReason::End => return Ok((plan.clone(), outcomes)),
+                    _ => return Err(early()),
+                }
+            }
+            Event::Ended => return Err(early()),
+            _ => {}
+        }
+    }
+}
+
+async fn finish(
+    session: &Session,
+    engine: &Arc<Embedded>,
+    name: &str,
+    plan: Arc<Plan>,
+    outcomes: BTreeMap<StepId, StepOutcome>,
+) -> Result<Found, Failure> {
+    let (at, config) = session.image().await?;
+    let (sender, mut events) = mpsc::channel(64);
+    let drain =
+        async { while let Some(OutputEvent::Progress { .. } | OutputEvent::Notice(_)) = events.recv().await {} };
+    let pack = async {
+        let output = engine::Output(sender);
+        engine.opened(name, &at, config, &output).await
+    };
+    let (opened, ()) = tokio::join!(pack, drain);
+    let opened = opened?;
+    let mut layers = vec![None; opened.layers.len()];
+    let mut below = 0;
+    for step in chain(&plan, plan.target) {
+        let Some(outcome) = outcomes.get(&step) else { continue };
+        let ids = engine.store().layers(&outcome.snapshot);
+        let height = ids.map_or(below, |ids| ids.len()).min(layers.len());
+        layers[below.min(height)..height].fill(Some(step));
+        below = height;
+    }
+    let build = Build { name: name.to_owned(), plan, outcomes, layers, engine: engine.clone() };
+    Ok(Found { opened, build: Some(build), engine: Some(engine.clone()) })
+}
+
+/// The steps that a stage's file system comes from, the first first: those of the stages it begins with, too.
+pub fn chain(plan: &Plan, stage: StageId) -> Vec<StepId> {
+    let mut stages = vec![stage];
+    let mut at = stage;
+    while let Base::Stage(base) = plan.stage(at).base {
+        if stages.contains(&base) {
+            break;
+        }
+        stages.push(base);
+        at = base;
+    }
+    stages.iter().rev().flat_map(|id| plan.stage(*id).steps.iter().map(|step| step.id)).collect()
+}
+
+/// How far the reading is, on one line of a terminal; nothing where there is none.
+#[derive(Clone)]
+struct Shown(Option<Arc<Mutex<Layers>>>);
+
+struct Layers {
+    /// Bytes that have come and been read, of all, for each layer.
+    layers: Vec<(u64, u64)>,
+    last: std::time::Instant,
+    drawn: bool,
+}
+
+const REDRAWN_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Shown {
+    fn new(count: usize) -> Shown {
+        let layers = Layers { layers: vec![(0, 0); count], last: std::time::Instant::now(), drawn: false };
+        Shown(std::io::stderr().is_terminal().then(|| Arc::new(Mutex::new(layers))))
+    }
+
+    fn tell(&self, progress: &Progress) {
+        let Some(layers) = &self.0 else { return };
+        let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (layer, done, total, verb) = match progress {
+            Progress::Fetched { layer, done, total } => (*layer, *done, *total, "fetching"),
+            Progress::Read { layer, done, total } => (*layer, *done, *total, "reading"),
+            Progress::Finished { .. } | Progress::Tree(_) => return,
+        };
+        if let Some(slot) = layers.layers.get_mut(layer) {
+            *slot = (done, total);
+        }
+        if layers.last.elapsed() < REDRAWN_EVERY {
+            return;
+        }
+        layers.last = std::time::Instant::now();
+        layers.drawn = true;
+        let sum = |get: fn(&(u64, u64)) -> u64| layers.layers.iter().map(get).fold(0, u64::saturating_add);
+        eprint!("\r\x1b[K{verb} {} of {}", text::size(sum(|it| it.0)), text::size(sum(|it| it.1)));
+    }
+
+    fn clear(&self) {
+        let Some(layers) = &self.0 else { return };
+        if layers.lock().unwrap_or_else(PoisonError::into_inner).drawn {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// What could not be read, on standard error, one line each.
+pub fn warn(inventory: &Inventory) {
+    inventory.broken().for_each(|line| eprintln!("warning: {}", printable(line)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::Cli;
+    use super::*;
+    use clap::Parser;
+
+    fn args(words: &[&str]) -> BuildArgs {
+        Cli::parse_from(["stagedive"].iter().chain(words)).debug.build
+    }
+
+    #[test]
+    fn names_are_contexts_or_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir_all(dir.path().join("layout")).unwrap();
+        std::fs::create_dir_all(dir.path().join("project")).unwrap();
+        std::fs::write(dir.path().join("layout/oci-layout"), "{}").unwrap();
+        std::fs::write(dir.path().join("image.tar"), "").unwrap();
+        let check =
+            |words: &[&str], expected: Option<Named>| assert_eq!(named(&args(words)).ok(), expected, "{words:?}");
+        let image = |text: &str| Some(Named::Image(text.to_owned()));
+        check(&[&path("project")], Some(Named::Context));
+        check(&[&path("layout")], image(&format!("oci:{}", path("layout"))));
+        check(&[&path("image.tar")], image(&format!("docker-archive:{}", path("image.tar"))));
+        check(&[&path("nothing")], None);
+        check(&["."], Some(Named::Context));
+        check(&["-"], Some(Named::Context));
+        check(&["-f", "x", "src"], Some(Named::Context));
+        check(&["alpine:3"], image("alpine:3"));
+        check(&["docker-daemon:alpine"], image("docker-daemon:alpine"));
+        check(&["oci:some/dir:tag"], image("oci:some/dir:tag"));
+        // Called as an image is, and no project.
+        check(&["src"], image("src"));
+        check(&["demo/hello"], Some(Named::Context));
+    }
+}
