@@ -1,5 +1,7 @@
 """Compares two images, in words."""
 
+import collections
+
 FIELDS = ["kind", "mode", "uid", "gid", "link", "device", "xattrs", "size", "hash"]
 
 
@@ -30,12 +32,32 @@ def entry(ours, theirs, since):
         if field == "size":
             continue
         if field == "hash":
+            if here.data is not None and there.data is not None and b"\n" in here.data.rstrip():
+                yield from lines(text(here), text(there))
+                continue
             a, b = (text(it) for it in (here, there))
         yield f"{field} {a!r} here, {b!r} in Docker"
     if our_group != their_group:
         yield f"hard links {our_group} here, {their_group} in Docker"
     if here.mtime != there.mtime < since:
         yield f"time {here.mtime} here, {there.mtime} in Docker"
+
+
+def lines(ours, theirs):
+    """The lines that only one of two texts has, in their order. `NAME: VALUE` in both is one difference."""
+    ours, theirs = ours.splitlines(), theirs.splitlines()
+    only_here, only_there = collections.Counter(ours), collections.Counter(theirs)
+    only_here, only_there = only_here - only_there, only_there - only_here
+    values = {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in only_there}
+    for line in only_here:
+        name, colon, value = line.rpartition(": ")
+        if colon and name in values:
+            yield f"{name}: {value!r} here, {values.pop(name)!r} in Docker"
+        else:
+            yield f"line {line!r} only here"
+    for line in only_there:
+        if line.rpartition(": ")[0] in values or ": " not in line:
+            yield f"line {line!r} only in Docker"
 
 
 def text(inode):

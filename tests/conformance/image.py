@@ -58,7 +58,8 @@ class Inode:
         self.device = (entry.devmajor, entry.devminor) if "device" in self.kind else ""
         self.size = len(data)
         self.hash = hashlib.sha256(data).hexdigest()[:16] if self.kind == "file" else ""
-        self.data = data if len(data) <= 4096 else None
+        # Texts are told apart line by line.
+        self.data = data if len(data) <= 1 << 20 and b"\0" not in data else None
         xattr = "SCHILY.xattr."
         self.xattrs = {k[len(xattr):]: v for k, v in sorted(entry.pax_headers.items()) if k.startswith(xattr)}
 

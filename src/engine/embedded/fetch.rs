@@ -1,9 +1,10 @@
 //! ADD's remote sources: files by URL, and git repositories, fetched by this process before the step runs.
 
 use super::engine::{Embedded, store_error};
+use super::git;
 use super::task::{Input, Task};
 use crate::engine::{EngineError, Output, OutputEvent, StepError};
-use crate::plan::remote::{GitSource, Remote, classify};
+use crate::plan::remote::{Remote, classify};
 use crate::plan::{CopySource, Op, Step};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub(super) async fn sources(
                     Ok(_) | Err(_) => return Err(EngineError::new(format!("{url} is no git repository")).into()),
                 };
                 let wanted = copy.checksum.as_deref().or(source.checksum.as_deref());
-                let path = clone(url, &source, &dir, copy.keep_git_dir, wanted).await?;
+                let path = git::clone(url, &source, &dir, copy.keep_git_dir, wanted).await?;
                 fetched.push((url.clone(), path));
             }
             CopySource::Path(_) | CopySource::Inline { .. } => {}
@@ -120,91 +121,6 @@ fn httpdate(text: &str) -> Option<std::time::SystemTime> {
     let total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds;
     let total = u64::try_from(total).ok()?;
     std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(total))
-}
-
-/// Fetches one commit with the `git` program, as BuildKit does, with its submodules. `wanted` is how the commit's name
-/// must begin.
-async fn clone(
-    url: &str,
-    source: &GitSource,
-    dir: &Path,
-    keep_git_dir: bool,
-    wanted: Option<&str>,
-) -> Result<PathBuf, EngineError> {
-    let address = source.repository.as_str();
-    let reference = source.reference.as_deref().unwrap_or("HEAD");
-    let name = address.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or("repository");
-    let name = name.trim_end_matches(".git");
-    let tree = dir.join(if name.is_empty() || name.starts_with('.') { "repository" } else { name });
-    std::fs::create_dir(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
-    git(&tree, url, &["init", "-q"]).await?;
-    git(&tree, url, &["remote", "add", "origin", address]).await?;
-    let shallow = git(&tree, url, &["fetch", "-q", "--depth=1", "origin", "--", reference]).await;
-    if shallow.is_err() {
-        // Some servers give a commit only with all its history.
-        git(&tree, url, &["fetch", "-q", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"]).await?;
-        git(&tree, url, &["checkout", "-q", "--detach", reference]).await?;
-    } else {
-        git(&tree, url, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
-    }
-    let commit = git(&tree, url, &["rev-parse", "HEAD"]).await?;
-    if let Some(wanted) = wanted
-        && !commit.starts_with(wanted)
-    {
-        let message = format!("cannot get {url}: it is commit {commit}, and --checksum wants {wanted}");
-        return Err(EngineError::new(message));
-    }
-    if source.submodules != Some(false) && tree.join(".gitmodules").exists() {
-        git(&tree, url, &["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]).await?;
-    }
-    match keep_git_dir {
-        true => drop(std::fs::remove_file(tree.join(".git/FETCH_HEAD"))),
-        false => without_git_files(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?,
-    }
-    let Some(subdirectory) = source.directory.as_deref() else { return Ok(tree) };
-    let inside = Path::new(subdirectory).components().all(|it| matches!(it, std::path::Component::Normal(_)));
-    if !inside {
-        return Err(EngineError::new(format!("{url}: the subdirectory must lie inside the repository")));
-    }
-    let path = tree.join(subdirectory);
-    let real = path.canonicalize().ok().filter(|real| real.starts_with(&tree) && real.is_dir());
-    real.ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
-}
-
-/// Takes the `.git` of a repository and of its submodules away.
-fn without_git_files(tree: &Path) -> std::io::Result<()> {
-    let mut todo = vec![tree.to_owned()];
-    while let Some(dir) = todo.pop() {
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let directory = entry.file_type()?.is_dir();
-            match (entry.file_name() == ".git", directory) {
-                (true, true) => std::fs::remove_dir_all(entry.path())?,
-                (true, false) => std::fs::remove_file(entry.path())?,
-                (false, true) => todo.push(entry.path()),
-                (false, false) => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Runs `git` in a working tree; answers with what it printed.
-async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<String, EngineError> {
-    let mut command = tokio::process::Command::new("git");
-    command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
-    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git");
-    let output = command.output().await.map_err(|error| EngineError {
-        message: format!("cannot get {url}: the program git does not start: {error}"),
-        help: vec!["install git on this machine".to_owned()],
-    })?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        false => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            Err(EngineError::new(format!("cannot get {url}: git says: {}", text.trim())))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -50,47 +50,74 @@ pub fn read(root: BorrowedFd<'_>, path: &BStr, offset: u64, limit: usize) -> Res
     Ok(bytes)
 }
 
-/// Writes everything below the root as one archive. The same content gives the same bytes. Sockets are left out, as
-/// archivers do. `epoch`, if given, is the time of everything, as in BuildKit's exporters.
+/// Writes everything below the root as one archive, a directory's content right behind it, by name: so the first name
+/// of a file in this order is the file, and others are links to it. The same content gives the same bytes. Sockets are
+/// left out, as archivers do. `epoch`, if given, is the time of everything, as in BuildKit's exporters.
 pub fn tar(root: BorrowedFd<'_>, output: impl Write, epoch: Option<i64>) -> Result<(), TaskError> {
     let root = own(root)?;
     let mut output = BufWriter::with_capacity(256 << 10, output);
     let mut links: HashMap<(u64, u64), BString> = HashMap::new();
-    let mut todo = vec![BString::default()];
-    while let Some(dir) = todo.pop() {
-        let fd = root.dir(dir.as_bstr()).at("read", dir.as_bstr())?;
-        let mut below = Vec::new();
-        for name in names(fd.as_fd()).at("read", dir.as_bstr())? {
-            let path = child(dir.as_bstr(), name.as_bstr());
-            let at = path.as_bstr();
-            let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", at)?;
-            let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", at)?;
-            let Some(mut entry) = TarEntry::of(at, &meta) else { continue };
-            entry.mtime.0 = epoch.unwrap_or(entry.mtime.0);
-            if meta.kind == Kind::File && stat.st_nlink > 1 {
-                match links.get(&(stat.st_dev, stat.st_ino)) {
-                    Some(first) => {
-                        entry.kind = TarKind::HardLink;
-                        entry.target = first.clone();
-                        entry.size = 0;
-                    }
-                    None => {
-                        links.insert((stat.st_dev, stat.st_ino), path.clone());
-                    }
+    let mut open = vec![Opened::new(&root, BString::default())?];
+    while let Some(dir) = open.last_mut() {
+        let Some(name) = dir.names.next() else {
+            open.pop();
+            continue;
+        };
+        let path = child(dir.path.as_bstr(), name.as_bstr());
+        let at = path.as_bstr();
+        let fd = dir.descriptor(&root)?;
+        let stat = fs::statat(fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", at)?;
+        let meta = read_meta(fd, name.as_bstr(), &stat).at("read", at)?;
+        let Some(mut entry) = TarEntry::of(at, &meta) else { continue };
+        entry.mtime.0 = epoch.unwrap_or(entry.mtime.0);
+        if meta.kind == Kind::File && stat.st_nlink > 1 {
+            match links.get(&(stat.st_dev, stat.st_ino)) {
+                Some(first) => {
+                    entry.kind = TarKind::HardLink;
+                    entry.target = first.clone();
+                    entry.size = 0;
+                }
+                None => {
+                    links.insert((stat.st_dev, stat.st_ino), path.clone());
                 }
             }
-            output.write_all(&header(&entry)).map_err(unwritten)?;
-            if entry.kind == TarKind::File {
-                let file = super::tree_copy::open_file(fd.as_fd(), name.as_bstr()).at("read", at)?;
-                write_exactly(file, entry.size, &mut output, at)?;
-            }
-            if meta.kind == Kind::Directory {
-                below.push(path);
-            }
         }
-        todo.extend(below.into_iter().rev());
+        output.write_all(&header(&entry)).map_err(unwritten)?;
+        if entry.kind == TarKind::File {
+            let file = super::tree_copy::open_file(fd, name.as_bstr()).at("read", at)?;
+            write_exactly(file, entry.size, &mut output, at)?;
+        }
+        if meta.kind == Kind::Directory {
+            dir.descriptor = None;
+            open.push(Opened::new(&root, path)?);
+        }
     }
     output.write_all(&END).and_then(|()| output.flush()).map_err(unwritten)
+}
+
+/// A directory that is being read, with the names that are still to come.
+struct Opened {
+    path: BString,
+    names: std::vec::IntoIter<BString>,
+    /// Closed while what lies below is read, so that no depth uses up the descriptors.
+    descriptor: Option<OwnedFd>,
+}
+
+impl Opened {
+    fn new(root: &Root, path: BString) -> Result<Opened, TaskError> {
+        let descriptor = root.dir(path.as_bstr()).at("read", path.as_bstr())?;
+        let names = names(descriptor.as_fd()).at("read", path.as_bstr())?.into_iter();
+        Ok(Opened { path, names, descriptor: Some(descriptor) })
+    }
+
+    fn descriptor(&mut self, root: &Root) -> Result<BorrowedFd<'_>, TaskError> {
+        let open = match self.descriptor.take() {
+            Some(open) => open,
+            None => root.dir(self.path.as_bstr()).at("read", self.path.as_bstr())?,
+        };
+        let open: &OwnedFd = self.descriptor.insert(open);
+        Ok(open.as_fd())
+    }
 }
 
 /// As many bytes as the header has promised.

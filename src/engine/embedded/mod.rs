@@ -14,6 +14,7 @@ mod exec;
 mod exports;
 mod fetch;
 mod file_tasks;
+mod git;
 mod images;
 mod init;
 pub mod launcher;
