@@ -34,6 +34,12 @@ pub enum Command {
     /// Exit code 3 if the Dockerfile is wrong, 5 if a check finds something. Hints come in addition, and are no
     /// reason to fail.
     Check(CheckArgs),
+    /// Show what an image's layers weigh and waste
+    ///
+    /// The image is a reference (looked for in the local store, then in a Docker or Podman daemon, then in a
+    /// registry), docker://REFERENCE, docker-daemon:REFERENCE, docker-archive:FILE, oci-archive:FILE or oci:DIR. A
+    /// directory with a Dockerfile is built first.
+    Size(SizeArgs),
     /// A bundled multi-stage build that needs no network
     Demo(DemoArgs),
     /// List the images in the local store
@@ -219,6 +225,25 @@ pub struct CheckArgs {
     #[arg(long)]
     pub offline: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(mut_arg("context", |it| it.value_name("IMAGE|CONTEXT").help(IMAGE_OR_CONTEXT)))]
+pub struct SizeArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// List the files, too: with --json all of them, live and dead
+    #[arg(long)]
+    pub files: bool,
+    /// Hold every layer against its digest, however long that takes
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// What the analysing commands take in a build context's place.
+pub const IMAGE_OR_CONTEXT: &str = "An image in any source, an archive or an OCI layout; or a build context";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {

@@ -21,6 +21,7 @@ pub mod project;
 pub mod screen;
 pub mod shell;
 pub mod signals;
+pub mod size;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
@@ -61,9 +62,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Shell(args)) => shell::run(args).await,
         Some(Command::Ast(args)) => ast::run(&args.files),
         Some(Command::Check(args)) => check::run(args).await,
+        Some(Command::Size(args)) => size::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Images(args)) => images::list(args).await,
         Some(Command::Pull(args)) => images::pull(args).await,
         Some(Command::Prune(args)) => images::prune(args).await,
     }
+}
+
+/// Work that takes a while, on a thread where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::Other(error.to_string()))
 }

@@ -5,6 +5,7 @@
 //! Invariant: paths are bytes, relative to the root, without `.`, `..` or empty components; the root itself
 //! is the empty path. Nothing here trusts that a name is UTF-8, that a path is short, or that a sum fits.
 
+pub mod account;
 mod arena;
 pub mod changes;
 pub mod diff;
@@ -22,6 +23,7 @@ pub mod search;
 pub mod tree;
 pub mod waste;
 
+pub use account::Account;
 pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
