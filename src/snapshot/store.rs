@@ -6,6 +6,7 @@
 //!   layers/ID/entries        the same as a list (postcard of `Layer`)
 //!   snapshots/ID             the layers it is made of, bottom first, one a line
 //!   steps/KEY.json           the result of a step, by its cache key
+//!   digests/KEY.json         the digest of what a step reads from a stage, by the question
 //!   images/NAME.json         an image by the hash of its name
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
 //!   caches/ID                directories of RUN --mount=type=cache
@@ -146,6 +147,9 @@ struct State {
     /// Results of this session; those in `unsaved` are not on the disk yet.
     steps: HashMap<Digest, StepRecord>,
     unsaved: Vec<Digest>,
+    /// Digests of what lies in stacks of layers, by the question; in `unsaved_digests` as above.
+    digests: HashMap<Digest, Digest>,
+    unsaved_digests: Vec<Digest>,
     made: BTreeSet<LayerId>,
 }
 
@@ -174,8 +178,8 @@ impl Draft {
     }
 }
 
-const DIRECTORIES: [&str; 9] =
-    ["layers", "snapshots", "steps", "images", "blobs", "caches", "pending", "sessions", "work"];
+const DIRECTORIES: [&str; 10] =
+    ["layers", "snapshots", "steps", "digests", "images", "blobs", "caches", "pending", "sessions", "work"];
 
 impl Store {
     /// Opens or makes the store below `root` for one mode. The second part of the answer is what dead sessions
@@ -336,15 +340,31 @@ impl Store {
         state.unsaved.push(key);
     }
 
+    /// The digest of something in a stack of layers. Layers never change and their names are never used again, so
+    /// the answer to the same question stays.
+    pub fn digest(&self, question: &Digest) -> Option<Digest> {
+        if let Some(digest) = self.state().digests.get(question) {
+            return Some(digest.clone());
+        }
+        read_json(&self.digest_path(question))
+    }
+
+    /// Keeps such a digest, as [`Store::record`] keeps a step's result.
+    pub fn keep_digest(&self, question: Digest, digest: Digest) {
+        let mut state = self.state();
+        state.digests.insert(question.clone(), digest);
+        state.unsaved_digests.push(question);
+    }
+
     /// Brings what this session made to the disk and records it there. Takes as long as the disk does.
     pub fn save(&self) -> Result<(), StoreError> {
-        let (keys, made) = {
+        let (keys, questions, made) = {
             let mut state = self.state();
-            (std::mem::take(&mut state.unsaved), state.made.clone())
+            (std::mem::take(&mut state.unsaved), std::mem::take(&mut state.unsaved_digests), state.made.clone())
         };
         let pending: Vec<PathBuf> = made.iter().map(|id| self.root.join("pending").join(&id.0)).collect();
         let pending: Vec<&PathBuf> = pending.iter().filter(|path| path.exists()).collect();
-        if keys.is_empty() && pending.is_empty() {
+        if keys.is_empty() && questions.is_empty() && pending.is_empty() {
             return Ok(());
         }
         let dir = File::open(&self.root).map_err(failed("cannot open", &self.root))?;
@@ -356,6 +376,12 @@ impl Store {
             let record = self.state().steps.get(&key).cloned();
             if let Some(record) = record {
                 write_json(&self.step_path(&key), &record)?;
+            }
+        }
+        for question in questions {
+            let digest = self.state().digests.get(&question).cloned();
+            if let Some(digest) = digest {
+                write_json(&self.digest_path(&question), &digest)?;
             }
         }
         Ok(())
@@ -370,6 +396,10 @@ impl Store {
         for key in keys {
             let _ = fs::remove_file(self.step_path(&key));
         }
+        for question in std::mem::take(&mut state.digests).into_keys() {
+            let _ = fs::remove_file(self.digest_path(&question));
+        }
+        state.unsaved_digests.clear();
         let made: Vec<LayerId> = state.made.iter().filter(|id| id.diff_id().is_none()).cloned().collect();
         let gone = |layers: &Arc<[LayerId]>| layers.iter().any(|id| made.contains(id));
         let snapshots: Vec<SnapshotId> =
@@ -423,7 +453,7 @@ impl Store {
         let mut bytes = 0;
         let list =
             |name: &str| fs::read_dir(self.root.join(name)).into_iter().flatten().flatten().map(|file| file.path());
-        for path in list("steps") {
+        for path in list("steps").chain(list("digests")) {
             fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
         }
         if all {
@@ -460,6 +490,10 @@ impl Store {
 
     fn step_path(&self, key: &Digest) -> PathBuf {
         self.root.join("steps").join(format!("{}.json", key.hex()))
+    }
+
+    fn digest_path(&self, question: &Digest) -> PathBuf {
+        self.root.join("digests").join(format!("{}.json", question.hex()))
     }
 
     fn image_path(&self, name: &str) -> PathBuf {
@@ -560,13 +594,14 @@ mod tests {
         }
     }
 
-    /// A step that makes one file, recorded under the key `text`.
+    /// A step that makes one file, recorded under the key `text`, as is the digest of what it read.
     fn make(store: &Store, text: &str) -> LayerId {
         let draft = store.draft().unwrap();
         fs::write(draft.fs().join("file"), text).unwrap();
         let id = store.commit(&draft, None, Layer::default()).unwrap();
         let snapshot = store.snapshot(std::slice::from_ref(&id)).unwrap();
         store.record(digest(text), record(snapshot));
+        store.keep_digest(digest(text), digest("content"));
         id
     }
 
@@ -585,6 +620,7 @@ mod tests {
         layers.extend(unsaved.iter().map(|text| make(&store, text)));
         for text in saved.iter().chain(unsaved) {
             assert!(store.step(&digest(text)).is_some(), "{text} within the session");
+            assert_eq!(store.digest(&digest(text)), Some(digest("content")), "{text} within the session");
         }
         if dies {
             // What a killed process leaves: its lock file, unlocked.
@@ -597,6 +633,7 @@ mod tests {
         let next = open(root.path());
         for text in saved.iter().chain(unsaved) {
             assert_eq!(next.step(&digest(text)).is_some(), found.contains(text), "{text} in the next session");
+            assert_eq!(next.digest(&digest(text)).is_some(), found.contains(text), "what {text} read");
         }
         for (id, text) in layers.iter().zip(saved.iter().chain(unsaved)) {
             assert_eq!(next.layer_dir(id).exists(), found.contains(text), "the layer of {text}");
@@ -633,6 +670,7 @@ mod tests {
         assert_eq!(store.forget_made().len(), 1);
         assert!(!store.layer_dir(&id).exists());
         assert!(store.step(&digest("a")).is_none());
+        assert!(store.digest(&digest("a")).is_none());
         drop(store);
         assert!(open(root.path()).step(&digest("a")).is_none());
     }

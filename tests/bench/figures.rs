@@ -46,13 +46,9 @@ fn median(times: &mut [Duration]) -> Duration {
 
 const CHAIN: usize = 60;
 
-/// A chain of commands, each of which tells the time at which it began.
+/// A chain of commands, each of which tells the time; `date` itself takes part of what is measured.
 fn chain() -> String {
-    let mut text = "FROM base\nSHELL [\"/bin/bash\", \"-c\"]\n".to_owned();
-    for number in 0..CHAIN {
-        text.push_str(&format!("RUN echo $EPOCHREALTIME; : {number}\n"));
-    }
-    text
+    format!("FROM base\n{}", "RUN [\"/bin/date\", \"+%s.%N\"]\n".repeat(CHAIN))
 }
 
 async fn steps_and_shells() {
@@ -87,7 +83,7 @@ async fn steps_and_shells() {
     session.send(Command::Continue);
     stopped(&mut events, &mut began).await;
     let mut gaps: Vec<Duration> = began.windows(2).skip(CHAIN / 2).map(|pair| pair[1] - pair[0]).collect();
-    report("RUN to next RUN, its shell included (last 30 of 60 layers)", median(&mut gaps), Duration::from_millis(5));
+    report("RUN to next RUN, `date` included (last 30 of 60 layers)", median(&mut gaps), Duration::from_millis(5));
 
     let end = Position { stage: StageId(0), done: plan.stage(StageId(0)).steps.len() as u32 };
     let mut prompts = Vec::new();

@@ -6,7 +6,7 @@
 use super::copy::Parents;
 use super::selection::{Selection, Visit, Wanted, walk};
 use super::sources::{Found, Source};
-use super::task::{Input, TaskError};
+use super::task::{Input, Reads, TaskError};
 use super::tree_copy::open_file;
 use crate::image::digest::Digest;
 use crate::layers::Kind;
@@ -18,9 +18,16 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The digest of all paths that the instruction copies from its input. `root` is the input's root, if that is a stack
-/// of layers. Sources that are not there are the same errors as in the copy itself.
-pub fn digest_copy(copy: &Copy, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<String, TaskError> {
+/// The digest of what a step reads of an input. `root` is the input's root, if that is a stack of layers.
+pub fn digest(what: &Reads, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<String, TaskError> {
+    match what {
+        Reads::Copy(copy) => digest_copy(copy, input, root),
+        Reads::Path(path) => digest_path(input, root, path),
+    }
+}
+
+/// The digest of all paths that the instruction copies from its input. Sources that are not there are the same errors as in the copy itself.
+fn digest_copy(copy: &Copy, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<String, TaskError> {
     let source = Source::open(Some(input), root)?;
     let mut hasher = Hasher::new(&source);
     for from in &copy.sources {
@@ -51,7 +58,7 @@ pub fn digest_copy(copy: &Copy, input: &Input, root: Option<BorrowedFd<'_>>) -> 
 }
 
 /// The digest of one path of an input, and of all below it. Symbolic links on the way to it are followed.
-pub fn digest_path(input: &Input, root: Option<BorrowedFd<'_>>, path: &str) -> Result<String, TaskError> {
+fn digest_path(input: &Input, root: Option<BorrowedFd<'_>>, path: &str) -> Result<String, TaskError> {
     let source = Source::open(Some(input), root)?;
     // The whole of nothing is there, and empty.
     if matches!(input, Input::Scratch) && path.bytes().all(|it| it == b'/' || it == b'.') {

@@ -2,7 +2,7 @@
 
 use super::engine::{Embedded, store_error};
 use super::git;
-use super::task::{Input, Task};
+use super::task::{Input, Reads};
 use crate::engine::{EngineError, Output, OutputEvent, StepError};
 use crate::plan::remote::{Remote, classify};
 use crate::plan::{CopySource, Op, Step};
@@ -40,10 +40,10 @@ pub(super) async fn sources(
 }
 
 /// For the cache key: what was fetched, whatever its address.
-pub(super) fn digest_task(fetched: &Path) -> Task {
+pub(super) fn reads(fetched: &Path) -> (Reads, Input) {
     let name = fetched.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let parent = fetched.parent().unwrap_or(Path::new("/")).to_owned();
-    Task::DigestPath { input: Input::Directory { path: parent, ignore: None }, path: name }
+    (Reads::Path(name), Input::Directory { path: parent, ignore: None })
 }
 
 async fn download(url: &str, dir: &Path, checksum: Option<&str>, output: &Output) -> Result<PathBuf, EngineError> {

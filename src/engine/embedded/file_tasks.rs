@@ -30,15 +30,9 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             report_notices(notices, reporter);
             report_layer(&upper, reporter)
         }
-        Task::Digest { copy, input } => {
+        Task::Digest { what, input } => {
             let root = input_root(Some(&input))?;
-            let digest = content::digest_copy(&copy, &input, root.as_ref().map(OwnedFd::as_fd))?;
-            reporter.send(&Report::Text(digest));
-            Ok(())
-        }
-        Task::DigestPath { input, path } => {
-            let root = input_root(Some(&input))?;
-            let digest = content::digest_path(&input, root.as_ref().map(OwnedFd::as_fd), &path)?;
+            let digest = content::digest(&what, &input, root.as_ref().map(OwnedFd::as_fd))?;
             reporter.send(&Report::Text(digest));
             Ok(())
         }

@@ -1,8 +1,9 @@
 //! One step: its cache key, an earlier result if there is one, or the task that makes a new one.
 
 use super::engine::{Embedded, store_error};
-use super::task::{CopyTask, Input, Report, RunTask, Task, TaskError, Upper};
+use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Upper};
 use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
+use crate::image::digest::Digest;
 use crate::layers::{Entry, Layer};
 use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
 use crate::snapshot::SnapshotId;
@@ -190,15 +191,15 @@ async fn contents(
     inputs: &[Input],
     fetched: &[(String, std::path::PathBuf)],
 ) -> Result<Vec<String>, StepError> {
-    let mut tasks = Vec::new();
+    let mut read = Vec::new();
     match &step.op {
         Op::Copy(copy) => {
             let input = inputs.first().cloned().unwrap_or(Input::Scratch);
             if copy.sources.iter().any(|source| matches!(source, CopySource::Path(_))) {
-                tasks.push(Task::Digest { copy: copy.clone(), input });
+                read.push((Reads::Copy(copy.clone()), input));
             }
             for (_, path) in fetched {
-                tasks.push(super::fetch::digest_task(path));
+                read.push(super::fetch::reads(path));
             }
         }
         Op::Run(run) => {
@@ -209,27 +210,47 @@ async fn contents(
                     _ => continue,
                 };
                 if let Some(input) = input.and_then(|index| inputs.get(index)).cloned() {
-                    tasks.push(Task::DigestPath { input, path: path.clone() });
+                    read.push((Reads::Path(path.clone()), input));
                 }
             }
         }
         _ => {}
     }
     let mut contents = Vec::new();
-    for task in tasks {
-        let mut handle = engine.launcher.task(task, Vec::new());
-        let mut text = None;
-        while let Some((report, _)) = handle.next().await {
-            match report {
-                Report::Text(it) => text = Some(it),
-                Report::Failed(error) => return Err(error.into()),
-                Report::Done => break,
-                _ => {}
-            }
-        }
-        contents.push(text.ok_or_else(|| EngineError::new("the engine process ended while it read the sources"))?);
+    for (what, input) in read {
+        contents.push(digest(engine, what, input).await?);
     }
     Ok(contents)
+}
+
+/// The digest of what a step reads of one input. What lies in layers is read once; a directory of the host is read by
+/// this process, which needs no mount for it.
+async fn digest(engine: &Embedded, what: Reads, input: Input) -> Result<String, StepError> {
+    if !matches!(input, Input::Stack(_)) {
+        let read = tokio::task::spawn_blocking(move || super::content::digest(&what, &input, None)).await;
+        return Ok(read.map_err(|error| EngineError::new(format!("reading the sources failed: {error}")))??);
+    }
+    let task = Task::Digest { what, input };
+    let question = postcard::to_allocvec(&task).map_err(|error| EngineError::new(error.to_string()))?;
+    let question = Digest::of(&question);
+    if let Some(known) = engine.store.digest(&question) {
+        return Ok(known.to_string());
+    }
+    let mut handle = engine.launcher.task(task, Vec::new());
+    let mut text = None;
+    while let Some((report, _)) = handle.next().await {
+        match report {
+            Report::Text(it) => text = Some(it),
+            Report::Failed(error) => return Err(error.into()),
+            Report::Done => break,
+            _ => {}
+        }
+    }
+    let text: String = text.ok_or_else(|| EngineError::new("the engine process ended while it read the sources"))?;
+    if let Ok(digest) = text.parse() {
+        engine.store.keep_digest(question, digest);
+    }
+    Ok(text)
 }
 
 fn task(

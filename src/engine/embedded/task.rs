@@ -37,6 +37,15 @@ pub enum Input {
     Scratch,
 }
 
+/// What a step reads of an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reads {
+    /// The sources of a COPY or ADD.
+    Copy(Copy),
+    /// A bind mount's source, a path within the input.
+    Path(String),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
     /// Unpacks a layer blob, compressed or not, into the new directory `into`, in the form overlayfs reads as
@@ -50,11 +59,9 @@ pub enum Task {
     Copy(Box<CopyTask>),
     /// WORKDIR. Reports `Layer`.
     Workdir { stack: Stack, upper: Upper, path: String, user: String, epoch: Option<i64> },
-    /// The content digest of what a COPY would read, for its cache key: names, kinds, modes, contents, link
+    /// The content digest of what a step would read, for its cache key: names, kinds, modes, contents, link
     /// targets and xattrs, owners only where they are kept; never times. Reports `Text`.
-    Digest { copy: Copy, input: Input },
-    /// The content digest of a bind mount's source (path within the input). Reports `Text`.
-    DigestPath { input: Input, path: String },
+    Digest { what: Reads, input: Input },
     /// At most `limit` bytes of a regular file; symbolic links are followed inside the root. Reports `Bytes`.
     Read { stack: Stack, path: BString, offset: u64, limit: usize },
     /// One layer directory as an OCI layer tar, uncompressed, gzip or zstd, into the file `into`. Reports
