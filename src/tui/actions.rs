@@ -101,7 +101,8 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             None => wrong(app, "this one cannot be removed; Space turns it off"),
         },
         Action::Mark => mark(app),
-        Action::Pane => Vec::new(),
+        // The explorer's; here it is the pane's own key.
+        Action::Extract | Action::Pane => Vec::new(),
     }
 }
 

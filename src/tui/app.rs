@@ -224,6 +224,7 @@ impl App {
             after: self.build.after(step),
             running: matches!(status, crate::debug::StepStatus::Running),
             failed: matches!(status, crate::debug::StepStatus::Failed(_)),
+            instead: String::new(),
         }
     }
 

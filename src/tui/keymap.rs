@@ -8,6 +8,10 @@ use std::fmt;
 pub enum Context {
     /// Everywhere, unless the pane with the focus says otherwise.
     Global,
+    /// While a build is debugged.
+    Debugger,
+    /// While an image is explored.
+    Explorer,
     Stages,
     Source,
     Layer,
@@ -21,6 +25,10 @@ pub enum Context {
     Typing,
     Variables,
     Breakpoints,
+    /// The layers of an image that is explored.
+    Layers,
+    /// The bytes of an image as a picture.
+    Map,
 }
 
 impl Context {
@@ -28,6 +36,8 @@ impl Context {
     pub fn title(self) -> &'static str {
         match self {
             Context::Global => "Everywhere",
+            Context::Debugger => "Debugging a build",
+            Context::Explorer => "Exploring an image",
             Context::Stages => "Stages",
             Context::Source => "Dockerfile",
             Context::Layer => "Layer",
@@ -37,6 +47,8 @@ impl Context {
             Context::Shell | Context::Typing => "Shell",
             Context::Variables => "Variables",
             Context::Breakpoints => "Breakpoints",
+            Context::Layers => "Layers",
+            Context::Map => "Map",
         }
     }
 }
@@ -84,6 +96,8 @@ pub enum Action {
     RemoveBreakpoint,
     /// The point that the layer's pane compares with.
     Mark,
+    /// Writes out what is selected.
+    Extract,
     /// The key goes to the pane's widget.
     Pane,
 }
@@ -200,46 +214,41 @@ use Context as C;
 
 /// All keys. Where two lines share context, help and action, only the first is shown.
 pub const TABLE: &[Binding] = &[
-    bind(C::Global, &[ch('n'), f(10)], A::StepOver, "step over: run one instruction, and past it"),
-    bind(C::Global, &[ch('s'), f(11)], A::StepIn, "step into the stage that a `COPY --from` or `FROM` reads"),
-    bind(C::Global, &[ch('f'), shift(KeyCode::F(11))], A::StepOut, "finish the stage, back to what uses it"),
-    bind(C::Global, &[ch('c'), f(5)], A::Continue, "continue to the next breakpoint, failure or the end"),
-    bind(C::Global, &[ch('N')], A::BackOver, "step over, backwards; going back runs nothing"),
-    bind(C::Global, &[ch('S')], A::BackIn, "step into, backwards"),
-    bind(C::Global, &[ch('F')], A::BackOut, "back to where the stage was entered"),
-    bind(C::Global, &[ch('C')], A::BackContinue, "back to the breakpoint before, or to the start"),
-    bind(C::Global, &[ch('g')], A::RunToCursor, "run to the selected line"),
-    bind(C::Global, &[ch('.')], A::Goto, "go to the selected line, if it has been reached; runs nothing"),
-    bind(C::Global, &[ch('b'), f(9)], A::ToggleBreakpoint, "set or remove a breakpoint on the selected line"),
-    bind(C::Global, &[ch('p'), f(6)], A::Pause, "pause before the next instruction"),
-    bind(C::Global, &[ctrl('c')], A::Interrupt, "cancel the instruction that runs; otherwise leave"),
-    bind(C::Global, &[ch('r')], A::Restart, "restart; what was run is kept"),
-    bind(C::Global, &[ch('R')], A::Retry, "run the last instruction again, without the cache"),
-    bind(C::Global, &[ch('e')], A::Edit, "edit the Dockerfile in $EDITOR, then reload it"),
-    bind(C::Global, &[ch('t'), ch('!')], A::ShellAfter, "shell here; after a failure, in what it left"),
-    bind(C::Global, &[ch('T')], A::ShellBefore, "shell before the instruction that failed or ran last"),
-    bind(C::Global, &[ch('z')], A::Zoom, "give the pane the whole screen, and back"),
-    bind(C::Global, &[ch('d')], A::Mark, "compare with the state after the selected line, or no longer"),
-    bind(C::Global, &[plain(KeyCode::Tab)], A::FocusNext, "next pane"),
-    bind(C::Global, &[plain(KeyCode::BackTab)], A::FocusPrevious, "previous pane"),
-    bind(C::Global, &[ch('1')], A::Focus(1), "Stages"),
-    bind(C::Global, &[ch('2')], A::Focus(2), "Dockerfile"),
-    bind(C::Global, &[ch('3')], A::Focus(3), "Layer: what the instruction changed"),
-    bind(C::Global, &[ch('4')], A::Focus(4), "Files: the whole file system"),
-    bind(C::Global, &[ch('5'), ch('L')], A::Focus(5), "Output"),
-    bind(C::Global, &[ch('6')], A::Focus(6), "Shell"),
-    bind(C::Global, &[ch('7')], A::Focus(7), "Variables"),
-    bind(C::Global, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
-    bind(C::Global, &[ch('9')], A::Focus(9), "Image: what ships, and what is left behind"),
-    bind(C::Global, &[ch('/')], A::Find, "find in the pane"),
-    bind(C::Global, &[ch(']')], A::FindNext, "next hit"),
-    bind(C::Global, &[ch('[')], A::FindPrevious, "previous hit"),
-    bind(C::Global, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
-    bind(C::Global, &[ch('?'), f(1)], A::Help, "all keys"),
-    bind(C::Global, &[plain(KeyCode::Esc)], A::Close, "close what is open; back to where the build stands"),
-    bind(C::Global, &[ctrl('l')], A::Redraw, "draw the screen anew"),
-    bind(C::Global, &[ctrl('z')], A::Suspend, "suspend"),
-    bind(C::Global, &[ch('q')], A::Quit, "leave"),
+    bind(C::Debugger, &[ch('n'), f(10)], A::StepOver, "step over: run one instruction, and past it"),
+    bind(C::Debugger, &[ch('s'), f(11)], A::StepIn, "step into the stage that a `COPY --from` or `FROM` reads"),
+    bind(C::Debugger, &[ch('f'), shift(KeyCode::F(11))], A::StepOut, "finish the stage, back to what uses it"),
+    bind(C::Debugger, &[ch('c'), f(5)], A::Continue, "continue to the next breakpoint, failure or the end"),
+    bind(C::Debugger, &[ch('N')], A::BackOver, "step over, backwards; going back runs nothing"),
+    bind(C::Debugger, &[ch('S')], A::BackIn, "step into, backwards"),
+    bind(C::Debugger, &[ch('F')], A::BackOut, "back to where the stage was entered"),
+    bind(C::Debugger, &[ch('C')], A::BackContinue, "back to the breakpoint before, or to the start"),
+    bind(C::Debugger, &[ch('g')], A::RunToCursor, "run to the selected line"),
+    bind(C::Debugger, &[ch('.')], A::Goto, "go to the selected line, if it has been reached; runs nothing"),
+    bind(C::Debugger, &[ch('b'), f(9)], A::ToggleBreakpoint, "set or remove a breakpoint on the selected line"),
+    bind(C::Debugger, &[ch('p'), f(6)], A::Pause, "pause before the next instruction"),
+    bind(C::Debugger, &[ctrl('c')], A::Interrupt, "cancel the instruction that runs; otherwise leave"),
+    bind(C::Debugger, &[ch('r')], A::Restart, "restart; what was run is kept"),
+    bind(C::Debugger, &[ch('R')], A::Retry, "run the last instruction again, without the cache"),
+    bind(C::Debugger, &[ch('e')], A::Edit, "edit the Dockerfile in $EDITOR, then reload it"),
+    bind(C::Debugger, &[ch('t'), ch('!')], A::ShellAfter, "shell here; after a failure, in what it left"),
+    bind(C::Debugger, &[ch('T')], A::ShellBefore, "shell before the instruction that failed or ran last"),
+    bind(C::Debugger, &[ch('1')], A::Focus(1), "Stages"),
+    bind(C::Debugger, &[ch('2')], A::Focus(2), "Dockerfile"),
+    bind(C::Debugger, &[ch('3')], A::Focus(3), "Layer: what the instruction changed"),
+    bind(C::Debugger, &[ch('4')], A::Focus(4), "Files: the whole file system"),
+    bind(C::Debugger, &[ch('5'), ch('L')], A::Focus(5), "Output"),
+    bind(C::Debugger, &[ch('6')], A::Focus(6), "Shell"),
+    bind(C::Debugger, &[ch('7')], A::Focus(7), "Variables"),
+    bind(C::Debugger, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
+    bind(C::Debugger, &[ch('9')], A::Focus(9), "Image: what ships, and what is left behind"),
+    bind(C::Debugger, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
+    bind(C::Explorer, &[ch('1')], A::Focus(1), "Layers: the instructions and what they weigh"),
+    bind(C::Explorer, &[ch('2')], A::Focus(2), "Details of the selected layer, and of the image"),
+    bind(C::Explorer, &[ch('3')], A::Focus(3), "Layer: what the selected layer changed"),
+    bind(C::Explorer, &[ch('4')], A::Focus(4), "Files: the whole file system at the selected layer"),
+    bind(C::Explorer, &[ch('5')], A::Focus(5), "Map: the image's bytes as a picture"),
+    bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory"),
+    bind(C::Explorer, &[ctrl('c')], A::Interrupt, "leave"),
     bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
     bind(C::Global, &[plain(KeyCode::Down), ch('j')], A::Move(Motion::Down), "down"),
     bind(C::Global, &[plain(KeyCode::Left), ch('h')], A::Move(Motion::Left), "left"),
@@ -248,6 +257,18 @@ pub const TABLE: &[Binding] = &[
     bind(C::Global, &[plain(KeyCode::PageDown), ctrl('f')], A::Move(Motion::PageDown), "a page down"),
     bind(C::Global, &[plain(KeyCode::Home)], A::Move(Motion::First), "to the top"),
     bind(C::Global, &[plain(KeyCode::End)], A::Move(Motion::Last), "to the end"),
+    bind(C::Global, &[plain(KeyCode::Tab)], A::FocusNext, "next pane"),
+    bind(C::Global, &[plain(KeyCode::BackTab)], A::FocusPrevious, "previous pane"),
+    bind(C::Global, &[ch('z')], A::Zoom, "give the pane the whole screen, and back"),
+    bind(C::Global, &[ch('d')], A::Mark, "compare with the state after the selected instruction, or no longer"),
+    bind(C::Global, &[ch('/')], A::Find, "find in the pane"),
+    bind(C::Global, &[ch(']')], A::FindNext, "next hit"),
+    bind(C::Global, &[ch('[')], A::FindPrevious, "previous hit"),
+    bind(C::Global, &[ch('?'), f(1)], A::Help, "all keys"),
+    bind(C::Global, &[plain(KeyCode::Esc)], A::Close, "close what is open; back to where the build stands"),
+    bind(C::Global, &[ctrl('l')], A::Redraw, "draw the screen anew"),
+    bind(C::Global, &[ctrl('z')], A::Suspend, "suspend"),
+    bind(C::Global, &[ch('q')], A::Quit, "leave"),
     bind(C::Stages, &[plain(KeyCode::Enter)], A::Open, "select the stage's first line in the Dockerfile"),
     bind(C::Source, &[plain(KeyCode::Enter)], A::Open, "look into the layer of the selected instruction"),
     bind(C::Layer, &[plain(KeyCode::Enter)], A::Pane, "look into the file beside it, or open the directory"),
@@ -281,19 +302,37 @@ pub const TABLE: &[Binding] = &[
     bind(C::Viewer, &[ch('y')], A::Pane, "copy the path to the clipboard"),
     bind(C::Shell, &[plain(KeyCode::Enter)], A::EnterShell, "type into the shell"),
     bind(C::Typing, &[ctrl(']')], A::LeaveShell, "stop typing into the shell; it stays open"),
+    bind(C::Layers, &[plain(KeyCode::Enter)], A::Open, "look into the layer"),
+    bind(C::Map, &[plain(KeyCode::Enter), ch(' ')], A::Pane, "into the directory, or look into the file"),
+    bind(C::Map, &[plain(KeyCode::Backspace), ch('-')], A::Pane, "out of the directory"),
+    bind(C::Map, &[ch('x')], A::Pane, "extract the file or directory"),
+    bind(C::Map, &[ch('y')], A::Pane, "copy the path to the clipboard"),
 ];
 
-/// What a key means in a context.
-pub fn lookup(context: Context, key: Key) -> Option<Action> {
-    let find = |context: Context| TABLE.iter().find(|it| it.context == context && it.keys.contains(&key));
-    let global = (context != Context::Typing).then_some(Context::Global);
-    find(context).or_else(|| global.and_then(find)).map(|binding| binding.action)
+/// What a key means in a pane of the debugger or the explorer.
+pub fn lookup(screen: Context, pane: Context, key: Key) -> Option<Action> {
+    let find = |context: &Context| TABLE.iter().find(|it| it.context == *context && it.keys.contains(&key));
+    // A shell that is typed into gets all keys but its own.
+    let chain: &[Context] = match pane {
+        Context::Typing => &[Context::Typing],
+        _ => &[pane, screen, Context::Global],
+    };
+    chain.iter().find_map(find).map(|binding| binding.action)
 }
 
 /// The key to show for an action: the first of its line.
 pub fn key_of(action: Action) -> String {
     let binding = TABLE.iter().find(|it| it.action == action);
     binding.and_then(|it| it.keys.first()).map(Key::to_string).unwrap_or_default()
+}
+
+/// Whether a context is part of a screen, which is that of the debugger or of the explorer.
+pub fn belongs(context: Context, screen: Context) -> bool {
+    match context {
+        Context::Global | Context::Layer | Context::Files | Context::Viewer => true,
+        Context::Explorer | Context::Layers | Context::Map => screen == Context::Explorer,
+        _ => screen == Context::Debugger,
+    }
 }
 
 /// The table in the parts that the help shows, one for each heading.
@@ -338,7 +377,7 @@ mod tests {
     }
 
     fn check(code: KeyCode, modifiers: KeyModifiers, context: Context, expected: Option<Action>) {
-        assert_eq!(lookup(context, press(code, modifiers)), expected, "{code:?} {modifiers:?}");
+        assert_eq!(lookup(Context::Debugger, context, press(code, modifiers)), expected, "{code:?} {modifiers:?}");
     }
 
     #[test]
@@ -356,6 +395,8 @@ mod tests {
         check(KeyCode::Char('c'), KeyModifiers::CONTROL, Context::Typing, None);
         check(KeyCode::Char(' '), none, Context::Breakpoints, Some(Action::EnableBreakpoint));
         check(KeyCode::Char('n'), KeyModifiers::ALT, Context::Source, None);
+        let exploring = |c| lookup(Context::Explorer, Context::Files, press(KeyCode::Char(c), none));
+        assert_eq!((exploring('n'), exploring('a')), (None, Some(Action::Pane)));
     }
 
     #[test]

@@ -7,8 +7,11 @@
 mod actions;
 pub mod answers;
 pub mod app;
+pub mod background;
 pub mod build;
 pub mod command;
+mod display;
+pub mod explore;
 mod extract;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -39,26 +42,18 @@ pub use passthrough::{passthrough, terminal_size};
 use crate::debug::{Command, Event, Session};
 use crate::engine::{EngineError, Shell, ShellInput, ShellOutput};
 use app::App;
-use crossterm::event::EventStream;
+use display::Display;
 use futures_util::StreamExt;
 use jobs::{Done, Jobs};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::task::Poll;
-use std::time::Duration;
-use terminal::{Screen, Signal, Signals};
-use theme::{Depth, Look, Theme};
+use terminal::Signal;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use update::{Effect, Message, update};
 use widgets::ShellNews;
 
 pub use summary::Summary;
 
-/// The shortest time between two frames.
-const FRAME: Duration = Duration::from_millis(33);
-/// The time between two frames when nothing but a spinner moves.
-const TURN: Duration = Duration::from_millis(100);
 /// Messages that are taken in before a frame, at most.
 const BATCH: usize = 512;
 
@@ -77,27 +72,17 @@ pub struct Options {
 
 /// Runs the screen until the user leaves or the session ends.
 pub async fn run(session: Session, events: mpsc::Receiver<Event>, options: Options) -> io::Result<Summary> {
-    let env = |name: &str| std::env::var(name).ok();
-    let name = options.theme.clone().unwrap_or_else(|| Theme::fitting(env).to_owned());
-    let theme = Theme::load(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let depth = if options.no_color { Depth::None } else { Depth::detect(env) };
-    let look = Look::new(&theme, depth, options.ascii || !theme::is_utf8(env));
-    let signals = Signals::listen()?;
-    let screen = Screen::open()?;
-    let size = screen.size()?;
+    let (look, depth) = display::look(&options)?;
+    let display = Display::open()?;
+    let size = display.screen.size()?;
     let app = App::new(&options, look, depth, size);
     let front = Front {
         app,
-        screen,
-        signals,
-        input: EventStream::new(),
+        display,
         jobs: Jobs::new(session.clone()),
         session,
         events,
         shell: None,
-        start: Instant::now(),
-        drawn: None,
-        dirty: true,
         ended: false,
         mishaps: Vec::new(),
     };
@@ -107,16 +92,11 @@ pub async fn run(session: Session, events: mpsc::Receiver<Event>, options: Optio
 /// The screen as it runs: its state, and everything that it listens to.
 struct Front {
     app: App,
-    screen: Screen,
-    signals: Signals,
-    input: EventStream,
+    display: Display,
     jobs: Jobs,
     session: Session,
     events: mpsc::Receiver<Event>,
     shell: Option<OpenShell>,
-    start: Instant,
-    drawn: Option<Instant>,
-    dirty: bool,
     ended: bool,
     mishaps: Vec<String>,
 }
@@ -132,21 +112,21 @@ impl Front {
         // The first frame waits for nothing.
         self.draw()?;
         while !self.ended {
-            let frame = self.next_frame();
+            let frame = self.display.next_frame(self.app.is_moving());
             let message = tokio::select! {
                 biased;
-                signal = self.signals.next() => match signal {
+                signal = self.display.signals.next() => match signal {
                     Signal::End(number) => Message::Signal(number),
                     Signal::Resumed => {
-                        self.screen.retake()?;
+                        self.display.screen.retake()?;
                         Message::Tick
                     }
                 },
-                _ = tokio::time::sleep_until(frame.unwrap_or(self.start)), if frame.is_some() => {
+                _ = tokio::time::sleep_until(frame.unwrap_or(self.display.start)), if frame.is_some() => {
                     self.draw()?;
                     continue;
                 }
-                input = self.input.next() => typed(input.and_then(Result::ok)),
+                input = self.display.input.next() => typed(input.and_then(Result::ok)),
                 output = from_shell(&mut self.shell) => self.shell_message(output),
                 done = self.jobs.next() => self.done(done),
                 event = self.events.recv() => event.map_or(Message::SessionEnded, Message::Session),
@@ -166,7 +146,7 @@ impl Front {
             if self.ended {
                 break;
             }
-            if let Some(input) = self.typed_already().await {
+            if let Some(input) = self.display.typed_already().await {
                 self.take(typed(input)).await?;
             } else if let Some(done) = self.jobs.try_next() {
                 let message = self.done(done);
@@ -180,56 +160,33 @@ impl Front {
         Ok(())
     }
 
-    /// What has been typed already, without waiting. The stream keeps the waker that it is asked with, so it must
-    /// be this task's own.
-    async fn typed_already(&mut self) -> Option<Option<crossterm::event::Event>> {
-        let asked = std::future::poll_fn(|context| Poll::Ready(self.input.poll_next_unpin(context))).await;
-        match asked {
-            Poll::Ready(input) => Some(input.and_then(Result::ok)),
-            Poll::Pending => None,
-        }
-    }
-
     async fn take(&mut self, message: Message) -> io::Result<()> {
-        self.app.now = self.start.elapsed();
-        self.dirty = true;
+        self.app.now = self.display.start.elapsed();
+        self.display.touch();
         for effect in update(&mut self.app, message) {
             self.perform(effect).await?;
         }
         Ok(())
     }
 
-    /// When the next frame is due, if one is.
-    fn next_frame(&self) -> Option<Instant> {
-        let drawn = self.drawn.unwrap_or(self.start);
-        match (self.dirty, self.app.is_moving()) {
-            (true, _) => Some(drawn + FRAME),
-            (false, true) => Some(drawn + TURN),
-            (false, false) => None,
-        }
-    }
-
     fn draw(&mut self) -> io::Result<()> {
-        self.app.now = self.start.elapsed();
+        self.app.now = self.display.start.elapsed();
         for mishap in terminal::mishaps() {
             self.app.complain(&mishap);
             self.mishaps.push(mishap);
         }
-        let size = self.screen.size()?;
+        let size = self.display.screen.size()?;
         if size != self.app.size {
             update(&mut self.app, Message::Resize(size.0, size.1));
         }
         let app = &mut self.app;
-        self.screen.draw(|buffer| {
+        self.display.draw(|buffer| {
             // The terminal may have changed since it was asked; the next frame is right again.
             let fits = (buffer.area.width, buffer.area.height) == app.size;
             let cursor = if fits { views::draw(app, buffer) } else { None };
             views::finish(buffer, &app.look);
             cursor
-        })?;
-        self.drawn = Some(Instant::now());
-        self.dirty = false;
-        Ok(())
+        })
     }
 
     async fn perform(&mut self, effect: Effect) -> io::Result<()> {
@@ -244,35 +201,24 @@ impl Front {
                 }
             }
             Effect::Copy(text) => {
-                if !self.screen.copy(&text)? {
+                if !self.display.screen.copy(&text)? {
                     self.app.complain("too long for the terminal's clipboard");
                 }
             }
             Effect::Extract { at, path, to } => self.jobs.extract(at, path, to),
             Effect::Edit(path) => {
                 let line = self.app.source.selected_line();
-                let result = self.hand_over(edit(&path, line)).await?;
+                let result = self.display.hand_over(edit(&path, line)).await?;
                 let effects = update(&mut self.app, Message::Edited(result));
                 for effect in effects {
                     Box::pin(self.perform(effect)).await?;
                 }
             }
-            Effect::Suspend => self.hand_over(async { terminal::suspend() }).await??,
-            Effect::Redraw => self.screen.redraw()?,
+            Effect::Suspend => self.display.suspend().await?,
+            Effect::Redraw => self.display.screen.redraw()?,
             Effect::Quit => self.ended = true,
         }
         Ok(())
-    }
-
-    /// Gives the terminal to something else until that is done.
-    async fn hand_over<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
-        // Two must not read the keys: the stream of input ends before the other begins.
-        self.input = EventStream::new();
-        self.screen.give();
-        let result = work.await;
-        self.screen.take()?;
-        self.dirty = true;
-        Ok(result)
     }
 
     fn done(&mut self, done: Done) -> Message {

@@ -36,6 +36,8 @@ pub struct Look {
     pub string: Style,
     pub variable: Style,
     pub comment: Style,
+    /// Backgrounds of areas that text stands on, calm and easily told apart; none where there are too few colours.
+    pub tints: Option<[Style; 3]>,
     pub signs: &'static Signs,
     pub depth: Depth,
 }
@@ -67,6 +69,7 @@ impl Look {
             string: fg(&theme.string),
             variable: fg(&theme.variable),
             comment: or(fg(&theme.comment), Modifier::DIM),
+            tints: tints(theme, depth),
             signs: if ascii { &ASCII } else { &UNICODE },
             depth,
         }
@@ -86,6 +89,18 @@ impl Look {
     pub fn ascii(&self) -> bool {
         std::ptr::eq(self.signs, &ASCII)
     }
+}
+
+/// The background with a part of a colour in it.
+fn tints(theme: &Theme, depth: Depth) -> Option<[Style; 3]> {
+    let tint = |paint: &Paint| match (depth, theme.background.full, paint.full) {
+        (Depth::Ansi256 | Depth::True, Color::Rgb(r, g, b), Color::Rgb(r2, g2, b2)) => {
+            let mix = |ground: u8, color: u8| ((u16::from(ground) * 7 + u16::from(color) * 3) / 10) as u8;
+            depth.fit(Color::Rgb(mix(r, r2), mix(g, g2), mix(b, b2))).map(|color| Style::new().bg(color))
+        }
+        _ => None,
+    };
+    Some([tint(&theme.accent)?, tint(&theme.string)?, tint(&theme.muted)?])
 }
 
 /// How many colours a terminal shows.

@@ -317,7 +317,7 @@ fn on_key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     }
     app.note = None;
     let context = context(app);
-    let action = keymap::lookup(context, Key::from(key));
+    let action = keymap::lookup(Context::Debugger, context, Key::from(key));
     if app.help.is_some() {
         return actions::in_help(app, action);
     }

@@ -26,7 +26,8 @@ impl Inventory {
         blocking(move || this.read(layer, path.as_ref(), offset, limit)).await
     }
 
-    async fn fetch(&self, layer: u32) -> Result<(), SourceError> {
+    /// Sees to it that a layer's blob is here.
+    pub async fn fetch(&self, layer: u32) -> Result<(), SourceError> {
         let index = layer as usize;
         let (source, into) = {
             let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,32 +52,62 @@ impl Inventory {
 
     /// The same without fetching, on a thread that may wait.
     pub fn read(&self, layer: u32, path: &BStr, offset: u64, limit: usize) -> Result<Vec<u8>, SourceError> {
-        let mut path = path.to_owned();
+        let (mut path, mut layer) = (path.to_owned(), layer);
         for _ in 0..MOST_LINKS {
             match self.find(layer, &path, offset, limit)? {
                 Looked::Content(bytes) => return Ok(bytes),
                 Looked::Link(target) => path = target,
-                Looked::Nothing => break,
+                // A hard link may lead out of its layer.
+                Looked::Nothing => match self.layer_below(layer, path.as_ref()) {
+                    Some(below) => layer = below,
+                    None => break,
+                },
             }
         }
         let message = format!("{}: layer {layer} has no file {path:?}", self.origin);
         Err(SourceError::new(SourceErrorKind::Missing, message))
     }
 
+    /// Shows the content of every regular file in a layer to `tap`, in one pass: where it belongs, the offset, the
+    /// bytes; holes are left out. A path may come several times, and the last holds. Answers with the layer's hard
+    /// links and their targets. The blob has to be here.
+    pub fn read_through(
+        &self,
+        layer: u32,
+        tap: &mut dyn FnMut(&BString, u64, &[u8]),
+    ) -> Result<Vec<(BString, BString)>, SourceError> {
+        let place = self.place(layer)?;
+        let common = Common::default();
+        let result = with_archive(&place, &common, |input| every(input, tap));
+        result.map_err(|error| self.damaged(layer, &error))
+    }
+
+    /// The layer under another that has what is at a path there.
+    pub fn layer_below(&self, layer: u32, path: &BStr) -> Option<u32> {
+        let below = self.tree.at(layer);
+        below.lookup(path).map(|node| below.layer(node)).filter(|it| *it < layer)
+    }
+
     fn find(&self, layer: u32, path: &BString, offset: u64, limit: usize) -> Result<Looked, SourceError> {
+        let place = self.place(layer)?;
+        let common = Common::default();
+        let result = with_archive(&place, &common, |input| search(input, path, offset, limit));
+        result.map_err(|error| self.damaged(layer, &error))
+    }
+
+    fn place(&self, layer: u32) -> Result<Place, SourceError> {
         let place = {
             let blobs: &Blobs = &self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
             blobs.places.get(layer as usize).cloned().flatten()
         };
-        let place = place.ok_or_else(|| {
+        place.ok_or_else(|| {
             let message = format!("{}: the blob of layer {layer} is not here", self.origin);
             SourceError::new(SourceErrorKind::Missing, message)
-        })?;
-        let common = Common::default();
-        find(&place, &common, path, offset, limit).map_err(|error| {
-            let message = format!("{}: layer {layer}: {error}", self.origin);
-            SourceError::new(SourceErrorKind::Damaged, message)
         })
+    }
+
+    fn damaged(&self, layer: u32, error: &TarError) -> SourceError {
+        SourceError::new(SourceErrorKind::Damaged, format!("{}: layer {layer}: {error}", self.origin))
     }
 }
 
@@ -86,22 +117,47 @@ enum Looked {
     Nothing,
 }
 
-fn find(place: &Place, common: &Common, path: &BString, offset: u64, limit: usize) -> Result<Looked, TarError> {
+fn with_archive<T>(
+    place: &Place,
+    common: &Common,
+    work: impl FnOnce(&mut dyn BufRead) -> Result<T, TarError>,
+) -> Result<T, TarError> {
     let mut file = File::open(&place.path)?;
     file.seek(SeekFrom::Start(place.offset))?;
     let mut blob = Input::new(file.take(place.size), 256 << 10, Limit::none(common));
     let format = compression::sniff(blob.fill_buf()?);
     match format {
-        compression::Format::Plain => search(&mut blob, path, offset, limit),
+        compression::Format::Plain => work(&mut blob),
         _ => {
             let (_, decoded) = compression::decode(blob)?;
-            search(&mut Input::new(decoded, 128 << 10, Limit::none(common)), path, offset, limit)
+            work(&mut Input::new(decoded, 128 << 10, Limit::none(common)))
         }
     }
 }
 
+fn every(
+    input: &mut dyn BufRead,
+    tap: &mut dyn FnMut(&BString, u64, &[u8]),
+) -> Result<Vec<(BString, BString)>, TarError> {
+    let mut archive = TarReader::new(input);
+    let mut walk = Walk::default();
+    let mut links = Vec::new();
+    while let Some(member) = archive.next_entry()? {
+        let (kind, target) = (member.kind, member.target.clone());
+        walk.member(member, &mut archive, tap, &mut |entry| match entry {
+            Entry::Link { path, target } => links.push((path.clone(), target.clone())),
+            // A name for what AUFS keeps elsewhere in the archive.
+            Entry::Put { path, .. } if kind == TarKind::HardLink => {
+                links.push((path.clone(), clean(target.as_ref())));
+            }
+            _ => {}
+        })?;
+    }
+    Ok(links)
+}
+
 /// Of several members for a path the last one holds, so the whole archive is read.
-fn search(input: &mut impl BufRead, path: &BString, offset: u64, limit: usize) -> Result<Looked, TarError> {
+fn search(input: &mut dyn BufRead, path: &BString, offset: u64, limit: usize) -> Result<Looked, TarError> {
     let mut archive = TarReader::new(input);
     let mut walk = Walk::default();
     let mut last = Looked::Nothing;

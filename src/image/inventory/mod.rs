@@ -59,8 +59,8 @@ pub enum Progress {
     Fetched { layer: usize, done: u64, total: u64 },
     /// Bytes of a layer's blob that have been read, of all.
     Read { layer: usize, done: u64, total: u64 },
-    /// A layer is read to its end.
-    Finished { layer: usize },
+    /// A layer is read to its end, or to where it cannot be read any further. Its instruction is not among the facts.
+    Finished { layer: usize, facts: Box<LayerFacts> },
     /// The tree of the lowest layers, as far as they are there without a gap.
     Tree(FileTree),
 }
@@ -342,7 +342,7 @@ fn read_all(
                         Work::Known(index) => Arc::new(*index),
                         Work::Nothing(why) => Arc::new(Index::nothing(why)),
                     };
-                    progress(Progress::Finished { layer });
+                    progress(Progress::Finished { layer, facts: Box::new(facts(opened, layer, &index)) });
                     if sender.send((layer, index)).is_err() {
                         return;
                     }

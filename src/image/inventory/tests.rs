@@ -466,7 +466,7 @@ fn progress_is_told() {
     let finished = Arc::new(Mutex::new(Vec::new()));
     let told = finished.clone();
     let tell = move |progress| {
-        if let Progress::Finished { layer } = progress {
+        if let Progress::Finished { layer, .. } = progress {
             told.lock().unwrap().push(layer);
         }
     };

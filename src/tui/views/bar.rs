@@ -5,7 +5,7 @@ use crate::tui::theme::Look;
 use ratatui::text::Span;
 
 /// A bar of `width` columns: what is done, and the rest.
-pub(super) fn bar(look: &Look, done: u64, total: u64, width: usize) -> [Span<'static>; 2] {
+pub(crate) fn bar(look: &Look, done: u64, total: u64, width: usize) -> [Span<'static>; 2] {
     let parts = look.signs.bar_parts;
     let steps = (parts.len() + 1) as u128;
     let total = u128::from(total.max(1));

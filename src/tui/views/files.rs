@@ -113,6 +113,7 @@ fn split(area: Rect) -> (Rect, Rect) {
 
 fn without_tree(place: &Place) -> String {
     match place.step {
+        _ if !place.instead.is_empty() => place.instead.clone(),
         None => format!("There is no file system yet: {} runs the first instruction.", key_of(Action::StepOver)),
         Some(_) if place.running => "There is no file system before the stage's base is there.".to_owned(),
         Some(_) if place.after.is_none() && place.before.is_none() => "There is no file system here.".to_owned(),
@@ -137,7 +138,7 @@ mod tests {
 
     fn place(before: Option<SnapshotId>, after: Option<SnapshotId>) -> Place {
         let step = Some(StepId { stage: StageId(0), index: 1 });
-        Place { step, text: "RUN make".to_owned(), before, after, running: false, failed: false }
+        Place { step, text: "RUN make".to_owned(), before, after, ..Place::default() }
     }
 
     fn check(place: &Place, expected: Option<(&str, &str)>) {

@@ -1,8 +1,8 @@
 //! The help: all keys, all commands, and what this engine does otherwise than Docker.
 
-use crate::tui::app::App;
+use crate::engine::Capabilities;
 use crate::tui::command::VERBS;
-use crate::tui::keymap;
+use crate::tui::keymap::{self, Context};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
@@ -16,9 +16,16 @@ const COMMANDS: usize = 24;
 const TWO_COLUMNS: u16 = 120;
 const WIDEST: usize = 74;
 
+/// What there is help for.
+#[derive(Debug, Clone, Copy)]
+pub struct Help<'a> {
+    /// The debugger, with its commands, or the explorer.
+    pub screen: Context,
+    pub engine: Option<&'a Capabilities>,
+}
+
 /// The lines of the help, in columns of `width`.
-pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
-    let look = &app.look;
+pub fn lines(help: Help<'_>, look: &Look, width: usize) -> Vec<Line<'static>> {
     let mut out: Vec<Line<'static>> = Vec::new();
     let head = |out: &mut Vec<Line<'static>>, title: &str| {
         if !out.is_empty() {
@@ -26,17 +33,20 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
         }
         out.push(Line::styled(title.to_owned(), look.text.add_modifier(Modifier::BOLD)));
     };
-    for (title, bindings) in keymap::sections() {
+    let of_screen = |bindings: &[&keymap::Binding]| bindings.iter().any(|it| keymap::belongs(it.context, help.screen));
+    for (title, bindings) in keymap::sections().into_iter().filter(|(_, bindings)| of_screen(bindings)) {
         head(&mut out, title);
         for binding in bindings {
             out.extend(pair(look, &keymap::keys_text(binding), binding.help, (KEYS, width)));
         }
     }
-    head(&mut out, "Commands");
-    for verb in VERBS {
-        out.extend(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help, (COMMANDS, width)));
+    if help.screen == Context::Debugger {
+        head(&mut out, "Commands");
+        for verb in VERBS {
+            out.extend(pair(look, format!(":{} {}", verb.name, verb.usage).trim_end(), verb.help, (COMMANDS, width)));
+        }
     }
-    if let Some(engine) = &app.build.engine {
+    if let Some(engine) = help.engine {
         head(&mut out, "Here");
         let what = format!("{}{}{}", engine.engine, look.signs.bullet, engine.mode);
         out.extend(pair(look, "engine", &what, (KEYS, width)));
@@ -65,11 +75,11 @@ fn pair(look: &Look, left: &str, right: &str, (keys, width): (usize, usize)) -> 
     std::iter::once(first).chain(rest).collect()
 }
 
-pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
-    let look = app.look.clone();
+/// Draws it from line `top` on, as far as there is so much. Answers with the line that it begins with.
+pub fn draw(help: Help<'_>, top: usize, look: &Look, area: Rect, buffer: &mut Buffer) -> usize {
     let columns = if area.width >= TWO_COLUMNS { 2 } else { 1 };
     let column = ((usize::from(area.width) - 6) / columns).min(WIDEST);
-    let lines = lines(app, column);
+    let lines = lines(help, look, column);
     let rows_needed = lines.len().div_ceil(columns);
     let width = (column * columns + 4 + 2 * (columns - 1)) as u16;
     let height = (rows_needed as u16 + 2).min(area.height);
@@ -86,14 +96,13 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
         }
     }
     let title = Line::from(vec![
-        Span::styled(" Keys and commands ", look.accent.add_modifier(Modifier::BOLD)),
+        Span::styled(if help.screen == Context::Debugger { " Keys and commands " } else { " Keys " }, look.accent.add_modifier(Modifier::BOLD)),
         Span::styled("Esc closes ", look.muted),
     ]);
-    super::border(&look, frame, true, title, buffer);
+    super::border(look, frame, true, title, buffer);
     let seen = usize::from(height.saturating_sub(2));
     // The columns scroll together, each through its own half.
-    let top = app.help.unwrap_or(0).min(rows_needed.saturating_sub(seen));
-    app.help = Some(top);
+    let top = top.min(rows_needed.saturating_sub(seen));
     for (at, line) in lines.iter().enumerate() {
         let (which, row) = (at / rows_needed, at % rows_needed);
         if row < top || row - top >= seen {
@@ -103,5 +112,6 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
         let room = column.min(usize::from(frame.right() - 1 - x));
         buffer.set_line(x, frame.y + 1 + (row - top) as u16, line, room as u16);
     }
-    super::scrollbar(&look, frame, top, seen, rows_needed, true, buffer);
+    super::scrollbar(look, frame, top, seen, rows_needed, true, buffer);
+    top
 }

@@ -1,17 +1,18 @@
 //! The last line: the keys that matter now, something said, or a line being typed.
 
 use crate::debug::Side;
-use crate::tui::app::{App, PaneId};
+use crate::tui::app::{App, Note, PaneId};
 use crate::tui::input::{Input, Purpose};
 use crate::tui::keymap::{Action, key_of};
 use crate::tui::text;
+use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
     if let Some(input) = &app.input {
-        return Some(typed(app, input, area, buffer));
+        return Some(typed(&app.look, input, &hint(app, input), area, buffer));
     }
     let look = &app.look;
     if app.leaving {
@@ -27,14 +28,20 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
         return None;
     }
     if let Some(note) = &app.note {
-        let style = if note.wrong { look.warning } else { look.text };
-        let safe = text::sanitise(&note.text);
-        let shown = text::clip(&safe, usize::from(area.width).saturating_sub(2), look.signs.ellipsis);
-        buffer.set_line(area.x + 1, area.y, &Line::styled(shown.into_owned(), style), area.width - 1);
+        said(look, note, area, buffer);
         return None;
     }
-    hints(app, area, buffer);
+    let fixed = if app.typing && app.focus == PaneId::Shell { Vec::new() } else { ends() };
+    hints(look, chosen(app), fixed, area, buffer);
     None
+}
+
+/// Something said to the user.
+pub(crate) fn said(look: &Look, note: &Note, area: Rect, buffer: &mut Buffer) {
+    let style = if note.wrong { look.warning } else { look.text };
+    let safe = text::sanitise(&note.text);
+    let shown = text::clip(&safe, usize::from(area.width).saturating_sub(2), look.signs.ellipsis);
+    buffer.set_line(area.x + 1, area.y, &Line::styled(shown.into_owned(), style), area.width - 1);
 }
 
 fn leaving(app: &App) -> &'static str {
@@ -45,16 +52,21 @@ fn leaving(app: &App) -> &'static str {
     }
 }
 
-/// Keys with a word each; the first ones matter most, and stay where there is little room.
-fn hints(app: &App, area: Rect, buffer: &mut Buffer) {
-    let look = &app.look;
-    let fixed = if app.typing && app.focus == PaneId::Shell { Vec::new() } else { ends() };
+/// Keys with a word each; the first ones matter most, and stay where there is little room. Those at the end stay
+/// always.
+pub(crate) fn hints(
+    look: &Look,
+    keys: Vec<(String, &str)>,
+    fixed: Vec<(String, &str)>,
+    area: Rect,
+    buffer: &mut Buffer,
+) {
     let width = |list: &[(String, &str)]| -> usize {
         list.iter().map(|(key, word)| text::width(key) + 1 + text::width(word) + 2).sum()
     };
     let mut room = usize::from(area.width).saturating_sub(width(&fixed) + 2);
     let mut spans = vec![Span::raw(" ")];
-    for (key, word) in chosen(app) {
+    for (key, word) in keys {
         let wide = text::width(&key) + 1 + text::width(word) + 2;
         if wide > room {
             break;
@@ -71,7 +83,7 @@ fn hints(app: &App, area: Rect, buffer: &mut Buffer) {
     buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
 }
 
-fn ends() -> Vec<(String, &'static str)> {
+pub(crate) fn ends() -> Vec<(String, &'static str)> {
     vec![(key_of(Action::Help), "help"), (key_of(Action::Quit), "quit")]
 }
 
@@ -173,8 +185,8 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
     }
 }
 
-fn typed(app: &App, input: &Input, area: Rect, buffer: &mut Buffer) -> Position {
-    let look = &app.look;
+/// A line that is being typed, with a hint at its right. Answers with the cursor's place.
+pub(crate) fn typed(look: &Look, input: &Input, hint: &str, area: Rect, buffer: &mut Buffer) -> Position {
     let prompt = input.prompt();
     let start = 1 + text::width(prompt);
     let room = usize::from(area.width).saturating_sub(start + 2);
@@ -185,10 +197,9 @@ fn typed(app: &App, input: &Input, area: Rect, buffer: &mut Buffer) -> Position 
     let used = text::width(&shown);
     let line = Line::from(vec![Span::raw(" "), Span::styled(prompt, look.accent), Span::styled(shown, look.text)]);
     buffer.set_line(area.x, area.y, &line, area.width);
-    let hint = hint(app, input);
     let free = room.saturating_sub(used + 2);
     if free > 8 && !hint.is_empty() {
-        let hint = text::clip(&hint, free, look.signs.ellipsis).into_owned();
+        let hint = text::clip(hint, free, look.signs.ellipsis).into_owned();
         let x = area.right() - text::width(&hint) as u16 - 1;
         buffer.set_line(x, area.y, &Line::styled(hint, look.muted), area.right() - x);
     }
@@ -217,7 +228,7 @@ fn hint(app: &App, input: &Input) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::keymap::TABLE;
+    use crate::tui::keymap::{Context, TABLE};
     use crate::tui::{fixture, screens, update};
 
     #[test]
@@ -228,7 +239,7 @@ mod tests {
             let context = update::context(&app);
             for (key, word) in pane_keys(&app) {
                 let known = |it: &crate::tui::keymap::Binding| {
-                    (it.context == context || it.context == crate::tui::keymap::Context::Global)
+                    [context, Context::Debugger, Context::Global].contains(&it.context)
                         && it.keys.iter().any(|it| it.to_string() == key)
                 };
                 assert!(TABLE.iter().any(known), "{key} {word} in {context:?}");

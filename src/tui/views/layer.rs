@@ -127,6 +127,7 @@ fn without_tree(place: &Place) -> String {
     let (keyword, _) = place.text.split_once(char::is_whitespace).unwrap_or((&place.text, ""));
     let keyword = text::sanitise(keyword);
     match place.step {
+        _ if !place.instead.is_empty() => place.instead.clone(),
         None => format!("Nothing has run yet: {} runs the first instruction.", key_of(Action::StepOver)),
         Some(_) if place.running => {
             format!(
@@ -243,8 +244,7 @@ mod tests {
             text: text.to_owned(),
             before: index.checked_sub(1).map(snapshot),
             after: Some(snapshot(index)),
-            running: false,
-            failed: false,
+            ..Place::default()
         }
     }
 

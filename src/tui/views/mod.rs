@@ -4,7 +4,7 @@
 //!
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
-mod bar;
+pub(crate) mod bar;
 pub mod breakpoints;
 pub mod files;
 pub mod header;
@@ -24,6 +24,7 @@ pub mod viewer;
 
 use super::app::{App, PaneId};
 use super::graph::{DOWN, LEFT, RIGHT, UP};
+use super::keymap::Context;
 use super::layout::{self, Areas, LEAST};
 use super::signs::Lines;
 use super::text;
@@ -39,7 +40,7 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
     buffer.set_style(area, app.look.ground);
     let areas = app.areas();
     if areas.too_small {
-        too_small(app, area, buffer);
+        too_small(&app.look, area, buffer);
         return None;
     }
     header::draw(app, areas.header, buffer);
@@ -47,8 +48,9 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
         pane(app, &areas, id, area, buffer);
     }
     let cursor = keys::draw(app, areas.keys, buffer);
-    if app.help.is_some() {
-        help::draw(app, area, buffer);
+    if let Some(top) = app.help {
+        let help = help::Help { screen: Context::Debugger, engine: app.build.engine.as_ref() };
+        app.help = Some(help::draw(help, top, &app.look, area, buffer));
         return None;
     }
     cursor
@@ -94,11 +96,11 @@ fn ascii_for(symbol: &str) -> &'static str {
     }
 }
 
-fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn too_small(look: &Look, area: Rect, buffer: &mut Buffer) {
     let (columns, rows) = LEAST;
     let lines = [
         format!("{columns} columns and {rows} rows are needed;"),
-        format!("here are {} and {}.", app.size.0, app.size.1),
+        format!("here are {} and {}.", area.width, area.height),
         "Make the window larger, or the letters smaller.".to_owned(),
     ];
     let top = area.height.saturating_sub(lines.len() as u16) / 2;
@@ -106,7 +108,7 @@ fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
         let y = area.y + top + at as u16;
         if y < area.bottom() {
             let x = area.width.saturating_sub(text::width(line) as u16) / 2;
-            buffer.set_stringn(area.x + x, y, line, usize::from(area.width - x), app.look.text);
+            buffer.set_stringn(area.x + x, y, line, usize::from(area.width - x), look.text);
         }
     }
 }
@@ -149,11 +151,16 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     }
 }
 
-fn border(look: &Look, area: Rect, focused: bool, title: Line<'static>, buffer: &mut Buffer) {
+pub(crate) fn border(look: &Look, area: Rect, focused: bool, title: Line<'static>, buffer: &mut Buffer) {
+    frame(look, area, look.border_of(focused), buffer);
+    buffer.set_line(area.x + 1, area.y, &title, area.width.saturating_sub(2));
+}
+
+/// Lines around an area.
+pub(crate) fn frame(look: &Look, area: Rect, style: Style, buffer: &mut Buffer) {
     if area.width < 2 || area.height < 2 {
         return;
     }
-    let style = look.border_of(focused);
     let set = look.signs.border;
     let flat = usize::from(area.width - 2);
     let top = format!("{}{}{}", set.top_left, set.horizontal_top.repeat(flat), set.top_right);
@@ -164,7 +171,6 @@ fn border(look: &Look, area: Rect, focused: bool, title: Line<'static>, buffer: 
         buffer.set_string(area.x, y, set.vertical_left, style);
         buffer.set_string(area.right() - 1, y, set.vertical_right, style);
     }
-    buffer.set_line(area.x + 1, area.y, &title, area.width.saturating_sub(2));
 }
 
 /// A pane's title with its number, or the tabs of the lower pane.
@@ -236,7 +242,7 @@ fn pane_note(app: &mut App, id: PaneId) -> String {
     }
 }
 
-fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, buffer: &mut Buffer) {
+pub(crate) fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, buffer: &mut Buffer) {
     let room = usize::from(area.width).saturating_sub(taken + 6);
     if note.is_empty() || room < 8 {
         return;
@@ -248,7 +254,7 @@ fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, buffer: &mut
 }
 
 /// A thumb on the right edge, where there is more than is seen.
-fn scrollbar(look: &Look, area: Rect, top: usize, seen: usize, total: usize, focused: bool, buffer: &mut Buffer) {
+pub(crate) fn scrollbar(look: &Look, area: Rect, top: usize, seen: usize, total: usize, focused: bool, buffer: &mut Buffer) {
     if total <= seen || seen < 2 {
         return;
     }

@@ -18,6 +18,7 @@ pub mod patch;
 pub(crate) mod scroll;
 pub mod terminal;
 pub mod tree;
+pub mod treemap;
 
 use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
@@ -92,6 +93,8 @@ pub struct Place {
     pub after: Option<SnapshotId>,
     pub running: bool,
     pub failed: bool,
+    /// What to say while there is no file system, if that is not for a build to explain.
+    pub instead: String,
 }
 
 /// What a widget did with a key or a click.

@@ -1,0 +1,93 @@
+//! The terminal, what is typed into it, and when the next frame is due: what the loops of all screens share.
+
+use super::terminal::{Screen, Signals};
+use super::theme::{self, Depth, Look, Theme};
+use super::{Options, terminal};
+use crossterm::event::{Event, EventStream};
+use futures_util::StreamExt;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Position;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The shortest time between two frames.
+const FRAME: Duration = Duration::from_millis(33);
+/// The time between two frames when nothing but a spinner moves.
+const TURN: Duration = Duration::from_millis(100);
+
+pub(super) struct Display {
+    pub(super) screen: Screen,
+    pub(super) signals: Signals,
+    pub(super) input: EventStream,
+    pub(super) start: Instant,
+    drawn: Option<Instant>,
+    dirty: bool,
+}
+
+/// How things look here, by what the command line and the environment say.
+pub(super) fn look(options: &Options) -> io::Result<(Look, Depth)> {
+    let env = |name: &str| std::env::var(name).ok();
+    let name = options.theme.clone().unwrap_or_else(|| Theme::fitting(env).to_owned());
+    let theme = Theme::load(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let depth = if options.no_color { Depth::None } else { Depth::detect(env) };
+    Ok((Look::new(&theme, depth, options.ascii || !theme::is_utf8(env)), depth))
+}
+
+impl Display {
+    pub(super) fn open() -> io::Result<Display> {
+        let signals = Signals::listen()?;
+        let screen = Screen::open()?;
+        let (input, start) = (EventStream::new(), Instant::now());
+        Ok(Display { screen, signals, input, start, drawn: None, dirty: true })
+    }
+
+    /// Something has changed that the next frame is to show.
+    pub(super) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// When the next frame is due, if one is.
+    pub(super) fn next_frame(&self, moving: bool) -> Option<Instant> {
+        let drawn = self.drawn.unwrap_or(self.start);
+        match (self.dirty, moving) {
+            (true, _) => Some(drawn + FRAME),
+            (false, true) => Some(drawn + TURN),
+            (false, false) => None,
+        }
+    }
+
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Buffer) -> Option<Position>) -> io::Result<()> {
+        self.screen.draw(draw)?;
+        self.drawn = Some(Instant::now());
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// What has been typed already, without waiting. The stream keeps the waker that it is asked with, so it must
+    /// be this task's own.
+    pub(super) async fn typed_already(&mut self) -> Option<Option<Event>> {
+        let asked = std::future::poll_fn(|context| Poll::Ready(self.input.poll_next_unpin(context))).await;
+        match asked {
+            Poll::Ready(input) => Some(input.and_then(Result::ok)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Gives the terminal to something else until that is done.
+    pub(super) async fn hand_over<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        // Two must not read the keys: the stream of input ends before the other begins.
+        self.input = EventStream::new();
+        self.screen.give();
+        let result = work.await;
+        self.screen.take()?;
+        self.dirty = true;
+        Ok(result)
+    }
+
+    /// Stops the program until it is continued.
+    pub(super) async fn suspend(&mut self) -> io::Result<()> {
+        self.hand_over(async { terminal::suspend() }).await?
+    }
+}

@@ -1,0 +1,169 @@
+//! What the panes ask for, answered from the image.
+
+use super::image::height;
+use crate::engine::EngineError;
+use crate::image::inventory::Inventory;
+use crate::image::source::SourceError;
+use crate::layers::{Diff, FileTree, Kind, NodeId, Patch, Scope, patch};
+use crate::snapshot::SnapshotId;
+use crate::tui::extract::shown;
+use crate::tui::widgets::{Answer, Query};
+use bstr::{BStr, BString, ByteSlice};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that are read of a file at once and kept for the next question: a compressed layer is read from its
+/// beginning each time.
+const KEPT: usize = 8 << 20;
+
+/// Symbolic links on the way to a file, as Linux has it.
+const MAX_LINKS: usize = 40;
+
+/// What answers: cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    pub tree: FileTree,
+    pub inventory: Option<Arc<Inventory>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// A stretch of the file that was looked at last.
+#[derive(Debug, Default)]
+struct Kept {
+    file: Option<(u32, BString)>,
+    offset: u64,
+    bytes: Vec<u8>,
+    /// Whether the file ends with it.
+    ends: bool,
+}
+
+impl Subject {
+    pub fn new(tree: FileTree, inventory: Option<Arc<Inventory>>) -> Subject {
+        Subject { tree, inventory, kept: Arc::default() }
+    }
+
+    /// Finds the answer; what takes the processor's time is done on a blocking thread.
+    pub async fn answer(&self, query: &Query) -> Result<Answer, EngineError> {
+        match query {
+            Query::Diff { before, after } => self.compare(before.as_ref(), after, Scope::Changed).await,
+            Query::Files { before, after } => self.compare(before.as_ref(), after, Scope::Everything).await,
+            Query::File { at, path, offset, limit } => {
+                self.content(at, path, *offset, *limit).await.map(Answer::File)
+            }
+            Query::Patch { before, after, path } => {
+                let (old, new) = (self.whole(before, path).await?, self.whole(after, path).await?);
+                think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
+            }
+            Query::Scratch { .. } | Query::Log(_) => Err(error("an image has no shells and no output")),
+        }
+    }
+
+    async fn compare(
+        &self,
+        before: Option<&SnapshotId>,
+        after: &SnapshotId,
+        scope: Scope,
+    ) -> Result<Answer, EngineError> {
+        let unknown = || error("this part of the image is not known");
+        let below = before.map_or(Some(0), height).ok_or_else(unknown)?;
+        let tree = self.tree.at(height(after).ok_or_else(unknown)?);
+        think(move || {
+            let diff = Diff::above(&tree, below, scope);
+            diff.prepare();
+            Answer::Diff(Arc::new(diff))
+        })
+        .await
+    }
+
+    /// A file's content for comparing; where there is no such file it is empty.
+    async fn whole(&self, at: &SnapshotId, path: &BString) -> Result<Vec<u8>, EngineError> {
+        let tree = self.tree.at(height(at).unwrap_or(0));
+        match tree.lookup(path.as_ref()) {
+            // One byte more than is compared, so that what is too large is seen to be.
+            Some(_) => self.content(at, path, 0, patch::LIMIT + 1).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn content(
+        &self,
+        at: &SnapshotId,
+        path: &BString,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u8>, EngineError> {
+        let inventory = self.inventory.as_ref().ok_or_else(|| error("files can be looked into when all is read"))?;
+        let tree = self.tree.at(height(at).unwrap_or(0));
+        let (node, path) = resolve(&tree, path.as_ref())
+            .ok_or_else(|| error(&format!("{} is not in the image, or leads round in circles", shown(path))))?;
+        if tree.meta(node).kind != Kind::File {
+            return Err(error(&format!("{} is not a file that can be read", shown(&path))));
+        }
+        let file = (tree.layer(node), path);
+        if let Some(bytes) = self.remembered(&file, offset, limit) {
+            return Ok(bytes);
+        }
+        let bytes = inventory.content(file.0, file.1.as_ref(), offset, limit.max(KEPT)).await.map_err(from_source)?;
+        let answer = bytes.get(..limit).unwrap_or(&bytes).to_vec();
+        let ends = bytes.len() < limit.max(KEPT);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept { file: Some(file), offset, bytes, ends };
+        Ok(answer)
+    }
+
+    fn remembered(&self, file: &(u32, BString), offset: u64, limit: usize) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = usize::try_from(offset.checked_sub(kept.offset)?).ok()?;
+        let rest = kept.bytes.get(from..).filter(|_| kept.file.as_ref() == Some(file))?;
+        match rest.get(..limit) {
+            Some(all) => Some(all.to_vec()),
+            None => kept.ends.then(|| rest.to_vec()),
+        }
+    }
+}
+
+/// The node of a path and where it is, symbolic links followed, as a process with this tree as its root would.
+pub fn resolve(tree: &FileTree, path: &BStr) -> Option<(NodeId, BString)> {
+    let mut ahead: Vec<BString> = path.rsplit_str("/").map(BString::from).collect();
+    let mut at: Vec<(NodeId, BString)> = Vec::new();
+    let mut followed = 0;
+    while let Some(name) = ahead.pop() {
+        match name.as_bytes() {
+            b"" | b"." => continue,
+            b".." => {
+                at.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let parent = at.last().map_or(FileTree::ROOT, |(node, _)| *node);
+        let node = tree.child(parent, name.as_ref())?;
+        let meta = tree.meta(node);
+        if meta.kind != Kind::Symlink {
+            at.push((node, name));
+            continue;
+        }
+        followed += 1;
+        if followed > MAX_LINKS {
+            return None;
+        }
+        if meta.target.starts_with(b"/") {
+            at.clear();
+        }
+        ahead.extend(meta.target.rsplit_str("/").map(BString::from));
+    }
+    let names: Vec<&BString> = at.iter().map(|(_, name)| name).collect();
+    let path = bstr::join("/", names).into();
+    Some((at.last().map_or(FileTree::ROOT, |(node, _)| *node), path))
+}
+
+async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
+    let failed = |failure| error(&format!("the answer could not be worked out: {failure}"));
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+fn error(message: &str) -> EngineError {
+    EngineError { message: message.to_owned(), help: Vec::new() }
+}
+
+pub fn from_source(error: SourceError) -> EngineError {
+    EngineError { message: error.message, help: error.help }
+}

@@ -1,0 +1,153 @@
+//! Everything that is known of the selected layer, and of the image.
+
+use super::image::Reading;
+use super::state::Explorer;
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::views::put_line;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+/// Columns of a name.
+const NAME: usize = 12;
+
+/// Draws it. Answers with how many lines there are.
+pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer) -> usize {
+    let lines = lines(explorer, usize::from(area.width));
+    explorer.details_top = explorer.details_top.min(lines.len().saturating_sub(usize::from(area.height)));
+    for (row, line) in lines.iter().skip(explorer.details_top).enumerate() {
+        put_line(buffer, area, row, line);
+    }
+    lines.len()
+}
+
+fn lines(explorer: &Explorer, width: usize) -> Vec<Line<'static>> {
+    let mut page = Page { look: &explorer.look, width, lines: Vec::new() };
+    layer(explorer, &mut page);
+    image(explorer, &mut page);
+    page.lines
+}
+
+fn layer(explorer: &Explorer, page: &mut Page<'_>) {
+    let Some(layer) = explorer.image.layers.get(explorer.layer) else { return };
+    let facts = &layer.facts;
+    page.head(&format!("Layer {}", explorer.layer));
+    if let Some(broken) = &facts.broken {
+        page.words(&format!("Not whole: {broken}"), page.look.warning);
+    }
+    match &facts.instruction {
+        Some(instruction) => {
+            for line in instruction.text.lines().chain(instruction.with.iter().map(String::as_str)) {
+                page.words(line, page.look.text);
+            }
+            page.fact("arguments", &instruction.args);
+            page.fact("made", instruction.created.as_deref().unwrap_or_default());
+        }
+        None => page.words("The image's history does not say what made this layer.", page.look.muted),
+    }
+    let exact = |bytes: u64| format!("{} ({bytes} bytes)", text::size(bytes));
+    if facts.unpacked > 0 {
+        page.fact("unpacked", &exact(facts.unpacked));
+    }
+    let format = match facts.format {
+        Some(crate::image::compression::Format::Plain) => ", not compressed".to_owned(),
+        Some(format) => format!(", {}", format!("{format:?}").to_lowercase()),
+        None => String::new(),
+    };
+    if facts.compressed > 0 {
+        page.fact("blob", &format!("{}{format}", exact(facts.compressed)));
+    }
+    if layer.reading == Reading::Done {
+        page.fact("entries", &facts.entries.to_string());
+    }
+    let shown = |digest: &Option<crate::image::digest::Digest>| digest.as_ref().map(ToString::to_string);
+    page.fact("digest", &shown(&facts.digest).unwrap_or_default());
+    page.fact("diff_id", &shown(&facts.diff_id).unwrap_or_default());
+    if layer.reading == Reading::Done && facts.broken.is_none() {
+        let checked = if facts.checked { "its bytes are those that it names" } else { "not held against its bytes" };
+        page.fact("digest is", checked);
+    }
+    for (path, packages) in &facts.databases {
+        page.fact("packages", &format!("{} in /{path}", packages.len()));
+    }
+    for key in &facts.keys {
+        page.words(&format!("/{key} begins as a private key does"), page.look.warning);
+    }
+    for note in &facts.notes {
+        page.words(note, page.look.warning);
+    }
+}
+
+fn image(explorer: &Explorer, page: &mut Page<'_>) {
+    let image = &explorer.image;
+    page.head("Image");
+    page.words(&image.name, page.look.text);
+    page.fact("from", &image.origin);
+    page.fact("manifest", &image.manifest.as_ref().map(ToString::to_string).unwrap_or_default());
+    let slash = |text: &str| if text.is_empty() { String::new() } else { format!("/{text}") };
+    let platform = format!("{}{}{}", image.config.os, slash(&image.config.architecture), slash(&image.config.variant));
+    page.fact("platform", &platform);
+    page.fact("created", image.config.created.as_deref().unwrap_or_default());
+    if let Some(base) = &image.base {
+        page.fact("base", &format!("{}, {}", base.name, text::count(base.layers, "layer")));
+    } else if let Some(name) = image.annotations.get("org.opencontainers.image.base.name") {
+        page.fact("base", &format!("{name} by its annotation; how many layers it has is not known"));
+    }
+    let config = &image.config.config;
+    let list = |words: &Option<Vec<String>>| words.as_ref().map(|words| format!("{words:?}")).unwrap_or_default();
+    page.fact("entrypoint", &list(&config.entrypoint));
+    page.fact("command", &list(&config.cmd));
+    page.fact("user", &config.user);
+    page.fact("directory", &config.working_dir);
+    let ports: Vec<&str> = config.exposed_ports.keys().map(String::as_str).collect();
+    page.fact("ports", &ports.join(", "));
+    let volumes: Vec<&str> = config.volumes.keys().map(String::as_str).collect();
+    page.fact("volumes", &volumes.join(", "));
+    for (at, value) in config.env.iter().enumerate() {
+        page.pair(if at == 0 { "environment" } else { "" }, value);
+    }
+    for (at, (name, value)) in config.labels.iter().enumerate() {
+        page.pair(if at == 0 { "labels" } else { "" }, &format!("{name}={value}"));
+    }
+    for (at, (name, value)) in image.annotations.iter().enumerate() {
+        page.pair(if at == 0 { "annotations" } else { "" }, &format!("{name}={value}"));
+    }
+}
+
+struct Page<'l> {
+    look: &'l Look,
+    width: usize,
+    lines: Vec<Line<'static>>,
+}
+
+impl Page<'_> {
+    fn head(&mut self, title: &str) {
+        if !self.lines.is_empty() {
+            self.lines.push(Line::default());
+        }
+        self.lines.push(Line::styled(title.to_owned(), self.look.text.add_modifier(Modifier::BOLD)));
+    }
+
+    fn words(&mut self, words: &str, style: Style) {
+        let safe = text::sanitise(words);
+        self.lines.extend(text::wrap(&safe, self.width).into_iter().map(|line| Line::styled(line, style)));
+    }
+
+    /// A fact that is left out where there is none.
+    fn fact(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.pair(name, value);
+        }
+    }
+
+    fn pair(&mut self, name: &str, value: &str) {
+        let safe = text::sanitise(value);
+        for (at, line) in text::wrap(&safe, self.width.saturating_sub(NAME)).into_iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let name = Span::styled(format!("{name:<NAME$}"), self.look.muted);
+            self.lines.push(Line::from(vec![name, Span::styled(line, self.look.text)]));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The list of an image's layers, bottom first, with what made them and what they weigh.
+
+use super::image::{Layer, Reading};
+use super::state::Explorer;
+use crate::tui::app::follow;
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::views::bar::bar;
+use crate::tui::views::{mark_hits, put_line};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+/// Columns of a size, with the space before it.
+const SIZE: usize = 10;
+/// Columns from which on both sizes are shown.
+const BOTH: usize = 52;
+
+/// A row of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Layer(usize),
+    /// Between the base image's layers and the image's own.
+    Base,
+}
+
+fn rows(explorer: &Explorer) -> Vec<Row> {
+    let count = explorer.image.layers.len();
+    let mut rows: Vec<Row> = (0..count).map(Row::Layer).collect();
+    if let Some(base) = explorer.image.base.as_ref().filter(|base| base.layers <= count) {
+        rows.insert(base.layers, Row::Base);
+    }
+    rows
+}
+
+/// The layer on a row of the pane.
+pub fn at_row(explorer: &Explorer, row: usize) -> Option<usize> {
+    match rows(explorer).get(explorer.top + row) {
+        Some(Row::Layer(layer)) => Some(*layer),
+        _ => None,
+    }
+}
+
+/// What the columns are.
+pub fn title(explorer: &Explorer) -> String {
+    match (explorer.image.is_loading(), explorer.image.layers.len()) {
+        (_, 0) => String::new(),
+        _ => format!("unpacked{}compressed", explorer.look.signs.bullet),
+    }
+}
+
+pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer, focused: bool) -> usize {
+    let rows = rows(explorer);
+    let look = explorer.look.clone();
+    if rows.is_empty() {
+        let words = "The image has no layers: its file system is empty.";
+        put_line(buffer, area, 0, &Line::styled(words, look.muted));
+        return 0;
+    }
+    let selected = rows.iter().position(|row| *row == Row::Layer(explorer.layer)).unwrap_or(0);
+    explorer.top = follow(explorer.top, selected, usize::from(area.height), rows.len());
+    let needle = explorer.needle.get(&super::state::PaneId::Layers).map(|it| it.to_lowercase()).unwrap_or_default();
+    for (at, row) in rows.iter().enumerate().skip(explorer.top).take(usize::from(area.height)) {
+        let line = Rect { y: area.y + (at - explorer.top) as u16, height: 1, ..area };
+        match row {
+            Row::Base => base(explorer, &look, line, buffer),
+            Row::Layer(layer) => {
+                if let Some(it) = explorer.image.layers.get(*layer) {
+                    let words = explorer.image.instruction(*layer);
+                    let spans = layer_line(explorer, *layer, it, &words, usize::from(line.width), &look);
+                    put_line(buffer, line, 0, &Line::from(spans));
+                    mark_hits(&look, buffer, line, &needle);
+                }
+            }
+        }
+        if at == selected {
+            buffer.set_style(line, if focused { look.selection } else { look.selection_idle });
+        }
+    }
+    rows.len()
+}
+
+fn base(explorer: &Explorer, look: &Look, line: Rect, buffer: &mut Buffer) {
+    let name = explorer.image.base.as_ref().map(|base| text::sanitise(&base.name).into_owned()).unwrap_or_default();
+    let rule = look.signs.lines.horizontal;
+    let words = format!("{rule}{rule} above: the base {name} ");
+    let words = text::clip(&words, usize::from(line.width), look.signs.ellipsis).into_owned();
+    let rest = usize::from(line.width).saturating_sub(text::width(&words));
+    put_line(buffer, line, 0, &Line::styled(format!("{words}{}", rule.repeat(rest)), look.muted));
+}
+
+fn layer_line(
+    explorer: &Explorer,
+    number: usize,
+    layer: &Layer,
+    words: &str,
+    width: usize,
+    look: &Look,
+) -> Vec<Span<'static>> {
+    let (sign, sign_style) = match (&layer.facts.broken, explorer.mark == Some(number)) {
+        (_, true) => (look.signs.node_done, look.changed),
+        (Some(_), false) => (look.signs.failed, look.warning),
+        (None, false) => (" ", look.text),
+    };
+    let digits = explorer.image.layers.len().saturating_sub(1).to_string().len();
+    let right = right(explorer, layer, width, look);
+    let taken: usize = right.iter().map(Span::width).sum();
+    let room = width.saturating_sub(taken + digits + 4);
+    let style = match layer.facts.instruction {
+        Some(_) => look.text,
+        None => look.muted,
+    };
+    let safe = text::sanitise(words);
+    let shown = text::clip(&safe, room, look.signs.ellipsis).into_owned();
+    let pad = room.saturating_sub(text::width(&shown));
+    let mut spans = vec![
+        Span::styled(sign, sign_style),
+        Span::styled(format!(" {number:>digits$} "), look.muted),
+        Span::raw(" "),
+    ];
+    spans.extend(instruction(&shown, style, look));
+    spans.push(Span::raw(" ".repeat(pad)));
+    spans.extend(right);
+    spans
+}
+
+/// The keyword in its colour, the rest as it is.
+pub(super) fn instruction(words: &str, style: Style, look: &Look) -> Vec<Span<'static>> {
+    match words.split_once(' ') {
+        Some((keyword, rest)) if keyword.len() > 2 && keyword.chars().all(|c| c.is_ascii_uppercase()) => {
+            vec![Span::styled(keyword.to_owned(), look.keyword), Span::styled(format!(" {rest}"), style)]
+        }
+        _ => vec![Span::styled(words.to_owned(), style)],
+    }
+}
+
+/// The sizes, or how far the layer has been read.
+fn right(explorer: &Explorer, layer: &Layer, width: usize, look: &Look) -> Vec<Span<'static>> {
+    let bars = |done: u64, total: u64, word: &'static str| {
+        let mut spans = vec![Span::styled(format!(" {word} "), look.muted)];
+        spans.extend(bar(look, done, total, (2 * SIZE).saturating_sub(word.len() + 2)));
+        spans
+    };
+    let size = |bytes: u64, style: Style| match bytes {
+        0 => Span::styled(format!("{:>SIZE$}", look.signs.dash), look.muted),
+        bytes => Span::styled(format!("{:>SIZE$}", text::size(bytes)), style),
+    };
+    match layer.reading {
+        Reading::Fetching(done, total) => bars(done, total.max(layer.facts.compressed), "fetch"),
+        Reading::Reading(done, total) => bars(done, total, "read"),
+        Reading::Waiting | Reading::Done => {
+            let waits = layer.reading == Reading::Waiting && explorer.image.is_loading();
+            let unpacked = match waits {
+                true => Span::styled(format!("{:>SIZE$}", look.signs.ellipsis), look.muted),
+                false => size(layer.facts.unpacked, if heavy(explorer, layer) { heaviest(look) } else { look.text }),
+            };
+            let compressed = (width >= BOTH).then(|| size(layer.facts.compressed, look.muted));
+            std::iter::once(unpacked).chain(compressed).collect()
+        }
+    }
+}
+
+/// Whether a layer has a large part of the image's bytes.
+fn heavy(explorer: &Explorer, layer: &Layer) -> bool {
+    let (_, all) = explorer.image.sizes();
+    all > 0 && layer.facts.unpacked.saturating_mul(4) > all
+}
+
+fn heaviest(look: &Look) -> Style {
+    look.text.add_modifier(Modifier::BOLD)
+}

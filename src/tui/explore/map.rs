@@ -1,0 +1,344 @@
+//! The image's bytes as a picture: each directory and file as large as what it holds.
+
+use crate::engine::EngineError;
+use crate::layers::search::{Fit, Pattern};
+use crate::layers::{FileTree, Kind, NodeId};
+use crate::snapshot::SnapshotId;
+use crate::tui::text;
+use crate::tui::theme::Look;
+use crate::tui::widgets::browser::words;
+use crate::tui::widgets::treemap::{neighbour, tiles};
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request};
+use bstr::{BStr, BString};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+/// Cells that the smallest part has about; what is smaller goes into one part together.
+const LEAST_CELLS: u64 = 8;
+const MOST_PARTS: usize = 200;
+
+#[derive(Debug)]
+pub struct Map {
+    tree: FileTree,
+    at: Option<SnapshotId>,
+    /// The directory on show.
+    directory: NodeId,
+    parts: Vec<Part>,
+    selected: usize,
+    /// Where the parts were drawn last.
+    tiles: Vec<Rect>,
+    room: (u16, u16),
+    needle: String,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    /// `None` for all that is too small together.
+    node: Option<NodeId>,
+    bytes: u64,
+    is_directory: bool,
+    label: String,
+}
+
+impl Default for Map {
+    fn default() -> Map {
+        Map {
+            tree: FileTree::default(),
+            at: None,
+            directory: FileTree::ROOT,
+            parts: Vec::new(),
+            selected: 0,
+            tiles: Vec::new(),
+            room: (0, 0),
+            needle: String::new(),
+        }
+    }
+}
+
+impl Map {
+    /// Shows another tree, at the same place as far as it is there.
+    pub fn set(&mut self, tree: FileTree, at: Option<SnapshotId>) {
+        let path = self.tree.path(self.directory);
+        let selected = self.node().map(|node| self.tree.path(node));
+        self.tree = tree;
+        self.at = at;
+        let is_directory = |node: &NodeId| self.tree.meta(*node).kind == Kind::Directory;
+        self.directory = self.tree.lookup(path.as_ref()).filter(is_directory).unwrap_or(FileTree::ROOT);
+        let selected = selected.and_then(|path| self.tree.lookup(path.as_ref()));
+        self.divide();
+        self.select(selected);
+    }
+
+    fn select(&mut self, node: Option<NodeId>) {
+        let at = self.parts.iter().position(|part| node.is_some() && part.node == node);
+        self.selected = at.unwrap_or(0);
+    }
+
+    fn node(&self) -> Option<NodeId> {
+        self.parts.get(self.selected).and_then(|part| part.node)
+    }
+
+    /// The parts of the directory, the largest first, as many as there is room for.
+    fn divide(&mut self) {
+        let tree = &self.tree;
+        let mut children: Vec<(u64, NodeId)> =
+            tree.children(self.directory).map(|id| (tree.bytes(id), id)).filter(|(bytes, _)| *bytes > 0).collect();
+        children.sort_by_key(|(bytes, id)| (std::cmp::Reverse(*bytes), *id));
+        let total: u64 = children.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add);
+        let cells = u64::from(self.room.0) * u64::from(self.room.1);
+        let large = |bytes: u64| u128::from(bytes) * u128::from(cells) >= u128::from(total) * u128::from(LEAST_CELLS);
+        let seen = children.iter().take_while(|(bytes, _)| large(*bytes)).count().clamp(1, MOST_PARTS);
+        // One alone needs no part for the rest.
+        let seen = if children.len() <= seen + 1 { children.len() } else { seen };
+        let part = |(bytes, id): &(u64, NodeId)| {
+            let is_directory = tree.meta(*id).kind == Kind::Directory;
+            let slash = if is_directory { "/" } else { "" };
+            let label = format!("{}{slash}", text::sanitise_bytes(tree.name(*id)));
+            Part { node: Some(*id), bytes: *bytes, is_directory, label }
+        };
+        let mut parts: Vec<Part> = children.iter().take(seen).map(part).collect();
+        let rest = children.get(seen..).unwrap_or_default();
+        if !rest.is_empty() {
+            let bytes = rest.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add);
+            parts.push(Part { node: None, bytes, is_directory: false, label: format!("{} more", rest.len()) });
+            parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+        }
+        self.parts = parts;
+        self.tiles.clear();
+    }
+
+    fn go(&mut self, way: (i32, i32)) {
+        if let Some(next) = neighbour(&self.tiles, self.selected, way) {
+            self.selected = next;
+        }
+    }
+
+    /// Into the selected directory, or to look into the selected file.
+    fn enter(&mut self) -> Outcome {
+        let Some(node) = self.node() else {
+            let text = "these are too small to be drawn here; the Files pane lists them".to_owned();
+            return Outcome::Effect(Request::Say(text));
+        };
+        let meta = self.tree.meta(node);
+        match (meta.kind, &self.at) {
+            (Kind::Directory, _) => {
+                self.directory = node;
+                self.divide();
+                self.selected = 0;
+                Outcome::Consumed
+            }
+            (_, Some(at)) => {
+                let (path, meta) = (self.tree.path(node), Box::new(meta.to_meta()));
+                Outcome::Effect(Request::OpenFile { at: at.clone(), path, before: None, meta })
+            }
+            (_, None) => Outcome::Consumed,
+        }
+    }
+
+    fn leave(&mut self) {
+        let inside = self.directory;
+        let path = self.tree.path(inside);
+        let parent = path.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
+        self.directory = self.tree.lookup(BStr::new(parent)).unwrap_or(FileTree::ROOT);
+        if self.directory != inside {
+            self.divide();
+            self.select(Some(inside));
+        }
+    }
+
+    /// The selected path, or that of the directory.
+    fn path(&self) -> BString {
+        self.tree.path(self.node().unwrap_or(self.directory))
+    }
+
+    fn share(&self, bytes: u64) -> String {
+        let whole = self.tree.bytes(FileTree::ROOT).max(1);
+        let tenths = u128::from(bytes) * 1000 / u128::from(whole);
+        format!("{}, {}.{} % of the image", text::size(bytes), tenths / 10, tenths % 10)
+    }
+}
+
+impl Pane for Map {
+    fn title(&self) -> String {
+        let path = format!("/{}", self.tree.path(self.directory));
+        format!("{} · {}", text::sanitise(&path), self.share(self.tree.bytes(self.directory)))
+    }
+
+    fn show(&mut self, _place: &Place) -> Vec<Request> {
+        Vec::new()
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
+            return Outcome::Ignored;
+        }
+        match key.code {
+            KeyCode::Left | KeyCode::Char('h') => self.go((-1, 0)),
+            KeyCode::Right | KeyCode::Char('l') => self.go((1, 0)),
+            KeyCode::Up | KeyCode::Char('k') => self.go((0, -1)),
+            KeyCode::Down | KeyCode::Char('j') => self.go((0, 1)),
+            KeyCode::Home => self.selected = 0,
+            KeyCode::End => self.selected = self.parts.len().saturating_sub(1),
+            KeyCode::Enter | KeyCode::Char(' ') => return self.enter(),
+            KeyCode::Backspace | KeyCode::Char('-') => self.leave(),
+            KeyCode::Char('x') => match &self.at {
+                Some(at) => return Outcome::Effect(Request::Extract { at: at.clone(), path: self.path() }),
+                None => return Outcome::Consumed,
+            },
+            KeyCode::Char('y') => return Outcome::Effect(Request::Copy(format!("/{}", self.path()))),
+            _ => return Outcome::Ignored,
+        }
+        Outcome::Consumed
+    }
+
+    fn resized(&mut self, columns: u16, rows: u16) -> Vec<Request> {
+        self.room = (columns, rows.saturating_sub(1));
+        let selected = self.node();
+        self.divide();
+        self.select(selected);
+        Vec::new()
+    }
+
+    fn mouse(&mut self, event: MouseEvent, _area: Rect) -> Outcome {
+        let MouseEventKind::Down(MouseButton::Left) = event.kind else { return Outcome::Ignored };
+        let hit = self.tiles.iter().position(|tile| tile.contains((event.column, event.row).into()));
+        match hit {
+            Some(at) if at == self.selected => self.enter(),
+            Some(at) => {
+                self.selected = at;
+                Outcome::Consumed
+            }
+            None => Outcome::Ignored,
+        }
+    }
+
+    fn loaded(&mut self, _query: &Query, _answer: Result<Answer, EngineError>) -> Vec<Request> {
+        Vec::new()
+    }
+
+    /// Among what is on show.
+    fn find(&mut self, text: &str) -> usize {
+        self.needle = text.to_owned();
+        let hits = self.hits();
+        if let Some(first) = hits.first().filter(|_| !hits.contains(&self.selected)) {
+            self.selected = *first;
+        }
+        hits.len()
+    }
+
+    fn find_next(&mut self, forward: bool) {
+        let hits = self.hits();
+        let next = match forward {
+            true => hits.iter().find(|at| **at > self.selected).or(hits.first()),
+            false => hits.iter().rev().find(|at| **at < self.selected).or(hits.last()),
+        };
+        self.selected = next.copied().unwrap_or(self.selected);
+    }
+
+    fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {
+        if self.parts.is_empty() {
+            let nothing = match self.at {
+                Some(_) => "There are no bytes in this directory: everything in it is empty.",
+                None => "The map is drawn when the first layer has been read.",
+            };
+            return words(&[nothing.to_owned()], area, buffer, look);
+        }
+        let foot = u16::from(area.height > 3);
+        let picture = Rect { height: area.height - foot, ..area };
+        let sizes: Vec<u64> = self.parts.iter().map(|part| part.bytes).collect();
+        self.tiles = tiles(&sizes, picture);
+        for (at, (part, tile)) in self.parts.iter().zip(&self.tiles).enumerate() {
+            draw(part, *tile, (at == self.selected, focused), buffer, look);
+        }
+        if let Some(part) = self.parts.get(self.selected).filter(|_| foot > 0) {
+            let path = match part.node {
+                Some(_) => text::sanitise_bytes(&[b"/", self.path().as_slice()].concat()).into_owned(),
+                None => part.label.clone(),
+            };
+            let words = format!("{path}{}{}", look.signs.bullet, self.share(part.bytes));
+            let shown = text::clip_start(&words, usize::from(area.width), look.signs.ellipsis);
+            buffer.set_stringn(area.x, area.bottom() - 1, shown, usize::from(area.width), look.text);
+        }
+    }
+}
+
+impl Map {
+    fn hits(&self) -> Vec<usize> {
+        let Some(pattern) = Pattern::new(&self.needle) else { return Vec::new() };
+        let fits = |part: &Part| part.node.is_some_and(|node| pattern.fits(self.tree.name(node), Fit::Contains));
+        (0..self.parts.len()).filter(|at| fits(&self.parts[*at])).collect()
+    }
+}
+
+/// One part: its area in a colour, half a cell away from its neighbours; where there are too few colours, a frame.
+fn draw(part: &Part, tile: Rect, (selected, focused): (bool, bool), buffer: &mut Buffer, look: &Look) {
+    if tile.is_empty() {
+        return;
+    }
+    let mark = match (selected, focused) {
+        (true, true) => look.accent.add_modifier(Modifier::BOLD),
+        (true, false) => look.text.add_modifier(Modifier::BOLD),
+        (false, _) => look.text,
+    };
+    let inside = match look.tints {
+        Some(tints) if !look.ascii() => {
+            let tint = match (part.node, part.is_directory) {
+                (None, _) => tints[2],
+                (_, true) => tints[0],
+                (_, false) => tints[1],
+            };
+            fill(tile, tint, selected, mark, buffer)
+        }
+        _ => frame(tile, if selected { mark } else { look.border }, selected, buffer, look),
+    };
+    let lines = [(part.label.as_str(), mark), (&text::size(part.bytes), look.muted)];
+    for ((line, style), y) in lines.into_iter().zip(inside.y..inside.bottom()) {
+        let shown = text::clip(line, usize::from(inside.width), look.signs.ellipsis);
+        buffer.set_stringn(inside.x, y, shown, usize::from(inside.width), style);
+    }
+}
+
+/// Fills a part but for half a cell at its right and its lower edge. Answers with the room for words.
+fn fill(tile: Rect, tint: Style, selected: bool, mark: Style, buffer: &mut Buffer) -> Rect {
+    let color = match (selected, mark.fg) {
+        (true, Some(fg)) => Style::new().fg(fg),
+        _ => tint.bg.map_or(Style::new(), |bg| Style::new().fg(bg)),
+    };
+    for position in tile.positions() {
+        let (right, low) = (position.x + 1 == tile.right(), position.y + 1 == tile.bottom());
+        // A part of one row or column has no edge to spare.
+        let (right, low) = (right && tile.width > 1, low && tile.height > 1);
+        let sign = match (right, low) {
+            (false, false) => " ",
+            (true, false) => "▌",
+            (false, true) => "▀",
+            (true, true) => "▘",
+        };
+        let cell = &mut buffer[position];
+        cell.set_symbol(sign);
+        cell.set_style(if sign == " " { tint } else if selected { color.patch(tint) } else { color });
+    }
+    // A bar at the left tells what is selected without its colour.
+    if selected {
+        for y in tile.y..tile.bottom().saturating_sub(u16::from(tile.height > 1)) {
+            buffer[(tile.x, y)].set_symbol("▎").set_style(color.patch(tint));
+        }
+    }
+    let margin = u16::from(tile.width > 3);
+    Rect { x: tile.x + margin, width: tile.width.saturating_sub(1 + margin), height: tile.height.saturating_sub(u16::from(tile.height > 1)), ..tile }
+}
+
+/// Draws a part's frame. Answers with the room for words.
+fn frame(tile: Rect, style: Style, selected: bool, buffer: &mut Buffer, look: &Look) -> Rect {
+    if tile.width < 4 || tile.height < 3 {
+        let sign = if selected { look.signs.bar } else { look.signs.bar_rest };
+        for position in tile.positions() {
+            buffer[position].set_symbol(sign).set_style(style);
+        }
+        return Rect { height: 0, ..tile };
+    }
+    crate::tui::views::frame(look, tile, style, buffer);
+    Rect::new(tile.x + 1, tile.y + 1, tile.width - 2, tile.height - 2)
+}
