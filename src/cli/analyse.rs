@@ -70,17 +70,28 @@ impl Found {
         verify: bool,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Inventory, Failure> {
-        let options = Options { cache: cache(args.root.as_deref()), verify, scratch: surroundings().scratch };
+        let options = reading(args, verify);
         let mut signals = Signals::listen();
         let read = tokio::select! {
             read = inventory::read(&self.opened, &options, progress) => read,
             signal = signals.next() => return Err(Failure::Signal(signal)),
         };
-        if let Some(engine) = &self.engine {
-            engine.save().await?;
-        }
+        self.save().await?;
         Ok(read?)
     }
+
+    /// Keeps what the store has learned meanwhile.
+    pub async fn save(&self) -> Result<(), Failure> {
+        match &self.engine {
+            Some(engine) => Ok(engine.save().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How layers are read.
+pub fn reading(args: &BuildArgs, verify: bool) -> Options {
+    Options { cache: cache(args.root.as_deref()), verify, scratch: surroundings().scratch }
 }
 
 /// What a name on the command line stands for.

@@ -23,6 +23,12 @@ pub enum Command {
     Debug(DebugArgs),
     /// Build without the screen
     Build(BuildCommand),
+    /// Look into an image: its layers, what is in them and what they weigh
+    ///
+    /// CONTEXT is an image here: a reference (found in the local store, a Docker or Podman daemon, or a registry),
+    /// docker://, docker-daemon:, docker-archive:, oci-archive: or oci: with what follows it, the path of an archive or
+    /// of an OCI layout. A directory with a Dockerfile is built first.
+    Explore(ExploreArgs),
     /// Print the stage graph
     Graph(GraphArgs),
     /// Open a shell in a stage, or run one command there
@@ -175,6 +181,17 @@ pub enum Progress {
     Plain,
     /// One event a line
     Json,
+}
+
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+    /// Hold every blob against its digest, however long it takes
+    #[arg(long)]
+    pub verify: bool,
 }
 
 #[derive(Debug, Args)]

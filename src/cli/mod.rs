@@ -13,6 +13,7 @@ pub mod check;
 pub mod clock;
 pub mod demo;
 pub mod exit;
+pub mod explore;
 pub mod graph;
 pub mod images;
 pub mod output;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Ast(args)) => ast::run(&args.files),
         Some(Command::Check(args)) => check::run(args).await,
         Some(Command::Size(args)) => size::run(args).await,
+        Some(Command::Explore(args)) => explore::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,
         Some(Command::Images(args)) => images::list(args).await,
         Some(Command::Pull(args)) => images::pull(args).await,

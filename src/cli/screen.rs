@@ -1,6 +1,6 @@
 //! `stagedive CONTEXT`: the debugger in the terminal.
 
-use super::args::DebugArgs;
+use super::args::{DebugArgs, ScreenArgs};
 use super::exit::Failure;
 use super::project;
 use crate::debug::{self, Command};
@@ -26,9 +26,7 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
     let options = tui::Options {
         title: title.unwrap_or_else(|| project.name.clone()),
         dockerfile: project.dockerfile.clone(),
-        theme: args.screen.theme.clone(),
-        ascii: args.screen.ascii,
-        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        ..options(&args.screen, String::new())
     };
     let summary = tui::run(session.clone(), events, options).await;
     session.send(Command::Quit);
@@ -41,4 +39,15 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
         return Err(Failure::Signal(signal));
     }
     Ok(saved?)
+}
+
+/// How the screen looks, by the arguments and the environment.
+pub fn options(args: &ScreenArgs, title: String) -> tui::Options {
+    tui::Options {
+        title,
+        dockerfile: None,
+        theme: args.theme.clone(),
+        ascii: args.ascii,
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    }
 }

@@ -46,9 +46,7 @@ impl Subject {
         match query {
             Query::Diff { before, after } => self.compare(before.as_ref(), after, Scope::Changed).await,
             Query::Files { before, after } => self.compare(before.as_ref(), after, Scope::Everything).await,
-            Query::File { at, path, offset, limit } => {
-                self.content(at, path, *offset, *limit).await.map(Answer::File)
-            }
+            Query::File { at, path, offset, limit } => self.content(at, path, *offset, *limit).await.map(Answer::File),
             Query::Patch { before, after, path } => {
                 let (old, new) = (self.whole(before, path).await?, self.whole(after, path).await?);
                 think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await

@@ -17,12 +17,7 @@ const MOST_LINKS: usize = 8;
 
 /// Writes a file, or a directory with what is in it, to a path that must not exist yet; a directory that exists takes
 /// it in. Answers with what was written, in words.
-pub async fn extract(
-    inventory: Arc<Inventory>,
-    at: SnapshotId,
-    path: BString,
-    to: PathBuf,
-) -> Result<String, String> {
+pub async fn extract(inventory: Arc<Inventory>, at: SnapshotId, path: BString, to: PathBuf) -> Result<String, String> {
     let tree = inventory.tree.at(height(&at).unwrap_or(0));
     let (mut plan, mut waiting) = {
         let tree = tree.clone();

@@ -114,11 +114,8 @@ fn layer_line(
     let safe = text::sanitise(words);
     let shown = text::clip(&safe, room, look.signs.ellipsis).into_owned();
     let pad = room.saturating_sub(text::width(&shown));
-    let mut spans = vec![
-        Span::styled(sign, sign_style),
-        Span::styled(format!(" {number:>digits$} "), look.muted),
-        Span::raw(" "),
-    ];
+    let mut spans =
+        vec![Span::styled(sign, sign_style), Span::styled(format!(" {number:>digits$} "), look.muted), Span::raw(" ")];
     spans.extend(instruction(&shown, style, look));
     spans.push(Span::raw(" ".repeat(pad)));
     spans.extend(right);

@@ -126,6 +126,11 @@ impl Map {
             (Kind::Directory, _) => {
                 self.directory = node;
                 self.divide();
+                // What holds nothing but one directory has nothing to show.
+                while let [Part { node: Some(only), is_directory: true, .. }] = self.parts[..] {
+                    self.directory = only;
+                    self.divide();
+                }
                 self.selected = 0;
                 Outcome::Consumed
             }
@@ -138,13 +143,16 @@ impl Map {
     }
 
     fn leave(&mut self) {
-        let inside = self.directory;
-        let path = self.tree.path(inside);
-        let parent = path.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
-        self.directory = self.tree.lookup(BStr::new(parent)).unwrap_or(FileTree::ROOT);
-        if self.directory != inside {
+        while self.directory != FileTree::ROOT {
+            let inside = self.directory;
+            let path = self.tree.path(inside);
+            let parent = path.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
+            self.directory = self.tree.lookup(BStr::new(parent)).unwrap_or(FileTree::ROOT);
             self.divide();
             self.select(Some(inside));
+            if self.parts.len() > 1 {
+                break;
+            }
         }
     }
 
@@ -318,7 +326,13 @@ fn fill(tile: Rect, tint: Style, selected: bool, mark: Style, buffer: &mut Buffe
         };
         let cell = &mut buffer[position];
         cell.set_symbol(sign);
-        cell.set_style(if sign == " " { tint } else if selected { color.patch(tint) } else { color });
+        cell.set_style(if sign == " " {
+            tint
+        } else if selected {
+            color.patch(tint)
+        } else {
+            color
+        });
     }
     // A bar at the left tells what is selected without its colour.
     if selected {
@@ -327,7 +341,12 @@ fn fill(tile: Rect, tint: Style, selected: bool, mark: Style, buffer: &mut Buffe
         }
     }
     let margin = u16::from(tile.width > 3);
-    Rect { x: tile.x + margin, width: tile.width.saturating_sub(1 + margin), height: tile.height.saturating_sub(u16::from(tile.height > 1)), ..tile }
+    Rect {
+        x: tile.x + margin,
+        width: tile.width.saturating_sub(1 + margin),
+        height: tile.height.saturating_sub(u16::from(tile.height > 1)),
+        ..tile
+    }
 }
 
 /// Draws a part's frame. Answers with the room for words.

@@ -1,1 +1,253 @@
+//! Whole screens of the explorer, drawn as an image is read; and what it answers.
 
+use super::answers::{Subject, resolve};
+use super::draw;
+use super::image::{Base, Image, Layer, Reading};
+use super::state::Explorer;
+use super::update::{Effect, Message, update};
+use crate::image::config::{History, ImageConfig};
+use crate::image::history::of_layers;
+use crate::image::inventory::{Inventory, LayerFacts, Progress};
+use crate::layers::{Entry, FileTree, Kind, Layer as Changes, Meta};
+use crate::tui::Options;
+use crate::tui::theme::{Depth, Look, Theme};
+use crate::tui::views;
+use crate::tui::widgets::tree::sample;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MADE_BY: [&str; 3] = [
+    "/bin/sh -c #(nop) ADD file:4c1 in / ",
+    "RUN /bin/sh -c go mod download && chmod 600 /etc/group # buildkit",
+    "COPY evil\u{1b}[31mname / # buildkit",
+];
+
+fn config() -> ImageConfig {
+    let history = MADE_BY.map(|made| History { created_by: made.to_owned(), ..History::default() });
+    let mut config = ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..ImageConfig::default() };
+    config.history = history.to_vec();
+    config.config.env = vec!["PATH=/usr/local/go/bin:/usr/bin".to_owned()];
+    config.config.cmd = Some(vec!["server".to_owned()]);
+    config.rootfs.diff_ids = (0..4u8).map(|layer| crate::image::digest::Digest::of(&[layer])).collect();
+    config
+}
+
+/// The stack of the other screens' tests, a layer with a name that would colour the terminal, and one without history.
+fn layers() -> Vec<Arc<Changes>> {
+    let evil = vec![sample::put("opt/evil\u{1b}[31mname", 5_000), sample::put("opt/caf\u{e9}", 1)];
+    let last = vec![Entry::Whiteout { path: "usr/bin/gofmt".into() }];
+    let base = [
+        sample::put("etc/passwd", 900),
+        sample::put("etc/group", 400),
+        sample::put("usr/bin/go", 13_000_000),
+        sample::put("usr/bin/gofmt", 3_000_000),
+    ];
+    let link = Meta { target: "go".into(), ..Meta::new(Kind::Symlink) };
+    let middle = [
+        sample::put("go/pkg/mod/cache/download/net.zip", 67_700_000),
+        sample::put("go/pkg/mod/golang.org/x/net@v0.30.0/html.go", 12_100_000),
+        Entry::Put {
+            path: "etc/group".into(),
+            meta: Meta { mode: 0o600, size: 400, ..Meta::new(Kind::File) },
+            opaque: false,
+        },
+        Entry::Put { path: "usr/bin/go1".into(), meta: link, opaque: false },
+    ];
+    let layer = |entries: &[Entry]| Arc::new(Changes { entries: entries.to_vec() });
+    vec![layer(&base), layer(&middle), layer(&evil), layer(&last)]
+}
+
+fn inventory() -> Inventory {
+    let mut inventory = Inventory::of_layers("shop/api:1.4", "docker-archive api.tar", config(), &layers());
+    for (layer, (unpacked, compressed)) in
+        inventory.layers.iter_mut().zip([(16_003_072, 6_100_000), (79_810_560, 31_000_000), (8_192, 700), (1_536, 120)])
+    {
+        (layer.unpacked, layer.compressed) = (unpacked, compressed);
+    }
+    inventory
+}
+
+fn image(base: Option<Base>) -> Image {
+    let config = config();
+    let facts = of_layers(&config).into_iter().zip([6_100_000, 31_000_000, 700, 120]);
+    let facts = facts.map(|(instruction, compressed)| LayerFacts { instruction, compressed, ..LayerFacts::default() });
+    Image {
+        name: "shop/api:1.4".to_owned(),
+        origin: "docker-archive api.tar".to_owned(),
+        manifest: None,
+        annotations: Default::default(),
+        layers: facts.map(|facts| Layer { facts, reading: Reading::Waiting }).collect(),
+        base,
+        tree: FileTree::default(),
+        inventory: None,
+        failure: None,
+        config,
+    }
+}
+
+fn explorer(base: Option<Base>, (columns, rows): (u16, u16)) -> Explorer {
+    let look = Look::new(&Theme::dark(), Depth::True, false);
+    let mut explorer = Explorer::new(image(base), &Options::default(), look, (columns, rows));
+    explorer.now = Duration::from_millis(300);
+    explorer
+}
+
+/// Takes a message in, and answers what the panes ask because of it.
+fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut effects = update(explorer, message);
+    let mut at = 0;
+    while at < effects.len() {
+        if let Effect::Load(slot, query) = effects[at].clone() {
+            let subject = Subject::new(explorer.image.tree.clone(), explorer.image.inventory.clone());
+            let answer = runtime.block_on(subject.answer(&query));
+            effects.extend(update(explorer, Message::Loaded { slot, query, answer }));
+        }
+        at += 1;
+    }
+    effects
+}
+
+fn press(explorer: &mut Explorer, code: KeyCode) -> Vec<Effect> {
+    tell(explorer, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+fn drawn(explorer: &mut Explorer) -> String {
+    let mut buffer = Buffer::empty(Rect::new(0, 0, explorer.size.0, explorer.size.1));
+    draw::draw(explorer, &mut buffer);
+    views::finish(&mut buffer, &explorer.look);
+    crate::tui::screens::text(&buffer)
+}
+
+/// The screen at both sizes that matter, after the messages and keys.
+fn check(name: &str, base: Option<Base>, messages: fn() -> Vec<Message>, keys: &[KeyCode]) {
+    for size in [(80, 24), (200, 60)] {
+        let mut explorer = explorer(base.clone(), size);
+        update(&mut explorer, Message::Tick);
+        for message in messages() {
+            tell(&mut explorer, message);
+        }
+        for code in keys {
+            press(&mut explorer, *code);
+        }
+        insta::assert_snapshot!(format!("{name}-{}", size.0), drawn(&mut explorer));
+    }
+}
+
+fn read() -> Vec<Message> {
+    vec![Message::Read(Box::new(Ok(inventory())))]
+}
+
+fn typed(text: &str) -> Vec<KeyCode> {
+    text.chars().map(KeyCode::Char).collect()
+}
+
+#[test]
+fn layers_are_there_before_anything_is_read() {
+    check("opened", None, Vec::new, &[]);
+}
+
+#[test]
+fn trees_come_as_layers_are_read() {
+    let some = || {
+        let facts = Box::new(LayerFacts { unpacked: 16_003_072, compressed: 6_100_000, ..LayerFacts::default() });
+        vec![
+            Message::Progress(Progress::Fetched { layer: 3, done: 60, total: 120 }),
+            Message::Progress(Progress::Read { layer: 1, done: 20_000_000, total: 31_000_000 }),
+            Message::Progress(Progress::Finished { layer: 0, facts }),
+            Message::Progress(Progress::Tree(FileTree::merge(&layers()[..1]))),
+        ]
+    };
+    check("reading", None, some, &[]);
+    check("reading-above", None, some, &[KeyCode::Down]);
+}
+
+#[test]
+fn a_layer_and_what_it_changed() {
+    check("layer", Some(Base { name: "golang:1.23".to_owned(), layers: 1 }), read, &[KeyCode::Down]);
+}
+
+#[test]
+fn names_are_harmless() {
+    check("evil", None, read, &[KeyCode::Down, KeyCode::Down, KeyCode::Enter]);
+}
+
+#[test]
+fn the_whole_file_system() {
+    let mut keys = vec![KeyCode::End];
+    keys.extend(typed("4i*o"));
+    check("files", None, read, &keys);
+}
+
+#[test]
+fn any_two_layers_are_compared() {
+    check("compared", None, read, &[KeyCode::Char('d'), KeyCode::End, KeyCode::Char('3')]);
+}
+
+#[test]
+fn the_bytes_are_a_picture() {
+    check("map", None, read, &typed("5"));
+    let keys = [KeyCode::Char('5'), KeyCode::Right, KeyCode::Enter];
+    check("map-inside", None, read, &keys);
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let broken = || {
+        let mut inventory = inventory();
+        inventory.layers[1].broken = Some(
+            "docker-archive api.tar: layer 1, sha256:4bf5: the archive ends in the middle of an entry, at byte 1024 of \
+             the blob"
+                .to_owned(),
+        );
+        vec![Message::Read(Box::new(Ok(inventory)))]
+    };
+    check("broken", None, broken, &[KeyCode::Down, KeyCode::Char('2')]);
+}
+
+#[test]
+fn the_keys_are_explained() {
+    check("help", None, read, &typed("?"));
+}
+
+#[test]
+fn a_path_is_copied_and_extracted() {
+    let mut explorer = explorer(None, (120, 40));
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    typed("4").into_iter().for_each(|code| drop(press(&mut explorer, code)));
+    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Copy("/etc".to_owned())]);
+    press(&mut explorer, KeyCode::Char('e'));
+    let effects = press(&mut explorer, KeyCode::Enter);
+    let [Effect::Extract { path, to, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((path.to_string(), to.display().to_string()), ("etc".to_owned(), "./etc".to_owned()));
+}
+
+#[test]
+fn links_are_followed_and_do_not_lead_out() {
+    let link = |path: &str, target: &str| {
+        let meta = Meta { target: target.into(), ..Meta::new(Kind::Symlink) };
+        Entry::Put { path: path.into(), meta, opaque: false }
+    };
+    let entries = vec![
+        sample::put("usr/lib/x", 1),
+        link("lib", "usr/lib"),
+        link("usr/up", "../../../../lib/x"),
+        link("round", "round"),
+        link("abs", "/lib"),
+    ];
+    let tree = FileTree::merge(&[Arc::new(Changes { entries })]);
+    let check = |path: &str, expected: Option<&str>| {
+        let found = resolve(&tree, path.into()).map(|(_, path)| path.to_string());
+        assert_eq!(found.as_deref(), expected, "{path}");
+    };
+    check("lib/x", Some("usr/lib/x"));
+    check("usr/up", Some("usr/lib/x"));
+    check("abs/../lib/./x", Some("usr/lib/x"));
+    check("abs", Some("usr/lib"));
+    check("round", None);
+    check("usr/lib/y", None);
+    check("", Some(""));
+}

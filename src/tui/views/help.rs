@@ -96,7 +96,10 @@ pub fn draw(help: Help<'_>, top: usize, look: &Look, area: Rect, buffer: &mut Bu
         }
     }
     let title = Line::from(vec![
-        Span::styled(if help.screen == Context::Debugger { " Keys and commands " } else { " Keys " }, look.accent.add_modifier(Modifier::BOLD)),
+        Span::styled(
+            if help.screen == Context::Debugger { " Keys and commands " } else { " Keys " },
+            look.accent.add_modifier(Modifier::BOLD),
+        ),
         Span::styled("Esc closes ", look.muted),
     ]);
     super::border(look, frame, true, title, buffer);

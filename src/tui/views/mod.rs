@@ -254,7 +254,15 @@ pub(crate) fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, b
 }
 
 /// A thumb on the right edge, where there is more than is seen.
-pub(crate) fn scrollbar(look: &Look, area: Rect, top: usize, seen: usize, total: usize, focused: bool, buffer: &mut Buffer) {
+pub(crate) fn scrollbar(
+    look: &Look,
+    area: Rect,
+    top: usize,
+    seen: usize,
+    total: usize,
+    focused: bool,
+    buffer: &mut Buffer,
+) {
     if total <= seen || seen < 2 {
         return;
     }

@@ -87,21 +87,24 @@ impl Free {
     }
 }
 
-/// The part that one is come to by going from another in a direction: the nearest whose middle lies that way.
+/// The part that one is come to by going from another in a direction: the nearest that lies that way, of several the
+/// one beside it, of several of those the largest.
 pub fn neighbour(tiles: &[Rect], from: usize, (right, down): (i32, i32)) -> Option<usize> {
-    let middle = |tile: &Rect| {
-        let x = 2 * i32::from(tile.x) + i32::from(tile.width);
-        let y = 2 * i32::from(tile.y) + i32::from(tile.height);
-        (x, 2 * y)
-    };
-    let here = middle(tiles.get(from)?);
+    let spans =
+        |tile: &Rect| ((i32::from(tile.x), i32::from(tile.right())), (i32::from(tile.y), i32::from(tile.bottom())));
+    let apart = |(start, end): (i32, i32), (other, last): (i32, i32)| (other - end + 1).max(start - last + 1).max(0);
+    let (columns, rows) = spans(tiles.get(from)?);
     let seen = tiles.iter().enumerate().filter(|(at, tile)| *at != from && !tile.is_empty());
     seen.filter_map(|(at, tile)| {
-        let (x, y) = middle(tile);
-        let (dx, dy) = (x - here.0, y - here.1);
-        let ahead = dx * right + dy * down;
-        let aside = (dx * down).abs() + (dy * right).abs();
-        (ahead > 0).then_some((ahead + 2 * aside, at))
+        let (other_columns, other_rows) = spans(tile);
+        let ahead = match (right, down) {
+            (1, _) => other_columns.0 - columns.1,
+            (-1, _) => columns.0 - other_columns.1,
+            (_, 1) => other_rows.0 - rows.1,
+            _ => rows.0 - other_rows.1,
+        };
+        let aside = if right != 0 { apart(rows, other_rows) } else { apart(columns, other_columns) };
+        (ahead >= 0).then_some((ahead + 2 * aside, at))
     })
     .min()
     .map(|(_, at)| at)
