@@ -25,6 +25,7 @@ pub mod session;
 pub mod start;
 pub mod stepping;
 pub mod timeline;
+pub mod trace;
 mod work;
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The handle that front ends hold: commands in, questions answered, one stream of events out.
 
-use super::{Command, Log, Position, Side};
+use super::{Command, Log, Position, Side, trace};
 use crate::engine::{
-    Annotations, Destination, Engine, EngineError, ExportRequest, Exported, Output, Packing, Shell, ShellRequest,
+    Annotations, Destination, Engine, EngineError, ExportRequest, Exported, Output, Packing, ResolvedImage, Shell,
+    ShellRequest,
 };
 use crate::image::config::ImageConfig;
 use crate::layers::{FileTree, Layer};
-use crate::plan::StepId;
+use crate::plan::{Plan, StepId};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,6 +80,16 @@ impl Session {
     /// The layers a snapshot is made of, bottom first.
     pub async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError> {
         self.engine.layers(at).await
+    }
+
+    /// What it takes to follow files back through the build; `snapshots` has the file system after each step that is
+    /// done.
+    pub async fn trace(
+        &self,
+        plan: Arc<Plan>,
+        snapshots: &BTreeMap<StepId, SnapshotId>,
+    ) -> Result<trace::Facts, EngineError> {
+        trace::gather(self.engine.as_ref(), plan, snapshots).await
     }
 
     /// At most `limit` bytes of a regular file, from `offset`.

@@ -4,6 +4,7 @@
 //!
 //! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
 
+pub mod copied;
 #[cfg(target_os = "linux")]
 pub mod embedded;
 pub mod scripted;
@@ -13,7 +14,7 @@ use crate::image::digest::Digest;
 pub use crate::image::export::{Annotations, Exported};
 pub use crate::image::recompress::Packing;
 use crate::layers::{FileTree, Layer};
-use crate::plan::{Run, Step};
+use crate::plan::{FileOrigin, Run, Step};
 use crate::snapshot::SnapshotId;
 use async_trait::async_trait;
 use bstr::BString;
@@ -41,6 +42,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The layers a snapshot is made of, bottom first.
     async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError>;
+
+    /// The files of a context, as its ignore file leaves them, or of an image that a step copies from; those of a
+    /// stage are in its snapshots. Contents are not read.
+    async fn origin(&self, origin: &FileOrigin) -> Result<Arc<FileTree>, EngineError> {
+        let message =
+            format!("the {} engine does not list what an instruction copies from", self.capabilities().engine);
+        let _ = origin;
+        Err(EngineError { message, help: Vec::new() })
+    }
 
     /// At most `limit` bytes of a regular file, from `offset`. Symbolic links are followed inside the root.
     async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError>;
@@ -169,7 +179,7 @@ pub struct ShellRequest {
     /// For the mounts in `run`, as in [`Job::inputs`].
     pub inputs: Vec<Option<SnapshotId>>,
     /// The same origins as the step's `inputs`.
-    pub origins: Vec<crate::plan::FileOrigin>,
+    pub origins: Vec<FileOrigin>,
     /// Columns and rows; `None` runs without a terminal (`stagedive shell … -- CMD` in a pipe).
     pub size: Option<(u16, u16)>,
 }

@@ -48,12 +48,30 @@ pub(super) enum State {
     /// The layer has something below it, and no entry for it.
     Implied,
     /// The layer takes it away.
-    Gone,
+    Gone(Cause),
+}
+
+/// What in a layer takes a path away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// A whiteout of the path, or of a directory above it.
+    Whiteout,
+    /// A directory above it is opaque in this layer.
+    Opaque,
+    /// Something that is no directory lies where a directory above it was.
+    Replaced,
 }
 
 impl Version {
     pub(super) fn gone(&self) -> bool {
-        self.state == State::Gone
+        self.cause().is_some()
+    }
+
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match self.state {
+            State::Gone(cause) => Some(cause),
+            State::Put | State::Implied => None,
+        }
     }
 }
 
@@ -203,7 +221,7 @@ impl Arena {
             if node == 0 {
                 return self.refuse(path);
             }
-            self.clear(node, layer, Sweep::All);
+            self.clear(node, layer, Sweep::All, Cause::Replaced);
         }
         let inode = (meta.hard_link != 0).then(|| self.open_inode(meta.hard_link, layer));
         let extra = Extra {
@@ -229,7 +247,7 @@ impl Arena {
         };
         self.push_version(node, version);
         if opaque && meta.kind == Kind::Directory {
-            self.clear(node, layer, Sweep::Lower);
+            self.clear(node, layer, Sweep::Lower, Cause::Opaque);
         }
     }
 
@@ -238,11 +256,11 @@ impl Arena {
         let found = components(path).try_fold(0, |node, name| self.find(node, name));
         let Some(node) = found.filter(|node| *node != 0) else { return };
         let Some(version) = self.version_at(node, NONE) else { return };
-        let kept = self.clear(node, layer, Sweep::Lower);
+        let kept = self.clear(node, layer, Sweep::Lower, Cause::Whiteout);
         if self.versions[version as usize].layer < layer {
             match kept {
                 true => self.push_implied(node, layer),
-                false => self.push_gone(node, layer),
+                false => self.push_gone(node, layer, Cause::Whiteout),
             }
         }
     }
@@ -262,7 +280,7 @@ impl Arena {
             let properties = lower.map_or(directory(layer), |version| self.versions[version as usize].clone());
             self.push_version(node, Version { layer, state: State::Implied, ..properties });
         }
-        self.clear(node, layer, Sweep::Lower);
+        self.clear(node, layer, Sweep::Lower, Cause::Opaque);
     }
 
     /// Gives a file one more name. The target is looked for in this layer first, then in all below, whatever
@@ -283,7 +301,7 @@ impl Arena {
         }
         let node = self.reach(path, layer).filter(|node| *node != 0);
         let Some(node) = node else { return self.refuse(path) };
-        self.clear(node, layer, Sweep::All);
+        self.clear(node, layer, Sweep::All, Cause::Replaced);
         let copy = Version { layer, state: State::Put, ..self.versions[version as usize].clone() };
         self.push_version(node, copy);
     }
@@ -402,7 +420,7 @@ impl Arena {
     }
 
     /// Takes away what is below a node. Answers whether anything of the layer itself is left there.
-    fn clear(&mut self, node: u32, layer: u32, sweep: Sweep) -> bool {
+    fn clear(&mut self, node: u32, layer: u32, sweep: Sweep, cause: Cause) -> bool {
         if self.nodes[node as usize].first_child == NONE {
             return false;
         }
@@ -430,14 +448,14 @@ impl Arena {
                         self.push_implied(at, layer);
                     }
                 }
-                _ => self.push_gone(at, layer),
+                _ => self.push_gone(at, layer, cause),
             }
         }
         needed.contains(&node)
     }
 
-    fn push_gone(&mut self, node: u32, layer: u32) {
-        let version = Version { state: State::Gone, ..directory(layer) };
+    fn push_gone(&mut self, node: u32, layer: u32, cause: Cause) {
+        let version = Version { state: State::Gone(cause), ..directory(layer) };
         self.push_version(node, version);
     }
 

@@ -1,6 +1,6 @@
 //! The file system that a stack of layers makes.
 
-use super::arena::{Arena, NONE, State, components};
+use super::arena::{Arena, Cause, NONE, State, components};
 use super::entry::{ContentHash, Entry, Kind, Layer, Meta};
 use bstr::{BStr, BString};
 use std::collections::BTreeMap;
@@ -43,6 +43,8 @@ pub struct Version<'t> {
     pub layer: u32,
     /// What is there from this layer on; `None` where the layer takes it away.
     pub meta: Option<MetaRef<'t>>,
+    /// What takes it away.
+    pub gone: Option<Cause>,
     /// The layer has no entry for it: it is a directory because something is below it.
     pub implied: bool,
 }
@@ -114,6 +116,31 @@ impl FileTree {
         self.arena.find(id.0, name).map(NodeId).filter(|id| self.has(*id))
     }
 
+    /// The node of a path that any of the layers has, or had before another took it away.
+    pub(super) fn lookup_ever(&self, path: &BStr) -> Option<NodeId> {
+        let found = components(path).try_fold(0, |node, name| self.arena.find(node, name)).map(NodeId);
+        found.filter(|id| *id == Self::ROOT || self.versions(*id).next().is_some())
+    }
+
+    /// Children in byte order of their names, those that are gone among them.
+    pub(super) fn children_ever(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let link = |at: u32| (at != NONE).then_some(at);
+        let first = link(self.arena.nodes[id.0 as usize].first_child);
+        std::iter::successors(first, move |at| link(self.arena.nodes[*at as usize].next_sibling))
+            .map(NodeId)
+            .filter(|id| self.versions(*id).next().is_some())
+    }
+
+    /// What is at a node now; `None` if it is gone.
+    pub(super) fn lookup_here(&self, id: NodeId) -> Option<MetaRef<'_>> {
+        self.arena.version_at(id.0, self.height).map(|version| self.meta_of(version))
+    }
+
+    /// The directory that a node lies in; the root's is the root.
+    pub fn parent(&self, id: NodeId) -> NodeId {
+        NodeId(self.arena.nodes[id.0 as usize].parent)
+    }
+
     /// Children in byte order of their names.
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let link = |at: u32| (at != NONE).then_some(at);
@@ -147,6 +174,7 @@ impl FileTree {
                 Version {
                     layer: version.layer,
                     meta: (!version.gone()).then(|| self.meta_of(at)),
+                    gone: version.cause(),
                     implied: version.state == State::Implied,
                 }
             })

@@ -11,6 +11,7 @@ use super::task::{CopyTask, Input, TaskError};
 use super::tree_copy::{Copier, Rules};
 use super::users;
 use crate::dockerfile::wildcard::has_wildcard;
+use crate::engine::copied::url_name;
 use crate::plan::{Copy, CopySource};
 use crate::snapshot::rooted::{At, Root, child, clean, split};
 use crate::snapshot::tree_writer::{Attributes, TreeWriter, Xattrs};
@@ -251,14 +252,6 @@ fn copy_fetched_file(
     new_file(BStr::new(base), attributes, to, |to, path| {
         Ok(super::tree_copy::Streams::default().copy(&file, to).at("copy to", path)?)
     })
-}
-
-/// The last part of an address' path.
-fn url_name(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let path = rest.split(['?', '#']).next().unwrap_or(rest);
-    let name = path.split_once('/').map_or("", |(_, path)| path.trim_end_matches('/').rsplit('/').next().unwrap_or(""));
-    if name.is_empty() || name == "." || name == ".." { "__unnamed__" } else { name }
 }
 
 /// Makes a file where the instruction copies to, in place of another one.

@@ -13,6 +13,7 @@ use crate::engine::{
 };
 use crate::image::digest::Digest;
 use crate::layers::{FileTree, Layer};
+use crate::plan::FileOrigin;
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Store, StoreError};
 use async_trait::async_trait;
@@ -160,6 +161,10 @@ impl Engine for Embedded {
         let read = move || store.layers(&at)?.iter().map(|id| store.entries(id)).collect::<Result<Vec<_>, _>>();
         let layers = tokio::task::spawn_blocking(read).await;
         layers.map_err(|error| EngineError::new(error.to_string()))?.map_err(store_error)
+    }
+
+    async fn origin(&self, origin: &FileOrigin) -> Result<Arc<FileTree>, EngineError> {
+        super::origin::tree(self, origin).await
     }
 
     async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError> {

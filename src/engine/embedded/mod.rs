@@ -24,6 +24,7 @@ mod mounts;
 pub mod namespaces;
 mod network;
 mod opened;
+mod origin;
 pub mod overlay;
 pub mod process;
 mod rootfs;

@@ -1,8 +1,12 @@
 use super::*;
+use crate::engine::copied::{Copied, CopyMap};
 use crate::engine::embedded::task::{Input, Stack, Upper};
+use crate::layers::{FileTree, Kind};
 use crate::snapshot::fixture::{self, build, list, tar};
+use crate::snapshot::scan::scan;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An instruction as far as these tests need one: flags, sources, destination.
 pub(in crate::engine::embedded) fn instruction(text: &str) -> Copy {
@@ -106,6 +110,41 @@ fn check_case(case: Case<'_>) {
     let times = case.after.iter().any(|line| line.contains('~'));
     assert_eq!(list(&top.path().join("to"), times), case.after, "{}", case.instruction);
     assert_eq!(notices, case.notices, "{}", case.instruction);
+    check_origins(&case, top.path());
+}
+
+/// Every file is there because it was before, or because of the source that the rules name; the contents tell.
+#[track_caller]
+fn check_origins(case: &Case<'_>, top: &Path) {
+    let tree = |layer: crate::layers::Layer| Arc::new(FileTree::merge(&[Arc::new(layer)]));
+    let (from, to, old) = (top.join("from"), top.join("to"), top.join("old"));
+    std::fs::create_dir(&old).unwrap();
+    build(&old, case.before);
+    let input = Input::Directory { path: from.clone(), ignore: case.ignore.map(str::to_owned) };
+    let source = tree(crate::engine::embedded::origin::list(&input).unwrap());
+    let (before, after) = (tree(scan(&old).unwrap()), tree(scan(&to).unwrap()));
+    let map = CopyMap::new(&instruction(case.instruction), Some(source), &before, &after);
+    let read = |root: &Path, path: &BStr| std::fs::read(root.join(path.to_path().unwrap())).ok();
+    for id in after.walk(FileTree::ROOT) {
+        if after.meta(id).kind != Kind::File {
+            continue;
+        }
+        let path = after.path(id);
+        let content = read(&to, path.as_bstr());
+        match map.source_of(path.as_bstr()) {
+            Some(Copied::Path(found)) => {
+                assert_eq!(read(&from, found.as_bstr()), content, "{}: {path} < {found}", case.instruction);
+            }
+            Some(Copied::Inline(_)) => assert_eq!(content.as_deref(), Some(&b"inline"[..]), "{path}"),
+            Some(Copied::Url(_)) => assert_eq!(content, read(&from, "fetched".into()), "{path}"),
+            Some(Copied::Git(_)) => assert!(case.instruction.contains("git@"), "{path}"),
+            Some(Copied::Archive(_)) => {
+                let unpacks = case.instruction.starts_with("ADD") || case.instruction.contains("--unpack=true");
+                assert!(unpacks, "{path}");
+            }
+            None => assert_eq!(read(&old, path.as_bstr()), content, "{}: {path}", case.instruction),
+        }
+    }
 }
 
 #[track_caller]
