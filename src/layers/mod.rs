@@ -13,11 +13,8 @@ pub mod diff;
 pub mod differences;
 pub mod duplicates;
 pub mod entry;
-<<<<<<< HEAD
-pub mod glob;
-=======
 pub mod follow;
->>>>>>> 1bb59b5 (layers: blame; debug: where the bytes of a build come from, by the rules of COPY)
+pub mod glob;
 #[cfg(test)]
 mod model;
 pub mod packages;
@@ -28,12 +25,9 @@ pub mod search;
 pub mod tree;
 pub mod waste;
 
-<<<<<<< HEAD
 pub use account::Account;
-=======
 pub use arena::Cause;
 pub use blame::{Last, Removal, Touch, blame, last_of_each};
->>>>>>> 1bb59b5 (layers: blame; debug: where the bytes of a build come from, by the rules of COPY)
 pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
