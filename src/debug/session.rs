@@ -2,8 +2,7 @@
 
 use super::{Command, Log, Position, Side, trace};
 use crate::engine::{
-    Annotations, Destination, Engine, EngineError, ExportRequest, Exported, Output, Packing, ResolvedImage, Shell,
-    ShellRequest,
+    Annotations, Destination, Engine, EngineError, ExportRequest, Exported, Output, Packing, Shell, ShellRequest,
 };
 use crate::image::config::ImageConfig;
 use crate::layers::{FileTree, Layer};
