@@ -1,5 +1,6 @@
 //! The arguments. Names and spellings are `docker build`'s where the meaning is the same.
 
+use super::size::gate::{Bytes, Growth, Percent};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -257,6 +258,53 @@ pub struct SizeArgs {
     /// Hold every layer against its digest, however long that takes
     #[arg(long)]
     pub verify: bool,
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// Limits that fail the command with exit code 5. SIZE is a number of bytes, 200MB or 1.5GiB.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Gate (exit code 5 if a limit is exceeded)")]
+pub struct GateArgs {
+    /// Limits from a TOML file, by the names of these flags; the flags go before it
+    #[arg(long, value_name = "FILE")]
+    pub gate: Option<PathBuf>,
+    /// Bytes of all layers
+    #[arg(long, value_name = "SIZE")]
+    pub max_total: Option<Bytes>,
+    /// Bytes of all layers as they are stored
+    #[arg(long, value_name = "SIZE")]
+    pub max_compressed: Option<Bytes>,
+    /// Dead bytes
+    #[arg(long, value_name = "SIZE")]
+    pub max_waste: Option<Bytes>,
+    /// Dead bytes, as a share of all
+    #[arg(long, value_name = "PERCENT")]
+    pub max_waste_share: Option<Percent>,
+    /// Bytes of what is there at several paths
+    #[arg(long, value_name = "SIZE")]
+    pub max_duplicates: Option<Bytes>,
+    /// The largest file
+    #[arg(long, value_name = "SIZE")]
+    pub max_file: Option<Bytes>,
+    /// dive's score, mended
+    #[arg(long, value_name = "PERCENT")]
+    pub min_score: Option<Percent>,
+    /// A pattern of paths that no layer may have, for instance '*.pem', .git or /root/**; may be given often
+    #[arg(long = "forbid", value_name = "GLOB")]
+    pub forbid: Vec<String>,
+    /// A former report (--json) for --max-growth
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Bytes of all layers beyond the baseline's
+    #[arg(long, value_name = "SIZE|PERCENT%")]
+    pub max_growth: Option<Growth>,
+    /// Write the outcome of each limit as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the report as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
 }
 
 /// What the analysing commands take in a build context's place.

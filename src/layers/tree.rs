@@ -180,6 +180,13 @@ impl FileTree {
             })
     }
 
+    /// Every path that any of the layers has an entry for, also those that are gone; parents first, the root left
+    /// out. What is gone can be asked for its path, its name and its versions alone.
+    pub fn ever(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let is_there = |id: &NodeId| self.versions(*id).any(|version| version.meta.is_some());
+        (1..self.arena.nodes.len() as u32).map(NodeId).filter(is_there)
+    }
+
     /// The path from the root, without a leading slash.
     pub fn path(&self, mut id: NodeId) -> BString {
         let mut names = Vec::new();

@@ -1,36 +1,79 @@
 //! `stagedive size`: what an image's layers weigh, and how much of it nobody will ever see.
 
+pub mod gate;
+mod junit;
+mod markdown;
 pub mod report;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
 use super::analyse;
-use super::args::SizeArgs;
+use super::args::{GateArgs, SizeArgs};
 use super::exit::Failure;
 use super::plain::printable;
 use crate::layers::Account;
+use gate::{Gate, Limits};
 use report::{Files, State};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use text::Style;
 
 pub async fn run(args: SizeArgs) -> Result<(), Failure> {
+    // What is wrong with the limits is said before anything is fetched or built.
+    let gate = Gate::new(limits(&args.gate)?)?;
     let (inventory, build) = analyse::open(&args.build, args.verify).await?;
     let files = if args.files { Files::Listed } else { Files::Counted };
-    let (inventory, report) = super::blocking(move || {
+    let report = super::blocking(move || {
         let account = Account::of(&inventory.tree);
-        let report = report::report(&inventory, build.as_ref(), &account, files);
-        (inventory, report)
+        let mut report = report::report(&inventory, build.as_ref(), &account, files);
+        report.gate = gate.map(|gate| gate.check(&report, &inventory.tree));
+        report
     })
     .await?;
     report.warnings.iter().for_each(|line| eprintln!("warning: {}", printable(line)));
-    let text = match args.json {
-        true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
-        false => text::render(&report, style()),
+    if let Some(file) = &args.gate.junit {
+        write(file, &junit::render(&report))?;
+    }
+    if let Some(file) = &args.gate.markdown {
+        write(file, &markdown::render(&report))?;
+    }
+    match args.json {
+        true => {
+            print(&(serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n"))?;
+            let plain = Style { columns: 80, colours: false };
+            text::verdict(&report, plain).iter().for_each(|line| eprintln!("{line}"));
+        }
+        false => print(&text::render(&report, style()))?,
+    }
+    match &report.gate {
+        Some(verdict) if !verdict.passed => Err(Failure::Gate),
+        _ => Ok(()),
+    }
+}
+
+fn limits(args: &GateArgs) -> Result<Limits, Failure> {
+    let args = args.clone();
+    let file = match &args.gate {
+        Some(file) => Limits::read(file)?,
+        None => Limits::default(),
     };
-    print(&text)?;
-    drop(inventory);
-    Ok(())
+    Ok(file.with(Limits {
+        max_total: args.max_total,
+        max_compressed: args.max_compressed,
+        max_waste: args.max_waste,
+        max_waste_share: args.max_waste_share,
+        max_duplicates: args.max_duplicates,
+        max_file: args.max_file,
+        min_score: args.min_score,
+        forbid: args.forbid,
+        baseline: args.baseline,
+        max_growth: args.max_growth,
+    }))
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text).map_err(|error| Failure::Other(format!("cannot write {}: {error}", file.display())))
 }
 
 /// A reader that goes away is no failure.

@@ -1,7 +1,8 @@
 //! What `stagedive size` found, as one value: `--json` prints it, the gate reads an older one of it, and the text is
 //! made of it. `schema.md` documents its fields.
 
-use super::super::analyse::Build;
+use super::gate::Verdict;
+use crate::cli::analyse::Build;
 use crate::image::digest::Digest;
 use crate::image::inventory::Inventory;
 use crate::layers::waste::{DeadBytes, How};
@@ -47,6 +48,9 @@ pub struct Report {
     pub largest: Option<File>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<File>>,
+    /// If anything is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Verdict>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -182,6 +186,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
         duplicates: duplicates.map(|it| duplicate(tree, it, listed)).collect(),
         largest: largest(tree, account),
         files: listed.then(|| list(tree, account)),
+        gate: None,
     }
 }
 

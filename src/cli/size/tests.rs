@@ -1,7 +1,9 @@
 //! Reports of images made here.
 
+use super::gate::{Gate, Limits};
 use super::report::{Files, report};
 use super::text::{Style, render};
+use super::{junit, markdown};
 use crate::image::config::{History, ImageConfig};
 use crate::image::digest::Digest;
 use crate::image::inventory::Inventory;
@@ -92,6 +94,25 @@ fn the_report_for_programs() {
         (&files[0]["path"], &files[0]["state"], &files[0]["killed_by"]),
         (&"var/lib/apt/lists/index".into(), &"deleted".into(), &4.into())
     );
+}
+
+#[test]
+fn the_gate_to_read_and_for_ci() {
+    let inventory = inventory(IMAGE);
+    let account = Account::of(&inventory.tree);
+    let mut report = report(&inventory, None, &account, Files::Counted);
+    let limits = "max-total = \"100 MB\"\nmax-waste-share = 5\nmax-file = \"10 MB\"\nforbid = [\"lists/\", \"*red\"]";
+    let gate = Gate::new(Limits::parse(limits).unwrap()).unwrap().unwrap();
+    report.gate = Some(gate.check(&report, &inventory.tree));
+    let text = render(&report, Style { columns: 80, colours: false });
+    let verdict = &text[text.find("The gate").unwrap()..];
+    assert!(verdict.lines().all(|line| crate::tui::text::width(line) <= 80), "{verdict}");
+    insta::assert_snapshot!("gate-text", verdict);
+    insta::assert_snapshot!("gate-junit", junit::render(&report));
+    insta::assert_snapshot!("gate-markdown", markdown::render(&report));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["gate"]["passed"], false);
+    assert_eq!(json["gate"]["rules"][0]["rule"], "max-total");
 }
 
 #[test]

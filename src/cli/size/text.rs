@@ -63,6 +63,7 @@ pub fn render(report: &Report, style: Style) -> String {
     layers(report, style).into_iter().for_each(&mut line);
     duplicates(report, style).into_iter().for_each(&mut line);
     files(report, style).into_iter().for_each(&mut line);
+    verdict(report, style).into_iter().for_each(&mut line);
     out
 }
 
@@ -198,6 +199,28 @@ fn files(report: &Report, style: Style) -> Vec<String> {
     if files.len() > FILES {
         let more = format!("{:>9}  and {} more: --json lists all", "", files.len() - FILES);
         out.push(style.paint("2", &more));
+    }
+    out
+}
+
+/// What the gate found; nothing if there is none.
+pub fn verdict(report: &Report, style: Style) -> Vec<String> {
+    let Some(verdict) = &report.gate else { return Vec::new() };
+    let count = verdict.rules.len();
+    let heading = match verdict.failed() {
+        0 if count == 1 => "The gate: its limit is kept".to_owned(),
+        0 => format!("The gate: all {count} limits are kept"),
+        failed => format!("The gate: {failed} of {count} limits not kept"),
+    };
+    let mut out = vec![String::new(), style.paint("1", &heading)];
+    for rule in &verdict.rules {
+        let (sign, colour) = if rule.passed { ("✓", "32") } else { ("✗", "31") };
+        let limit = sanitise(&rule.limit).into_owned();
+        let text = format!("{:<15}  {limit:<32}  {}", rule.rule, rule.found);
+        out.push(format!("{} {text}", style.paint(colour, sign)));
+        for place in &rule.paths {
+            out.push(format!("    {}", clip_start(&place.shown(), style.columns.saturating_sub(4), "…")));
+        }
     }
     out
 }
