@@ -59,6 +59,12 @@ fn modules_import_only_what_the_map_allows() {
                 wrong.push(format!("{}: {fence} belongs to {home}", relative.display()));
             }
         }
+        let in_buildkit = relative.starts_with("engine/buildkit");
+        for fence in ["tonic", "prost", "bollard_buildkit_proto"] {
+            if !in_buildkit && (text.contains(&format!("use {fence}")) || text.contains(&format!("{fence}::"))) {
+                wrong.push(format!("{}: {fence} belongs to engine/buildkit", relative.display()));
+            }
+        }
         let Some(may) = allowed.get(module.as_str()) else { continue };
         for path in mentions(&text) {
             let own = path == module || path.starts_with(&format!("{module}::"));

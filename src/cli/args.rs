@@ -111,9 +111,25 @@ pub struct BuildArgs {
     /// Run the stages that the target does not need too
     #[arg(long)]
     pub all_stages: bool,
+    /// What runs the instructions (default: embedded where it can run, else docker)
+    #[arg(long, value_enum, value_name = "ENGINE", env = "STAGEDIVE_ENGINE")]
+    pub engine: Option<EngineName>,
+    /// Where the builder is: an address, or the name of a buildx instance or a docker context
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    pub builder: Option<String>,
     /// The store (default: $XDG_DATA_HOME/stagedive)
     #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
     pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// On this machine, with no daemon and no root
+    Embedded,
+    /// The Docker Engine of DOCKER_HOST or of the docker context in force
+    Docker,
+    /// A BuildKit daemon, at BUILDKIT_HOST or where --builder says
+    Buildkit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,10 +6,9 @@ use super::clock;
 use super::exit::Failure;
 use super::output::{self, Output};
 use super::plain::{self, Plain};
-use super::project;
 use super::signals::Signals;
+use super::{engine, project};
 use crate::debug::{self, Command, Event, Export, Session, StopReason};
-use crate::engine::embedded::Embedded;
 use crate::engine::{Destination, Exported};
 use crate::plan::Plan;
 use std::io::{IsTerminal, Write};
@@ -23,7 +22,7 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
         return Err(Failure::Usage("the archive would go to the terminal: give it a file with dest=FILE".to_owned()));
     }
     let project = project::open(&args.build)?;
-    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    let engine = engine::start(&args.build, &project).await?;
     check::gate(&project, engine.as_ref()).await?;
     let (session, mut events) = debug::start(project.setup(engine.clone()));
     let built = follow(&mut events, &args, &project.name).await;
@@ -40,7 +39,7 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     if args.force_rm {
         session.discard().await?;
     }
-    let saved = engine.save().await;
+    let saved = engine.close().await;
     result.and(saved.map_err(Failure::from))
 }
 

@@ -1,6 +1,7 @@
 //! `stagedive check`: the official build checks, and what else is wrong with a Dockerfile before anything runs.
 
 use super::args::CheckArgs;
+use super::engine;
 use super::exit::Failure;
 use super::project::{self, Project};
 use crate::dockerfile::diagnostic::{Position, position, render};
@@ -8,7 +9,6 @@ use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lint::{BaseImage, Finding, Report, Surroundings, lint};
 use crate::dockerfile::stages::Rejected;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
-use crate::engine::embedded::Embedded;
 use crate::engine::{Engine, Output};
 use crate::image::config::ImageConfig;
 use crate::plan;
@@ -37,8 +37,8 @@ pub async fn run(mut args: CheckArgs) -> Result<(), Failure> {
     let wanted = checked.bases(project.options.target.as_deref());
     let mut bases = BTreeMap::new();
     if !args.offline && !wanted.is_empty() {
-        let engine = Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?;
-        bases = look_up(&engine, wanted).await;
+        let engine = engine::start(&args.build, &project).await?;
+        bases = look_up(engine.as_ref(), wanted).await;
     }
     let mut report = checked.report(project.options.target.as_deref(), &bases);
     if report.rejected.is_none() {

@@ -12,6 +12,7 @@ pub mod build;
 pub mod check;
 pub mod clock;
 pub mod demo;
+pub mod engine;
 pub mod exit;
 pub mod explore;
 pub mod graph;

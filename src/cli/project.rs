@@ -4,7 +4,7 @@ use super::args::{BuildArgs, NetworkMode};
 use super::exit::Failure;
 use crate::debug::{Location, Setup};
 use crate::engine::Engine;
-use crate::engine::embedded::{Context, Secret, Settings};
+use crate::engine::settings::{Context, Secret, Settings};
 use crate::image::platform::Platform;
 use crate::image::source::Source;
 use crate::plan::{Network, Options};
@@ -140,6 +140,7 @@ pub fn location(text: &str) -> Result<Location, Failure> {
 pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
     let mut settings = bare_settings(args.root.as_deref(), args.platform.as_deref())?;
     settings.pull = args.pull;
+    settings.no_cache = args.no_cache;
     settings.hosts = args.add_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
     let epoch = args.build_args.iter().rev().find_map(|text| text.strip_prefix("SOURCE_DATE_EPOCH="));
     if let Some(text) = epoch {

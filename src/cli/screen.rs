@@ -2,12 +2,10 @@
 
 use super::args::{DebugArgs, ScreenArgs};
 use super::exit::Failure;
-use super::project;
+use super::{engine, project};
 use crate::debug::{self, Command};
-use crate::engine::embedded::Embedded;
 use crate::tui;
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
@@ -17,7 +15,7 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
     }
     let project = project::open(&args.build)?;
     let breakpoints = args.breakpoints.iter().map(|text| project::location(text)).collect::<Result<Vec<_>, _>>()?;
-    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    let engine = engine::start(&args.build, &project).await?;
     let mut setup = project.setup(engine.clone());
     setup.paused = true;
     setup.break_on_failure = !args.no_break_on_failure;
@@ -30,7 +28,7 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
     };
     let summary = tui::run(session.clone(), events, options).await;
     session.send(Command::Quit);
-    let saved = engine.save().await;
+    let saved = engine.close().await;
     let summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
     for line in &summary.lines {
         println!("{}", super::plain::printable(line));

@@ -3,11 +3,10 @@
 use super::args::ShellArgs;
 use super::exit::Failure;
 use super::plain::{self, Plain};
-use super::project;
 use super::signals::Signals;
+use super::{engine, project};
 use crate::debug::{self, Command, Event, Position, Session, ShellPlace, Side};
 use crate::dockerfile::nearest;
-use crate::engine::embedded::Embedded;
 use crate::engine::{Shell, ShellInput, ShellOutput};
 use crate::plan::Plan;
 use std::io::{IsTerminal, Write};
@@ -26,7 +25,7 @@ pub async fn run(args: ShellArgs) -> Result<(), Failure> {
     let mut project = project::open(&args.build)?;
     // Stages that the default target does not need can be entered as well.
     project.options.target = Some(stage.clone());
-    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    let engine = engine::start(&args.build, &project).await?;
     let mut setup = project.setup(engine.clone());
     setup.paused = true;
     let (session, mut events) = debug::start(setup);
@@ -37,7 +36,7 @@ pub async fn run(args: ShellArgs) -> Result<(), Failure> {
             break;
         }
     }
-    engine.save().await?;
+    engine.close().await?;
     result
 }
 

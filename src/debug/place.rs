@@ -64,7 +64,14 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
             return Err(error(message, "step over the instruction, or run to the end of that stage, first"));
         }
     }
-    Ok(ShellRequest { at, run: run.clone(), inputs, origins: step.inputs.clone(), size: None })
+    Ok(ShellRequest {
+        at,
+        run: run.clone(),
+        inputs,
+        origins: step.inputs.clone(),
+        instruction: Some((branch.plan.clone(), step.id)),
+        size: None,
+    })
 }
 
 /// As a RUN would find things that was written here.
@@ -82,7 +89,7 @@ fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
         insecure: false,
         files: Vec::new(),
     };
-    ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), size: None }
+    ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), instruction: None, size: None }
 }
 
 fn error(message: impl Into<String>, help: &str) -> EngineError {

@@ -77,11 +77,20 @@ async fn plan(
             Arc::make_mut(&mut bases).insert(image, resolved.config);
         }
     }
-    blocking(move || {
-        let plan = plan::lower(named.dockerfile.clone(), &options, &bases).map_err(|list| refused(&named, &list))?;
-        Ok(Prepared { plan: Arc::new(plan), bases })
-    })
-    .await
+    let (file, wanted, known) = (named.clone(), options.clone(), bases.clone());
+    let plan =
+        blocking(move || plan::lower(file.dockerfile.clone(), &wanted, &known).map_err(|list| refused(&file, &list)));
+    let plan = Arc::new(plan.await?);
+    // The engine may have its own opinion of the file.
+    let (sender, mut progress) = mpsc::channel(4);
+    let prepare = async {
+        let output = Output(sender);
+        engine.prepare(&plan, &options, &output).await
+    };
+    let unheard = async { while progress.recv().await.is_some() {} };
+    let (prepared, ()) = tokio::join!(prepare, unheard);
+    prepared.map_err(|error| undrawn(PlanFault::Dockerfile, error.message, &error.help.join("\n")))?;
+    Ok(Prepared { plan, bases })
 }
 
 /// A Dockerfile, and what it is called in messages.

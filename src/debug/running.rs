@@ -188,7 +188,8 @@ impl Build {
         let branch = self.timeline.current();
         let step = Arc::new(branch.plan.step(id).clone());
         let no_cache = no_cache || branch.plan.stage(id.stage).no_cache;
-        let job = Job { parent: branch.parent(&step).cloned(), inputs: branch.inputs(&step), step, no_cache };
+        let (parent, inputs) = (branch.parent(&step).cloned(), branch.inputs(&step));
+        let job = Job { plan: branch.plan.clone(), step, parent, inputs, no_cache };
         Launch { job, cancel }
     }
 

@@ -4,17 +4,19 @@
 //!
 //! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
 
+pub mod buildkit;
 pub mod copied;
 #[cfg(target_os = "linux")]
 pub mod embedded;
 pub mod scripted;
+pub mod settings;
 
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 pub use crate::image::export::{Annotations, Exported};
 pub use crate::image::recompress::Packing;
 use crate::layers::{FileTree, Layer};
-use crate::plan::{FileOrigin, Run, Step};
+use crate::plan::{FileOrigin, Options, Plan, Run, Step, StepId};
 use crate::snapshot::SnapshotId;
 use async_trait::async_trait;
 use bstr::BString;
@@ -32,6 +34,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Finds out what a base image is, without its layers: named contexts first, then the local store, then
     /// the image's own transport. Answers from memory when asked again.
     async fn resolve(&self, image: &str, output: &Output) -> Result<ResolvedImage, EngineError>;
+
+    /// Told of a plan before any of its steps runs. An engine that has its own way to read a Dockerfile does that
+    /// here, and what it refuses is an error of the plan.
+    async fn prepare(&self, plan: &Arc<Plan>, options: &Options, output: &Output) -> Result<(), EngineError> {
+        let _ = (plan, options, output);
+        Ok(())
+    }
 
     /// Runs one step on its stage's file system and on what it reads besides, in the order of `step.inputs`.
     /// For `Op::From` of a stage, `parent` is that stage's last snapshot; of an image or scratch it is `None`.
@@ -63,6 +72,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Drops the snapshots and layers that this engine made since it was started (`--force-rm`); bases stay.
     async fn discard(&self) -> Result<(), EngineError>;
+
+    /// To be called at the end: what is worth keeping is brought to the disk, and what is open is closed.
+    async fn close(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// What an engine can do here, and how it says what it is.
@@ -90,6 +104,8 @@ pub struct ResolvedImage {
 /// One step with the file systems it works on.
 #[derive(Debug, Clone)]
 pub struct Job {
+    /// The plan that the step belongs to, as it was given to [`Engine::prepare`].
+    pub plan: Arc<Plan>,
     pub step: Arc<Step>,
     pub parent: Option<SnapshotId>,
     /// One for each of `step.inputs`; `None` where the input is a context, or an image for the engine to get.
@@ -150,6 +166,18 @@ pub struct EngineError {
     pub help: Vec<String>,
 }
 
+impl EngineError {
+    pub(crate) fn new(message: impl Into<String>) -> EngineError {
+        EngineError { message: message.into(), help: Vec::new() }
+    }
+}
+
+impl From<EngineError> for StepError {
+    fn from(error: EngineError) -> StepError {
+        StepError { kind: StepErrorKind::Engine, message: error.message, help: error.help, after: None }
+    }
+}
+
 /// Where a step's output and progress go. Sending waits when the reader is slow, so nothing piles up.
 #[derive(Debug, Clone)]
 pub struct Output(pub mpsc::Sender<OutputEvent>);
@@ -180,6 +208,8 @@ pub struct ShellRequest {
     pub inputs: Vec<Option<SnapshotId>>,
     /// The same origins as the step's `inputs`.
     pub origins: Vec<FileOrigin>,
+    /// The RUN whose surroundings these are, if it is one's.
+    pub instruction: Option<(Arc<Plan>, StepId)>,
     /// Columns and rows; `None` runs without a terminal (`stagedive shell … -- CMD` in a pipe).
     pub size: Option<(u16, u16)>,
 }

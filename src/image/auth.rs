@@ -26,7 +26,7 @@ const LARGEST_ANSWER: u64 = 1 << 20;
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Credentials {
+pub(crate) enum Credentials {
     Anonymous,
     Basic {
         user: String,
@@ -70,7 +70,7 @@ struct Entry {
 
 /// What to show a registry, and what went wrong on the way to it: as with Docker, a broken helper means going
 /// on without credentials, but the reason belongs into the message if that is refused.
-pub(super) async fn credentials(config_dir: Option<&Path>, registry: &str) -> (Credentials, Option<String>) {
+pub(crate) async fn credentials(config_dir: Option<&Path>, registry: &str) -> (Credentials, Option<String>) {
     let Some(path) = config_dir.map(|dir| dir.join("config.json")) else { return (Credentials::Anonymous, None) };
     let config = match read(&path) {
         Ok(config) => config,

@@ -24,7 +24,7 @@ pub mod push;
 pub mod source;
 
 mod archive;
-mod auth;
+pub(crate) mod auth;
 mod fetch;
 #[cfg(target_os = "linux")]
 pub mod host;

@@ -4,9 +4,9 @@
 use super::images::Images;
 use super::launcher::{Launcher, Start};
 use super::namespaces::Mode;
-use super::settings::Settings;
 use super::task::{Report, Stack, Task};
 use super::{exports, shells, steps};
+use crate::engine::settings::Settings;
 use crate::engine::{
     Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, ResolvedImage, Shell, ShellRequest,
     StepError, StepOutcome,
@@ -40,7 +40,7 @@ impl Embedded {
         let start = Start {
             program: settings.program.clone(),
             place: settings.store.join("mounts"),
-            only: settings.mode,
+            only: None,
             old_overlay: false,
         };
         let launcher = Arc::new(Launcher::start(&start).await?);
@@ -72,7 +72,7 @@ impl Embedded {
         &self.store
     }
 
-    /// Brings what was made to the disk, so that the next session finds it. Called at the end, and now and then.
+    /// Brings what was made to the disk, so that the next session finds it.
     pub async fn save(&self) -> Result<(), EngineError> {
         let store = self.store.clone();
         let saved = tokio::task::spawn_blocking(move || store.save()).await;
@@ -186,6 +186,10 @@ impl Engine for Embedded {
     async fn discard(&self) -> Result<(), EngineError> {
         let gone = self.store.forget_made();
         self.remove(gone).await
+    }
+
+    async fn close(&self) -> Result<(), EngineError> {
+        self.save().await
     }
 }
 

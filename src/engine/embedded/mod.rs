@@ -32,7 +32,6 @@ mod run;
 mod sandbox;
 mod seccomp;
 mod selection;
-mod settings;
 mod shell;
 mod shells;
 mod sources;
@@ -47,5 +46,5 @@ mod wire;
 pub mod work;
 pub mod workdir;
 
+pub use super::settings::{Context, Secret, Settings};
 pub use engine::Embedded;
-pub use settings::{Context, Secret, Settings};

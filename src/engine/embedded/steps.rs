@@ -174,7 +174,7 @@ pub(super) async fn inputs(
                 match context {
                     Some(context) => {
                         let unreadable = |error: std::io::Error| EngineError::new(format!("cannot read {error}"));
-                        context.input().map_err(unreadable)?
+                        Input::Directory { path: context.path.clone(), ignore: context.ignore().map_err(unreadable)? }
                     }
                     None => return Err(TaskError::input("there is no build context").into()),
                 }
@@ -374,18 +374,6 @@ fn exit_error(code: i32) -> StepError {
         _ => format!("the command failed with exit code {code}"),
     };
     StepError { kind: StepErrorKind::Exit(code), message, help: Vec::new(), after: None }
-}
-
-impl EngineError {
-    pub(crate) fn new(message: impl Into<String>) -> EngineError {
-        EngineError { message: message.into(), help: Vec::new() }
-    }
-}
-
-impl From<EngineError> for StepError {
-    fn from(error: EngineError) -> StepError {
-        StepError { kind: StepErrorKind::Engine, message: error.message, help: error.help, after: None }
-    }
 }
 
 impl From<TaskError> for StepError {

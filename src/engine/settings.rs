@@ -1,7 +1,5 @@
-//! What the command line says about the embedded engine's surroundings.
+//! What the command line says about an engine's surroundings.
 
-use super::namespaces::Mode;
-use super::task::Input;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -10,8 +8,6 @@ use std::path::PathBuf;
 pub struct Settings {
     /// The program to start as the engine process: this one.
     pub program: PathBuf,
-    /// The only mode to run in; `None` is the best there is.
-    pub mode: Option<Mode>,
     /// The store's directory.
     pub store: PathBuf,
     /// The build context, if there is one.
@@ -28,6 +24,8 @@ pub struct Settings {
     pub hosts: Vec<(String, String)>,
     /// `os/arch[/variant]`.
     pub platform: String,
+    /// `--no-cache`: no step reuses an earlier result.
+    pub no_cache: bool,
     /// `--pull`: look at the registry even if the store has the image.
     pub pull: bool,
     /// `SOURCE_DATE_EPOCH`, seconds since 1970.
@@ -43,19 +41,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// The ignore file is read every time: it may be edited while a session lasts.
-    pub(super) fn input(&self) -> io::Result<Input> {
+    /// The text of its ignore file, if it has one. Read every time: it may be edited while a session lasts.
+    pub(super) fn ignore(&self) -> io::Result<Option<String>> {
         for file in &self.ignore_files {
             match std::fs::read(file) {
-                Ok(bytes) => {
-                    let ignore = Some(String::from_utf8_lossy(&bytes).into_owned());
-                    return Ok(Input::Directory { path: self.path.clone(), ignore });
-                }
+                Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
             }
         }
-        Ok(Input::Directory { path: self.path.clone(), ignore: None })
+        Ok(None)
     }
 }
 
@@ -73,7 +68,7 @@ impl Secret {
         match self {
             Secret::Environment(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| format!("the variable {name} is not set"))?;
-                Ok(std::os::unix::ffi::OsStringExt::into_vec(value))
+                Ok(value.into_encoded_bytes())
             }
             Secret::File(path) => {
                 let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();

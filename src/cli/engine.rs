@@ -1,0 +1,72 @@
+//! Which engine runs a build, and why: the only place that constructs engines for builds.
+
+use super::args::{BuildArgs, EngineName};
+use super::exit::Failure;
+use super::project::Project;
+use crate::engine::buildkit::BuildKit;
+use crate::engine::buildkit::address::{self, Address, AddressError, Environment, Speaks};
+use crate::engine::{Engine, EngineError};
+use std::sync::Arc;
+
+/// Starts the engine that the arguments name, or the best there is.
+pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine>, Failure> {
+    let environment = Environment::read();
+    let address = match (args.engine, &args.builder) {
+        (Some(EngineName::Embedded), Some(_)) => {
+            return Err(Failure::Usage(
+                "--builder says where a builder is, and --engine embedded needs none".to_owned(),
+            ));
+        }
+        (Some(EngineName::Embedded) | None, None) => return default(args, project, &environment).await,
+        (Some(EngineName::Docker), None) => address::docker(&environment),
+        (Some(EngineName::Docker), Some(builder)) => address::named(builder, Speaks::Docker, &environment),
+        (Some(EngineName::Buildkit), None) => address::buildkit(&environment),
+        (Some(EngineName::Buildkit) | None, Some(builder)) => address::named(builder, Speaks::BuildKit, &environment),
+    };
+    let address = address.map_err(|error| wrong(&error))?;
+    remote(address, args, project).await
+}
+
+#[cfg(target_os = "linux")]
+async fn default(args: &BuildArgs, project: &Project, environment: &Environment) -> Result<Arc<dyn Engine>, Failure> {
+    use crate::engine::embedded::Embedded;
+    let error = match Embedded::start(project.settings.clone()).await {
+        Ok(engine) => return Ok(Arc::new(engine)),
+        Err(error) => error,
+    };
+    if args.engine.is_some() {
+        return Err(Failure::Engine(error));
+    }
+    // Where this machine does not let it run, Docker may be there.
+    let Ok(address) = address::docker(environment) else { return Err(Failure::Engine(error)) };
+    match remote(address, args, project).await {
+        Ok(engine) => {
+            eprintln!("the Docker Engine builds: {}", super::plain::printable(&error.message));
+            Ok(engine)
+        }
+        Err(_) => Err(Failure::Engine(error)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn default(args: &BuildArgs, project: &Project, environment: &Environment) -> Result<Arc<dyn Engine>, Failure> {
+    if args.engine.is_some() {
+        return Err(Failure::Usage(
+            "the embedded engine is Linux's: use --engine docker or --engine buildkit".to_owned(),
+        ));
+    }
+    remote(address::docker(environment).map_err(|error| wrong(&error))?, args, project).await
+}
+
+async fn remote(address: Address, args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine>, Failure> {
+    let mut entitlements = args.allow.clone();
+    if project.options.allow_host_network && !entitlements.iter().any(|it| it == "network.host") {
+        entitlements.push("network.host".to_owned());
+    }
+    let engine = BuildKit::start(address, project.settings.clone(), entitlements).await.map_err(Failure::Engine)?;
+    Ok(Arc::new(engine))
+}
+
+fn wrong(error: &AddressError) -> Failure {
+    Failure::Engine(EngineError { message: error.message.clone(), help: vec![error.help.clone()] })
+}

@@ -1,0 +1,184 @@
+//! The bridge: a build that is kept open on the builder, through which everything else is asked.
+//!
+//! Source: BuildKit's gateway. `Control.Solve` without a frontend waits for one that calls from outside; calls name
+//! the build in a header. What is solved in it can be looked at until `Return` ends it.
+
+use super::channel::failed;
+use super::progress::{Progress, follow};
+use super::session::random_id;
+use super::trouble;
+use crate::engine::EngineError;
+use bollard_buildkit_proto::google::rpc;
+use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
+use bollard_buildkit_proto::pb;
+use gateway::llb_bridge_client::LlbBridgeClient;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// Bytes of one answer: definitions of large builds, directories of many files.
+const LARGEST_ANSWER: usize = 256 << 20;
+/// A builder takes the build at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Bridge {
+    gateway: LlbBridgeClient<Channel>,
+    build: MetadataValue<Ascii>,
+    pub(super) progress: Arc<Progress>,
+    /// What the builder can do, by the names it gives it.
+    can: BTreeSet<String>,
+    /// The platforms that it builds for by itself, the preferred one first.
+    pub(super) platforms: Vec<String>,
+    /// Cancelled when the build has ended, whoever ended it.
+    pub(super) ended: CancellationToken,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// What a build of its own is opened with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Allowed {
+    /// `network.host`, `security.insecure`.
+    pub(super) entitlements: Vec<String>,
+}
+
+impl Bridge {
+    pub(super) async fn open(channel: &Channel, session: &str, allowed: &Allowed) -> Result<Bridge, EngineError> {
+        let id = random_id();
+        let build = id.parse().map_err(|_| EngineError::new("a build's id is wrong"))?;
+        let mut control = buildkit::control_client::ControlClient::new(channel.clone());
+        let request = buildkit::SolveRequest {
+            r#ref: id.clone(),
+            session: session.to_owned(),
+            cache: Some(buildkit::CacheOptions::default()),
+            entitlements: allowed.entitlements.clone(),
+            // It is no build of its own, and has no place in the builder's history.
+            internal: true,
+            ..buildkit::SolveRequest::default()
+        };
+        let ended = CancellationToken::new();
+        let over = ended.clone();
+        let mut solver = control.clone();
+        let (said, hear) = tokio::sync::oneshot::channel();
+        let solving = AbortOnDropHandle::new(tokio::spawn(async move {
+            let result = solver.solve(request).await;
+            over.cancel();
+            let _ = said.send(result);
+        }));
+        let gateway = LlbBridgeClient::new(channel.clone())
+            .max_decoding_message_size(LARGEST_ANSWER)
+            .max_encoding_message_size(LARGEST_ANSWER);
+        let progress = Arc::new(Progress::default());
+        let told = progress.clone();
+        let following = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Ok(stream) = control.status(buildkit::StatusRequest { r#ref: id }).await {
+                follow(told, stream.into_inner()).await;
+            }
+        }));
+        let mut bridge = Bridge {
+            gateway,
+            build,
+            progress,
+            can: BTreeSet::new(),
+            platforms: Vec::new(),
+            ended,
+            _tasks: [solving, following],
+        };
+        let mut client = bridge.client();
+        let ping = tokio::time::timeout(PATIENCE, client.ping(bridge.request(gateway::PingRequest {})));
+        let pong = tokio::select! {
+            pong = ping => match pong {
+                Ok(pong) => pong.map_err(|status| failed("the builder takes no build", &status))?.into_inner(),
+                Err(_) => return Err(EngineError::new("the builder gives no answer")),
+            },
+            refused = hear => return Err(match refused {
+                Ok(Err(status)) => failed("the builder takes no build", &status),
+                _ => EngineError::new("the builder ended the build before it began"),
+            }),
+        };
+        let enabled = pong.frontend_api_caps.into_iter().chain(pong.llb_caps).filter(|cap| cap.enabled);
+        bridge.can = enabled.map(|cap| cap.id).collect();
+        bridge.platforms = pong.workers.iter().flat_map(|worker| &worker.platforms).map(platform_text).collect();
+        Ok(bridge)
+    }
+
+    pub(super) fn can(&self, capability: &str) -> bool {
+        self.can.contains(capability)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.ended.is_cancelled()
+    }
+
+    pub(super) fn client(&self) -> LlbBridgeClient<Channel> {
+        self.gateway.clone()
+    }
+
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("buildkit-controlapi-buildid", self.build.clone());
+        request
+    }
+
+    pub(super) async fn solve(&self, request: gateway::SolveRequest) -> Result<gateway::Result, Status> {
+        let request = gateway::SolveRequest { allow_result_return: true, allow_result_array_ref: true, ..request };
+        Ok(self.client().solve(self.request(request)).await?.into_inner().result.unwrap_or_default())
+    }
+
+    /// Solves a definition and makes the builder run what has to be run; answers with the result's name, empty for an
+    /// empty file system. Dropping the future ends what runs.
+    pub(super) async fn run(&self, definition: pb::Definition) -> Result<String, Status> {
+        let request = gateway::SolveRequest {
+            definition: Some(definition),
+            evaluate: self.can(EVALUATE),
+            ..gateway::SolveRequest::default()
+        };
+        let result = self.solve(request).await?;
+        let id = match result.result {
+            Some(gateway::result::Result::Ref(found)) => found.id,
+            Some(gateway::result::Result::RefDeprecated(id)) => id,
+            _ => String::new(),
+        };
+        if !id.is_empty() && !self.can(EVALUATE) {
+            // Builders that know no other way run a build when its files are asked for.
+            let stat = gateway::StatFileRequest { r#ref: id.clone(), path: ".".to_owned(), mount_index: 0 };
+            self.client().stat_file(self.request(stat)).await?;
+        }
+        Ok(id)
+    }
+
+    /// Ends the build on the builder.
+    pub(super) async fn close(&self) {
+        let error = rpc::Status {
+            code: tonic::Code::Cancelled as i32,
+            message: "the session is over".to_owned(),
+            details: Vec::new(),
+        };
+        let request = self.request(gateway::ReturnRequest { result: None, error: Some(error) });
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.client().r#return(request)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.ended.cancelled()).await;
+    }
+
+    pub(super) fn lost(&self, what: &str, status: &Status) -> EngineError {
+        match self.is_open() || !trouble::is_lost(status) {
+            true => failed(what, status),
+            false => trouble::gone(what),
+        }
+    }
+}
+
+pub(super) const EVALUATE: &str = "gateway.evaluate";
+
+pub(super) fn platform_text(platform: &pb::Platform) -> String {
+    let mut text = format!("{}/{}", platform.os, platform.architecture);
+    if !platform.variant.is_empty() {
+        text.push('/');
+        text.push_str(&platform.variant);
+    }
+    text
+}

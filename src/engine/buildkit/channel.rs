@@ -1,0 +1,63 @@
+//! The channel for calls to a builder.
+
+use super::address::{Address, Speaks};
+use super::connection::{self, printable};
+use crate::engine::EngineError;
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+/// Opens one; the connection is made, so that a builder that is not there is known at once.
+pub(super) async fn open(address: &Address) -> Result<Channel, EngineError> {
+    let to = address.clone();
+    let connector = tower::service_fn(move |_| {
+        let address = to.clone();
+        async move {
+            let connection = connection::connect(&address).await?;
+            let connection = match address.speaks {
+                Speaks::Docker => connection::upgrade(connection, "/grpc", &[]).await?,
+                Speaks::BuildKit => connection,
+            };
+            Ok::<_, std::io::Error>(TokioIo::new(connection))
+        }
+    });
+    // The name is only for the server's log: where the connection leads is the connector's business.
+    let endpoint = Endpoint::from_static("http://localhost");
+    endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(address, &innermost(&error)))
+}
+
+pub(super) fn unreachable(address: &Address, why: &str) -> EngineError {
+    let help = match address.speaks {
+        Speaks::Docker => {
+            "is the Docker Engine running, and may you use its socket? DOCKER_HOST or --builder says where it is"
+        }
+        Speaks::BuildKit => "is buildkitd running there? BUILDKIT_HOST or --builder says where it is",
+    };
+    EngineError {
+        message: format!("{address}: no answer from a builder: {}", printable(why)),
+        help: vec![help.to_owned()],
+    }
+}
+
+/// The error that began it: what lies above repeats that something went wrong.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+/// A call's failure, as one sentence.
+pub(super) fn failed(what: &str, status: &Status) -> EngineError {
+    let said = match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => printable(message),
+    };
+    let why = match status.source().map(innermost) {
+        Some(cause) if !said.contains(&cause) => format!("{said}: {}", printable(&cause)),
+        _ => said,
+    };
+    EngineError { message: format!("{what}: {why}"), help: super::trouble::help(&why) }
+}

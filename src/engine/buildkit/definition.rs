@@ -1,0 +1,111 @@
+//! A build's definition: the graph of vertices that a frontend makes of a Dockerfile. Pure.
+//!
+//! Source: BuildKit's `ops.proto`. A vertex is named by the SHA-256 of its encoded bytes, which therefore are kept as
+//! they came; the last one stands for the result and does nothing.
+
+use crate::image::digest::Digest;
+use bollard_buildkit_proto::pb;
+use prost::Message;
+use std::collections::{BTreeSet, HashMap};
+
+/// One output of a vertex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Edge {
+    pub(super) vertex: String,
+    pub(super) output: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Definition {
+    raw: pb::Definition,
+    ops: HashMap<String, pb::Op>,
+    /// What the whole definition comes to. `None` is an empty file system.
+    pub(super) head: Option<Edge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the builder's definition of the build cannot be read: {0}")]
+pub(super) struct DefinitionError(String);
+
+impl Definition {
+    pub(super) fn read(raw: pb::Definition) -> Result<Definition, DefinitionError> {
+        let mut ops = HashMap::new();
+        let mut head = None;
+        for bytes in &raw.def {
+            let op = pb::Op::decode(bytes.as_slice()).map_err(|error| DefinitionError(error.to_string()))?;
+            head = op.inputs.first().map(edge);
+            ops.insert(Digest::of(bytes).to_string(), op);
+        }
+        Ok(Definition { raw, ops, head })
+    }
+
+    pub(super) fn op(&self, vertex: &str) -> Option<&pb::Op> {
+        self.ops.get(vertex)
+    }
+
+    /// The input at a place of an operation's list; `None` where it says that there is none (-1).
+    pub(super) fn input(op: &pb::Op, index: i64) -> Option<Edge> {
+        usize::try_from(index).ok().and_then(|index| op.inputs.get(index)).map(edge)
+    }
+
+    /// The same graph up to an edge. Of its vertices only `afresh` is run although the builder may have a result of it.
+    pub(super) fn up_to(&self, edge: &Edge, afresh: bool) -> pb::Definition {
+        let wanted = self.needs(edge);
+        let kept = |bytes: &&Vec<u8>| wanted.contains(&Digest::of(bytes).to_string());
+        let mut def: Vec<Vec<u8>> = self.raw.def.iter().filter(kept).cloned().collect();
+        let result =
+            pb::Op { inputs: vec![pb::Input { digest: edge.vertex.clone(), index: edge.output }], ..pb::Op::default() };
+        def.push(result.encode_to_vec());
+        let metadata = self.raw.metadata.iter().filter(|(vertex, _)| wanted.contains(*vertex)).map(|(vertex, it)| {
+            let ignore_cache = afresh && *vertex == edge.vertex;
+            (vertex.clone(), pb::OpMetadata { ignore_cache, ..it.clone() })
+        });
+        pb::Definition { def, metadata: metadata.collect(), source: self.raw.source.clone() }
+    }
+
+    /// The edge's vertex and all that it is made from.
+    pub(super) fn needs(&self, edge: &Edge) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![edge.vertex.clone()];
+        while let Some(vertex) = open.pop() {
+            if let Some(op) = self.ops.get(&vertex).filter(|_| !found.contains(&vertex)) {
+                open.extend(op.inputs.iter().map(|input| input.digest.clone()));
+                found.insert(vertex);
+            }
+        }
+        found
+    }
+
+    /// The vertex with what was made for it alone: all that it is made from, up to vertices that `is_another`'s.
+    pub(super) fn own(&self, vertex: &str, is_another: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        let mut open = vec![vertex.to_owned()];
+        while let Some(vertex) = open.pop() {
+            if let Some(op) = self.ops.get(&vertex).filter(|_| !found.contains(&vertex)) {
+                open.extend(op.inputs.iter().map(|it| it.digest.clone()).filter(|it| !is_another(it)));
+                found.push(vertex);
+            }
+        }
+        found
+    }
+
+    /// Every vertex whose place in the Dockerfile begins on this line, in the definition's order.
+    pub(super) fn on_line(&self, line: u32) -> Vec<String> {
+        let Some(source) = &self.raw.source else { return Vec::new() };
+        let begins = |vertex: &String| {
+            let locations = source.locations.get(vertex).into_iter().flat_map(|it| &it.locations);
+            let mut starts = locations.flat_map(|it| &it.ranges).filter_map(|range| range.start.as_ref());
+            starts.any(|start| i64::from(start.line) == i64::from(line))
+        };
+        self.raw.def.iter().map(|bytes| Digest::of(bytes).to_string()).filter(begins).collect()
+    }
+}
+
+fn edge(input: &pb::Input) -> Edge {
+    Edge { vertex: input.digest.clone(), output: input.index }
+}
+
+/// Under this name the builder runs a vertex that must not be taken from the cache.
+pub(super) fn uncached_name(vertex: &str) -> String {
+    Digest::of(format!("{vertex}-ignorecache").as_bytes()).to_string()
+}

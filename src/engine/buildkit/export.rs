@@ -1,0 +1,225 @@
+//! The result, written out by the builder's own exporters.
+//!
+//! The build is solved once more as a plain one, the way `docker build` asks for it: everything comes from the
+//! builder's cache, and the image is the builder's in every byte.
+
+use super::address::Speaks;
+use super::channel::failed;
+use super::engine::BuildKit;
+use super::frontend::FRONTEND;
+use super::session::random_id;
+use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output};
+use crate::image::digest::Digest;
+use crate::image::source::Surroundings;
+use crate::image::{daemon, reference};
+use base64::Engine as _;
+use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
+use std::collections::HashMap;
+use std::path::Path;
+use tokio::io::AsyncWrite;
+
+pub(super) async fn export(engine: &BuildKit, request: ExportRequest, _: &Output) -> Result<Exported, EngineError> {
+    let _one = engine.uploads.one.lock().await;
+    let mut exported: Option<Exported> = None;
+    let mut destinations = request.destinations.clone();
+    // Its answer is the only one with the image's digests.
+    destinations.sort_by_key(|it| matches!(it, Destination::Tar { .. } | Destination::Local { .. }));
+    for destination in &destinations {
+        let found = one(engine, &request, destination).await?;
+        exported = exported.or(found);
+    }
+    match exported {
+        Some(exported) => Ok(exported),
+        None => named(engine, &request).await,
+    }
+}
+
+/// Writes one destination; answers with what the image is called, if its exporter says.
+async fn one(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    destination: &Destination,
+) -> Result<Option<Exported>, EngineError> {
+    let names = names(&request.tags)?;
+    match (destination, engine.address.speaks) {
+        (Destination::Store, Speaks::Docker) => {
+            solve(engine, request, "moby", HashMap::from([("name".to_owned(), names)]), None).await
+        }
+        (Destination::Store, Speaks::BuildKit) => {
+            let file = tempfile::NamedTempFile::new();
+            let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
+            let writer = open(file.path()).await?;
+            let attributes = HashMap::from([("name".to_owned(), names)]);
+            let exported = solve(engine, request, "docker", attributes, Some(writer)).await?;
+            let loaded = daemon::load(file.path(), &Surroundings::from_environment()).await;
+            loaded.map_err(|error| {
+                let help = "a BuildKit keeps no images: write one with -o type=oci,dest=FILE".to_owned();
+                EngineError { message: format!("the image cannot be loaded: {error}"), help: vec![help] }
+            })?;
+            Ok(exported)
+        }
+        (Destination::Oci { dest, directory: false }, _) => {
+            archive(engine, request, "oci", HashMap::from([("name".to_owned(), names)]), dest).await
+        }
+        (Destination::Docker { dest }, _) => {
+            archive(engine, request, "docker", HashMap::from([("name".to_owned(), names)]), dest).await
+        }
+        (Destination::Tar { dest }, _) => archive(engine, request, "tar", HashMap::new(), dest).await,
+        (Destination::Oci { dest, directory: true }, _) => {
+            let attributes = HashMap::from([("name".to_owned(), names)]);
+            unpacked(engine, request, "oci", attributes, dest).await
+        }
+        (Destination::Local { dest }, _) => unpacked(engine, request, "tar", HashMap::new(), dest).await,
+    }
+}
+
+/// Through a temporary file beside it, so that a failed export leaves no half archive; `-` is standard output.
+async fn archive(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    exporter: &str,
+    attributes: HashMap<String, String>,
+    dest: &Path,
+) -> Result<Option<Exported>, EngineError> {
+    if dest == Path::new("-") {
+        return solve(engine, request, exporter, attributes, Some(Box::new(tokio::io::stdout()))).await;
+    }
+    let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?;
+    let writer = open(temporary.path()).await?;
+    let exported = solve(engine, request, exporter, attributes, Some(writer)).await?;
+    temporary.persist(dest).map_err(|error| at(dest, error.error))?;
+    Ok(exported)
+}
+
+/// An archive, unpacked into a directory.
+async fn unpacked(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    exporter: &str,
+    attributes: HashMap<String, String>,
+    dest: &Path,
+) -> Result<Option<Exported>, EngineError> {
+    let file = tempfile::NamedTempFile::new();
+    let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
+    let writer = open(file.path()).await?;
+    let exported = solve(engine, request, exporter, attributes, Some(writer)).await?;
+    let into = dest.to_owned();
+    let work = move || -> std::io::Result<()> {
+        std::fs::create_dir_all(&into)?;
+        let mut archive = tar::Archive::new(std::fs::File::open(file.path())?);
+        archive.set_preserve_permissions(true);
+        archive.set_unpack_xattrs(false);
+        archive.set_overwrite(true);
+        archive.unpack(&into)
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
+    done.map_err(|error| at(dest, error))?;
+    Ok(exported)
+}
+
+async fn open(path: &Path) -> Result<Box<dyn AsyncWrite + Send + Unpin>, EngineError> {
+    let file = tokio::fs::OpenOptions::new().write(true).truncate(true).open(path).await;
+    Ok(Box::new(file.map_err(|error| at(path, error))?))
+}
+
+fn at(path: &Path, error: std::io::Error) -> EngineError {
+    EngineError::new(format!("cannot write {}: {error}", path.display()))
+}
+
+/// What the image is called, written nowhere.
+async fn named(engine: &BuildKit, request: &ExportRequest) -> Result<Exported, EngineError> {
+    let exporter = match engine.address.speaks {
+        Speaks::Docker => "moby",
+        Speaks::BuildKit => "image",
+    };
+    let found = solve(engine, request, exporter, HashMap::new(), None).await?;
+    found.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))
+}
+
+fn names(tags: &[String]) -> Result<String, EngineError> {
+    let normalized: Vec<String> = tags.iter().map(|tag| reference::normalized(tag)).collect();
+    match normalized.iter().find(|name| name.contains([',', '"'])) {
+        Some(name) => Err(EngineError::new(format!("{name:?} is not the name of an image"))),
+        None => Ok(normalized.join(",")),
+    }
+}
+
+/// The whole build with an exporter.
+async fn solve(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    exporter: &str,
+    attributes: HashMap<String, String>,
+    upload: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+) -> Result<Option<Exported>, EngineError> {
+    let link = engine.link().await?;
+    let build = engine.last_build()?;
+    let mut options = build.options.clone();
+    // What has just run without the cache is in it now.
+    options.remove("no-cache");
+    let mut attributes = attributes;
+    attributes.extend(packing(request));
+    if let Some(writer) = upload {
+        engine.uploads.expect(writer);
+    }
+    let mut control = buildkit::control_client::ControlClient::new(link.channel.clone());
+    let message = buildkit::SolveRequest {
+        r#ref: random_id(),
+        session: link.session.id.clone(),
+        frontend: FRONTEND.to_owned(),
+        frontend_attrs: options,
+        exporter_deprecated: exporter.to_owned(),
+        exporter_attrs_deprecated: attributes.clone(),
+        exporters: vec![buildkit::Exporter { r#type: exporter.to_owned(), attrs: attributes }],
+        cache: Some(buildkit::CacheOptions::default()),
+        entitlements: engine.allowed.entitlements.clone(),
+        ..buildkit::SolveRequest::default()
+    };
+    let answer = control.solve(message).await;
+    let unsent = engine.uploads.take().is_some();
+    let answer = answer.map_err(|status| failed("the builder does not write the result", &status))?.into_inner();
+    if unsent && exporter != "moby" && exporter != "image" {
+        return Err(EngineError::new("the builder has sent nothing"));
+    }
+    Ok(exported(&answer.exporter_response))
+}
+
+/// Compression and annotations, as exporters call them.
+fn packing(request: &ExportRequest) -> Vec<(String, String)> {
+    use crate::image::recompress::PackedAs;
+    let mut out = Vec::new();
+    let mut set = |name: &str, value: String| out.push((name.to_owned(), value));
+    if let Some(format) = request.packing.format {
+        let name = match format {
+            PackedAs::Plain => "uncompressed",
+            PackedAs::Gzip => "gzip",
+            PackedAs::Zstd => "zstd",
+        };
+        set("compression", name.to_owned());
+    }
+    if let Some(level) = request.packing.level {
+        set("compression-level", level.to_string());
+    }
+    if request.packing.force {
+        set("force-compression", "true".to_owned());
+    }
+    for (name, value) in &request.annotations.manifest {
+        set(&format!("annotation.{name}"), value.clone());
+    }
+    for (name, value) in &request.annotations.manifest_descriptor {
+        set(&format!("annotation-manifest-descriptor.{name}"), value.clone());
+    }
+    out
+}
+
+fn exported(answer: &HashMap<String, String>) -> Option<Exported> {
+    let digest = |name: &str| answer.get(name).and_then(|text| text.parse::<Digest>().ok());
+    let descriptor = answer.get("containerimage.descriptor").and_then(|text| {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    });
+    let manifest = digest("containerimage.digest");
+    let image = digest("containerimage.config.digest").or_else(|| manifest.clone())?;
+    Some(Exported { image, manifest, descriptor })
+}

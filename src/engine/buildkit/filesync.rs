@@ -1,0 +1,309 @@
+//! FileSync: the builder fetches directories of this machine, of files only what it does not have already.
+//!
+//! Source: BuildKit's `session/filesync` and `fsutil`. This side sends the properties of everything in order, then an
+//! empty message; the builder asks for files by their number in that order; FIN ends it, on both sides.
+
+use super::connection::printable;
+use super::walk::{self, Filter, Found};
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
+use bollard_buildkit_proto::moby::filesync::packet::file_sync_server;
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Bytes of a file in one message.
+const CHUNK: usize = 32 << 10;
+/// Messages on their way.
+const QUEUE: usize = 64;
+
+/// The directories that the builder may see, by the names it asks for.
+#[derive(Default)]
+pub(super) struct Sources(Mutex<HashMap<String, PathBuf>>);
+
+impl Sources {
+    pub(super) fn set(&self, name: &str, path: PathBuf) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), path);
+    }
+
+    fn get(&self, name: &str) -> Option<PathBuf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+pub(super) struct FileSync(pub(super) Arc<Sources>);
+
+type Answer = mpsc::Sender<Result<Packet, Status>>;
+
+#[tonic::async_trait]
+impl file_sync_server::FileSync for FileSync {
+    type DiffCopyStream = ReceiverStream<Result<Packet, Status>>;
+    type TarStreamStream = ReceiverStream<Result<Packet, Status>>;
+
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let name = values(request.metadata(), "dir-name").pop().unwrap_or_default();
+        let root = self.0.get(&name);
+        let root = root.ok_or_else(|| Status::not_found(format!("no access to the directory {}", printable(&name))))?;
+        let filter = Filter {
+            include: values(request.metadata(), "include-patterns"),
+            exclude: values(request.metadata(), "exclude-patterns"),
+            follow: values(request.metadata(), "followpaths"),
+        };
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(serve(root, filter, request.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Self::TarStreamStream>, Status> {
+        Err(Status::unimplemented("directories are sent by DiffCopy"))
+    }
+}
+
+/// The values of a header. Those that are not plain text are escaped, and a second header says so.
+fn values(headers: &MetadataMap, name: &str) -> Vec<String> {
+    let encoded = headers.get(format!("{name}-encoded")).is_some_and(|it| it.as_bytes() == b"1");
+    let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    texts.map(|text| if encoded { unescaped(text) } else { text.to_owned() }).collect()
+}
+
+/// As forms are: `+` for a space, `%` and two digits for a byte.
+fn unescaped(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
+                let value = std::str::from_utf8(&digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
+                out.extend(value);
+            }
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Files that can be asked for, by their number; everything else has its number too.
+#[derive(Default)]
+struct Numbers {
+    next: u32,
+    files: HashMap<u32, PathBuf>,
+}
+
+async fn serve(root: PathBuf, filter: Filter, mut requests: Streaming<Packet>, answer: Answer) {
+    let numbers = Arc::new(Mutex::new(Numbers::default()));
+    let walking = {
+        let (root, numbers, answer) = (root.clone(), numbers.clone(), answer.clone());
+        tokio::task::spawn_blocking(move || announce(&root, &filter, &numbers, &answer))
+    };
+    let answered = async {
+        loop {
+            let Ok(Some(packet)) = requests.message().await else { return };
+            match packet.r#type() {
+                PacketType::PacketReq => {
+                    let path = {
+                        let numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+                        numbers.files.get(&packet.id).cloned()
+                    };
+                    let Some(path) = path else {
+                        let _ = answer.send(Err(Status::invalid_argument("there is no such file"))).await;
+                        return;
+                    };
+                    let (id, to) = (packet.id, answer.clone());
+                    let sent = tokio::task::spawn_blocking(move || send(&path, id, &to)).await;
+                    if let Ok(Err(error)) = sent {
+                        let _ = answer.send(Err(Status::internal(error.to_string()))).await;
+                        return;
+                    }
+                }
+                PacketType::PacketFin => {
+                    let _ = answer.send(Ok(packet_of(PacketType::PacketFin))).await;
+                    return;
+                }
+                PacketType::PacketErr => return,
+                PacketType::PacketStat | PacketType::PacketData => {}
+            }
+        }
+    };
+    let failed = async {
+        match walking.await {
+            Ok(Ok(())) => std::future::pending::<()>().await,
+            Ok(Err(error)) => drop(answer.send(Err(Status::internal(error.to_string()))).await),
+            Err(error) => drop(answer.send(Err(Status::internal(error.to_string()))).await),
+        }
+    };
+    tokio::select! {
+        () = answered => {}
+        () = failed => {}
+    }
+}
+
+fn packet_of(kind: PacketType) -> Packet {
+    Packet { r#type: kind as i32, ..Packet::default() }
+}
+
+/// Tells of everything there is, in order.
+fn announce(root: &Path, filter: &Filter, numbers: &Mutex<Numbers>, answer: &Answer) -> io::Result<()> {
+    let mut links = Links::default();
+    let mut problem = None;
+    walk::walk(root, filter, &mut |found| {
+        let stat = match stat(root, &found, &mut links) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => return true,
+            Err(error) => {
+                problem = Some(io::Error::new(error.kind(), format!("{}: {error}", found.path)));
+                return false;
+            }
+        };
+        {
+            let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = numbers.next;
+            numbers.next += 1;
+            if found.metadata.is_file() {
+                numbers.files.insert(number, root.join(&found.path));
+            }
+        }
+        answer.blocking_send(Ok(Packet { stat: Some(stat), ..packet_of(PacketType::PacketStat) })).is_ok()
+    })?;
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    let _ = answer.blocking_send(Ok(packet_of(PacketType::PacketStat)));
+    Ok(())
+}
+
+/// A file's bytes, then an empty message.
+fn send(path: &Path, id: u32, answer: &Answer) -> io::Result<()> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let mut file = std::fs::File::open(path).map_err(at)?;
+    loop {
+        let mut data = vec![0; CHUNK];
+        let count = file.read(&mut data).map_err(at)?;
+        data.truncate(count);
+        let packet = Packet { id, data, ..packet_of(PacketType::PacketData) };
+        if answer.blocking_send(Ok(packet)).is_err() || count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The first name of each inode that has several.
+#[derive(Default)]
+struct Links(HashMap<(u64, u64), String>);
+
+/// Bits of a mode as Go's `fs.FileMode` has them.
+mod go_mode {
+    pub(super) const DIRECTORY: u32 = 1 << 31;
+    pub(super) const SYMLINK: u32 = 1 << 27;
+    pub(super) const DEVICE: u32 = 1 << 26;
+    pub(super) const PIPE: u32 = 1 << 25;
+    pub(super) const SET_UID: u32 = 1 << 23;
+    pub(super) const SET_GID: u32 = 1 << 22;
+    pub(super) const CHARACTER: u32 = 1 << 21;
+    pub(super) const STICKY: u32 = 1 << 20;
+}
+
+/// What is told of one entry; nothing of a socket. Owners are nobody's business: everything is root's.
+#[cfg(unix)]
+fn stat(root: &Path, found: &Found, links: &mut Links) -> io::Result<Option<Stat>> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let metadata = &found.metadata;
+    let kind = metadata.file_type();
+    if kind.is_socket() {
+        return Ok(None);
+    }
+    let mut stat = Stat {
+        path: found.path.clone(),
+        mode: metadata.mode() & 0o777,
+        mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        ..Stat::default()
+    };
+    let bits = [
+        (kind.is_dir(), go_mode::DIRECTORY),
+        (kind.is_symlink(), go_mode::SYMLINK),
+        (kind.is_fifo(), go_mode::PIPE),
+        (kind.is_block_device() || kind.is_char_device(), go_mode::DEVICE),
+        (kind.is_char_device(), go_mode::CHARACTER),
+        (metadata.mode() & 0o4000 != 0, go_mode::SET_UID),
+        (metadata.mode() & 0o2000 != 0, go_mode::SET_GID),
+        (metadata.mode() & 0o1000 != 0, go_mode::STICKY),
+    ];
+    stat.mode |= bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum::<u32>();
+    let path = root.join(&found.path);
+    if !kind.is_dir() {
+        stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
+    }
+    if kind.is_symlink() {
+        stat.mode |= 0o777;
+        stat.linkname = std::fs::read_link(&path)?.to_string_lossy().into_owned();
+    }
+    if kind.is_block_device() || kind.is_char_device() {
+        let device = metadata.rdev();
+        stat.devmajor = i64::from(rustix::fs::major(device));
+        stat.devminor = i64::from(rustix::fs::minor(device));
+    }
+    if !kind.is_dir() && metadata.nlink() > 1 {
+        match links.0.get(&(metadata.dev(), metadata.ino())) {
+            Some(first) => {
+                stat.linkname.clone_from(first);
+                stat.size = 0;
+            }
+            None => drop(links.0.insert((metadata.dev(), metadata.ino()), found.path.clone())),
+        }
+    }
+    stat.xattrs = attributes(&path)?;
+    Ok(Some(stat))
+}
+
+#[cfg(not(unix))]
+fn stat(root: &Path, found: &Found, _: &mut Links) -> io::Result<Option<Stat>> {
+    let metadata = &found.metadata;
+    let since = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut stat = Stat {
+        path: found.path.clone(),
+        // As Docker's client has it there: everything may be executed.
+        mode: 0o755,
+        mod_time: i64::try_from(since.as_nanos()).unwrap_or(0),
+        ..Stat::default()
+    };
+    if metadata.is_dir() {
+        stat.mode |= go_mode::DIRECTORY;
+    } else if metadata.is_symlink() {
+        stat.mode = 0o777 | go_mode::SYMLINK;
+        stat.linkname = std::fs::read_link(root.join(&found.path))?.to_string_lossy().replace('\\', "/");
+    } else {
+        stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
+    }
+    Ok(Some(stat))
+}
+
+/// Extended attributes, where the file system has them and lets us read them.
+#[cfg(target_os = "linux")]
+fn attributes(path: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
+    let mut names = Vec::with_capacity(1 << 16);
+    match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            return Ok(HashMap::new());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let mut found = HashMap::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = Vec::with_capacity(1 << 16);
+        if rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)).is_ok() {
+            found.insert(String::from_utf8_lossy(name).into_owned(), value);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn attributes(_: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
+    Ok(HashMap::new())
+}

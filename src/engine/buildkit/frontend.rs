@@ -1,0 +1,129 @@
+//! The official frontend: asked for the definition of a build.
+//!
+//! Source: the options of `dockerfile.v0`, as `docker build` gives them.
+
+use super::bridge::Bridge;
+use super::definition::Definition;
+use super::trouble;
+use crate::engine::EngineError;
+use crate::engine::settings::{Context, Settings};
+use crate::image::source::Source;
+use crate::plan::{Network, Options, Plan};
+use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(super) const FRONTEND: &str = "dockerfile.v0";
+/// The names under which the builder asks for directories.
+pub(super) const CONTEXT: &str = "context";
+pub(super) const DOCKERFILE: &str = "dockerfile";
+
+/// The Dockerfile's name in its directory, as the builder sees it.
+pub(super) const FILE: &str = "Dockerfile";
+
+/// Puts a plan's Dockerfile, as it was read, into a new directory with the ignore file that is its own.
+pub(super) fn write_dockerfile(below: &Path, plan: &Plan, context: Option<&Context>) -> io::Result<PathBuf> {
+    let dir = tempfile::Builder::new().prefix("plan-").tempdir_in(below)?.keep();
+    std::fs::write(dir.join(FILE), plan.dockerfile.text.as_bytes())?;
+    let own = context.and_then(|it| it.ignore_files.first().filter(|file| **file != it.path.join(".dockerignore")));
+    if let Some(own) = own {
+        match std::fs::read(own) {
+            Ok(bytes) => std::fs::write(dir.join(format!("{FILE}.dockerignore")), bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(dir)
+}
+
+/// Under this name a named context's directory is asked for.
+pub(super) fn local_name(context: &str) -> String {
+    format!("context-{context}")
+}
+
+/// The frontend's options for a build. `file` is the Dockerfile's name in its directory.
+pub(super) fn options(
+    settings: &Settings,
+    options: &Options,
+    file: &str,
+) -> Result<HashMap<String, String>, EngineError> {
+    let mut out = HashMap::from([("filename".to_owned(), file.to_owned())]);
+    let mut set = |name: &str, value: String| drop(out.insert(name.to_owned(), value));
+    if let Some(target) = &options.target {
+        set("target", target.clone());
+    }
+    if !options.platform.is_empty() && options.platform != options.build_platform {
+        set("platform", options.platform.clone());
+    }
+    for (name, value) in &options.build_args {
+        set(&format!("build-arg:{name}"), value.clone());
+    }
+    for (name, value) in &options.labels {
+        set(&format!("label:{name}"), value.clone());
+    }
+    if settings.no_cache {
+        set("no-cache", String::new());
+    } else if !options.no_cache_stages.is_empty() {
+        set("no-cache", options.no_cache_stages.join(","));
+    }
+    if settings.pull {
+        set("image-resolve-mode", "pull".to_owned());
+    }
+    let hosts: Vec<String> = options.hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+    if !hosts.is_empty() {
+        set("add-hosts", hosts.join(","));
+    }
+    match options.network {
+        Some(Network::Host) => set("force-network-mode", "host".to_owned()),
+        Some(Network::None) => set("force-network-mode", "none".to_owned()),
+        Some(Network::Default) | None => {}
+    }
+    for name in settings.directories.keys() {
+        set(&format!("context:{name}"), format!("local:{}", local_name(name)));
+    }
+    for (name, source) in &settings.images {
+        set(&format!("context:{name}"), image_context(name, source)?);
+    }
+    Ok(out)
+}
+
+fn image_context(name: &str, source: &str) -> Result<String, EngineError> {
+    Ok(format!("docker-image://{}", image_reference(name, source)?))
+}
+
+/// The reference of an image of `--build-context`, as the builder can get it.
+pub(super) fn image_reference(name: &str, source: &str) -> Result<String, EngineError> {
+    match source.parse() {
+        Ok(Source::Registry(reference)) => Ok(reference.to_string()),
+        _ => Err(EngineError {
+            message: format!("--build-context {name}={source}: this engine gets images from registries"),
+            help: vec!["load it into the builder's registry or Docker Engine, or use --engine embedded".to_owned()],
+        }),
+    }
+}
+
+/// The definition of a build, and its image's configuration as the frontend has it.
+pub(super) async fn define(bridge: &Bridge, options: HashMap<String, String>) -> Result<Definition, EngineError> {
+    let request = gateway::SolveRequest {
+        frontend: FRONTEND.to_owned(),
+        frontend_opt: options,
+        ..gateway::SolveRequest::default()
+    };
+    let result = bridge.solve(request).await.map_err(|status| {
+        let error = trouble::step_error(&status, &trouble::details(&status));
+        EngineError { message: error.message, help: error.help }
+    })?;
+    let found = match result.result {
+        Some(gateway::result::Result::Ref(found)) => found,
+        None => return Ok(Definition::default()),
+        Some(_) => {
+            return Err(EngineError::new("the frontend answers with more than one result: one platform at a time"));
+        }
+    };
+    match found.def {
+        Some(raw) => Definition::read(raw).map_err(|error| EngineError::new(error.to_string())),
+        // A build that ends with nothing in it.
+        None => Ok(Definition::default()),
+    }
+}

@@ -1,0 +1,69 @@
+//! Tools for shells in images that have none: packed from this machine, and sent to the builder as a directory.
+
+use super::bridge::Bridge;
+use super::engine::BuildKit;
+use crate::engine::EngineError;
+use bollard_buildkit_proto::pb;
+use prost::Message;
+use std::path::PathBuf;
+
+/// Where the tools have to be mounted.
+#[cfg(target_os = "linux")]
+pub(super) const TOOLBOX: &str = crate::image::host::TOOLBOX;
+#[cfg(not(target_os = "linux"))]
+pub(super) const TOOLBOX: &str = "/.stagedive";
+
+/// Under this name the builder asks for the directory.
+const SOURCE: &str = "stagedive-toolbox";
+
+/// The result with the tools on the builder, and the shell in it. The builder keeps what it was sent.
+pub(super) async fn get(engine: &BuildKit, bridge: &Bridge, session: &str) -> Result<(String, String), EngineError> {
+    let packed = engine.toolbox.get_or_try_init(|| pack(engine.settings.store.join("toolbox"))).await?;
+    engine.sources.set(SOURCE, packed.clone());
+    let attributes = [("local.session", session), ("local.sharedkeyhint", SOURCE)];
+    let source = pb::SourceOp {
+        identifier: format!("local://{SOURCE}"),
+        attrs: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    let op = pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() };
+    let definition = definition(&op);
+    let result = bridge.run(definition).await;
+    let result =
+        result.map_err(|status| bridge.lost("the builder does not take the tools of this machine", &status))?;
+    let has = |name: &str| packed.join("bin").join(name).exists();
+    let shell = if has("bash") && !has("busybox") { "bash" } else { "sh" };
+    Ok((result, format!("{TOOLBOX}/bin/{shell}")))
+}
+
+/// A graph of one vertex.
+fn definition(op: &pb::Op) -> pb::Definition {
+    let bytes = op.encode_to_vec();
+    let digest = crate::image::digest::Digest::of(&bytes).to_string();
+    let result = pb::Op { inputs: vec![pb::Input { digest, index: 0 }], ..pb::Op::default() };
+    pb::Definition { def: vec![bytes, result.encode_to_vec()], metadata: Default::default(), source: None }
+}
+
+#[cfg(target_os = "linux")]
+async fn pack(dir: PathBuf) -> Result<PathBuf, EngineError> {
+    let work = move || {
+        if dir.join("bin").exists() {
+            return Ok(dir);
+        }
+        let failed = |error: std::io::Error| EngineError::new(format!("{}: {error}", dir.display()));
+        let parent = dir.parent().unwrap_or(&dir);
+        std::fs::create_dir_all(parent).map_err(failed)?;
+        let temporary = tempfile::tempdir_in(parent).map_err(failed)?;
+        let inner = temporary.path().join("toolbox");
+        crate::image::host::pack_toolbox(&inner)
+            .map_err(|error| EngineError { message: error.message, help: error.help })?;
+        // Another session may have been first; then its tools serve as well.
+        let _ = std::fs::rename(&inner, &dir);
+        Ok(dir)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn pack(_: PathBuf) -> Result<PathBuf, EngineError> {
+    Err(EngineError::new("the image has no shell, and only a Linux machine has tools to lend"))
+}
