@@ -153,8 +153,7 @@ fn announce(root: &Path, filter: &Filter, numbers: &Mutex<Numbers>, answer: &Ans
     let mut problem = None;
     walk::walk(root, filter, &mut |found| {
         let stat = match stat(root, &found, &mut links) {
-            Ok(Some(stat)) => stat,
-            Ok(None) => return true,
+            Ok(stat) => stat,
             Err(error) => {
                 problem = Some(io::Error::new(error.kind(), format!("{}: {error}", found.path)));
                 return false;
@@ -164,7 +163,7 @@ fn announce(root: &Path, filter: &Filter, numbers: &Mutex<Numbers>, answer: &Ans
             let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
             let number = numbers.next;
             numbers.next += 1;
-            if found.metadata.is_file() {
+            if !found.metadata.is_dir() && !found.metadata.is_symlink() {
                 numbers.files.insert(number, root.join(&found.path));
             }
         }
@@ -180,6 +179,12 @@ fn announce(root: &Path, filter: &Filter, numbers: &Mutex<Numbers>, answer: &Ans
 /// A file's bytes, then an empty message.
 fn send(path: &Path, id: u32, answer: &Answer) -> io::Result<()> {
     let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let regular = std::fs::symlink_metadata(path).is_ok_and(|it| it.is_file());
+    if !regular {
+        // A socket, or what is gone since it was announced.
+        let _ = answer.blocking_send(Ok(Packet { id, ..packet_of(PacketType::PacketData) }));
+        return Ok(());
+    }
     let mut file = std::fs::File::open(path).map_err(at)?;
     loop {
         let mut data = vec![0; CHUNK];
@@ -208,15 +213,12 @@ mod go_mode {
     pub(super) const STICKY: u32 = 1 << 20;
 }
 
-/// What is told of one entry; nothing of a socket. Owners are nobody's business: everything is root's.
+/// What is told of one entry; a socket counts as an empty file. Owners are nobody's business: everything is root's.
 #[cfg(unix)]
-fn stat(root: &Path, found: &Found, links: &mut Links) -> io::Result<Option<Stat>> {
+fn stat(root: &Path, found: &Found, links: &mut Links) -> io::Result<Stat> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let metadata = &found.metadata;
     let kind = metadata.file_type();
-    if kind.is_socket() {
-        return Ok(None);
-    }
     let mut stat = Stat {
         path: found.path.clone(),
         mode: metadata.mode() & 0o777,
@@ -257,11 +259,11 @@ fn stat(root: &Path, found: &Found, links: &mut Links) -> io::Result<Option<Stat
         }
     }
     stat.xattrs = attributes(&path)?;
-    Ok(Some(stat))
+    Ok(stat)
 }
 
 #[cfg(not(unix))]
-fn stat(root: &Path, found: &Found, _: &mut Links) -> io::Result<Option<Stat>> {
+fn stat(root: &Path, found: &Found, _: &mut Links) -> io::Result<Stat> {
     let metadata = &found.metadata;
     let since = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut stat = Stat {
@@ -279,7 +281,7 @@ fn stat(root: &Path, found: &Found, _: &mut Links) -> io::Result<Option<Stat>> {
     } else {
         stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
     }
-    Ok(Some(stat))
+    Ok(stat)
 }
 
 /// Extended attributes, where the file system has them and lets us read them.
