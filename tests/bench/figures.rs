@@ -35,6 +35,11 @@ fn report(what: &str, measured: Duration, promised: Duration) {
     println!("{what:<58} {:>8.2} ms {:>8.2} ms {ratio:>7.2}", millis(measured), millis(promised));
 }
 
+fn report_memory(what: &str, bytes: u64) {
+    let (megabytes, promised) = (bytes as f64 / 1e6, 80.0);
+    println!("{what:<58} {megabytes:>8.1} MB {promised:>8.1} MB {:>7.2}", megabytes / promised);
+}
+
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -167,12 +172,7 @@ fn first_frame() {
         terminal.exit();
     }
     report("start to first frame, a context of 20,000 files", median(&mut frames), Duration::from_millis(50));
-    let (megabytes, promised) = (memory as f64 / 1e6, 80.0);
-    println!(
-        "{:<58} {megabytes:>8.1} MB {promised:>8.1} MB {:>7.2}",
-        "resident memory of the screen",
-        megabytes / promised
-    );
+    report_memory("resident memory of the screen", memory);
 }
 
 /// The same project by this program and by `docker build`, uncached and cached.
@@ -209,6 +209,18 @@ fn real_build() {
     let mut cached: Vec<(Duration, Duration)> = (0..9).map(|_| (ours(&[]), docker(&[]))).collect();
     compare("a real build, uncached: here and docker build", &mut uncached, 1.0);
     compare("the same, fully cached", &mut cached, 0.3);
+
+    let mut command = std::process::Command::new(program());
+    command.args(["--build-context", &base, "--root"]).arg(dir.path().join("store")).arg(&project);
+    let mut terminal = Terminal::start(command, 200, 60);
+    terminal.wait("BEFORE");
+    terminal.keys("c");
+    terminal.wait("FINISHED");
+    terminal.keys("4");
+    terminal.wait("etc");
+    report_memory("resident memory of the screen, on the real build", terminal.resident_bytes());
+    terminal.keys("q");
+    terminal.exit();
 }
 
 fn compare(what: &str, pairs: &mut [(Duration, Duration)], promised: f64) {
