@@ -2,7 +2,6 @@
 
 use super::args::{BuildCommand, Progress};
 use super::check;
-use super::clock;
 use super::exit::Failure;
 use super::output::{self, Output};
 use super::plain::{self, Plain};
@@ -106,6 +105,16 @@ fn show(
     }
 }
 
+/// The time an image gets, in RFC 3339: of `epoch`, seconds since 1970, or of now.
+fn created(epoch: Option<i64>) -> Result<String, Failure> {
+    let time = match epoch {
+        Some(seconds) => jiff::Timestamp::from_second(seconds)
+            .map_err(|error| Failure::Usage(format!("SOURCE_DATE_EPOCH={seconds}: {error}")))?,
+        None => jiff::Timestamp::now(),
+    };
+    Ok(time.to_string())
+}
+
 /// Writes the result out, and says what it is.
 async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoch: Option<i64>) -> Result<(), Failure> {
     let mut destinations: Vec<Destination> = outputs.iter().map(|output| output.0.clone()).collect();
@@ -116,7 +125,7 @@ async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoc
     if !asked {
         return Ok(());
     }
-    let created = Some(clock::rfc3339(epoch));
+    let created = Some(created(epoch)?);
     let packing = output::packing(outputs)?;
     let annotations = output::annotations(&args.annotations)?;
     let wanted = Export { tags: args.build.tags.clone(), destinations, created: created.clone(), packing, annotations };

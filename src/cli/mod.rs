@@ -10,7 +10,6 @@ pub mod args;
 pub mod ast;
 pub mod build;
 pub mod check;
-pub mod clock;
 pub mod demo;
 pub mod engine;
 pub mod exit;

@@ -104,23 +104,10 @@ fn file_name(url: &str, disposition: Option<&str>) -> String {
     name.filter(|name| !name.is_empty() && name != "." && name != "..").unwrap_or_else(|| "download".to_owned())
 }
 
-/// An HTTP date in its usual form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).
+/// An HTTP date in its usual form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7); none before 1970.
 fn httpdate(text: &str) -> Option<std::time::SystemTime> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut parts = text.split(' ').skip(1);
-    let day: i64 = parts.next()?.parse().ok()?;
-    let month = parts.next()?;
-    let month = MONTHS.iter().position(|it| *it == month)? as i64 + 1;
-    let year: i64 = parts.next()?.parse().ok()?;
-    let mut clock = parts.next()?.split(':').map(|part| part.parse::<i64>().ok());
-    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
-    // Days since 1970, counting years from March so that a leap day is a year's last.
-    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days =
-        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (m * 306 + 5) / 10 + day - 1 - 719_468;
-    let total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds;
-    let total = u64::try_from(total).ok()?;
-    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(total))
+    let seconds = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(u64::try_from(seconds).ok()?))
 }
 
 #[cfg(test)]
