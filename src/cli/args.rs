@@ -26,7 +26,7 @@ pub enum Command {
     Build(BuildCommand),
     /// Look into an image: its layers, what is in them and what they weigh
     ///
-    /// CONTEXT is an image here: a reference (found in the local store, a Docker or Podman daemon, or a registry),
+    /// An image is a reference (looked for in the local store, then in a Docker or Podman daemon, then in a registry),
     /// docker://, docker-daemon:, docker-archive:, oci-archive: or oci: with what follows it, the path of an archive or
     /// of an OCI layout. A directory with a Dockerfile is built first.
     Explore(ExploreArgs),
@@ -201,12 +201,16 @@ pub enum Progress {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("context", |it| it.value_name("IMAGE|CONTEXT").help(IMAGE_OR_CONTEXT)))]
 pub struct ExploreArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     #[command(flatten)]
     pub screen: ScreenArgs,
-    /// Hold every blob against its digest, however long it takes
+    /// Print one JSON object: the layers, what each changed, and all files
+    #[arg(long)]
+    pub json: bool,
+    /// Hold every layer against its digest, however long that takes
     #[arg(long)]
     pub verify: bool,
 }

@@ -1,0 +1,49 @@
+//! `stagedive explore IMAGE`: an existing image in the terminal, or all that is in it as JSON.
+
+pub mod json;
+
+use super::args::ExploreArgs;
+use super::exit::Failure;
+use super::{analyse, plain, screen};
+use crate::tui::{self, explore};
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
+    if args.json {
+        return print(args).await;
+    }
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        let message = "the explorer needs a terminal; without one there are: stagedive explore --json IMAGE (every layer \
+                       and file) and stagedive size IMAGE (what they weigh and waste)";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    let found = analyse::find(&args.build).await?;
+    let options = screen::options(&args.screen, String::new());
+    let reading = analyse::reading(&args.build, args.verify);
+    let summary = explore::run(found.opened.clone(), reading, None, options).await;
+    let saved = found.save().await;
+    let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
+    for line in &summary.lines {
+        println!("{}", plain::printable(line));
+    }
+    match summary.signal {
+        Some(signal) => Err(Failure::Signal(signal)),
+        None => saved,
+    }
+}
+
+async fn print(args: ExploreArgs) -> Result<(), Failure> {
+    let (inventory, _) = analyse::open(&args.build, args.verify).await?;
+    analyse::warn(&inventory);
+    super::blocking(move || {
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        match json::write(&inventory, &mut out).and_then(|()| out.flush()) {
+            // A reader that goes away is no failure.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::Other(format!("cannot print: {error}")))
+            }
+            _ => Ok(()),
+        }
+    })
+    .await?
+}

@@ -1,0 +1,120 @@
+//! The explorer in a pseudo-terminal, and its JSON, on images that the tests make.
+
+mod archive;
+#[path = "program/mod.rs"]
+mod program;
+mod terminal;
+
+use archive::Layer;
+use program::Project;
+use terminal::Terminal;
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        made_by: "/bin/sh -c #(nop) ADD file:1 in / ",
+        members: &["etc/passwd root:x:0:0\n", "bin/sh #!", "bin/bash -> sh", "tmp/cache 0123456789"],
+    },
+    Layer {
+        made_by: "RUN /bin/sh -c make # buildkit",
+        members: &["app/main.c int main() {\n  return 42;\n}\n", "app/evil\u{1b}[31mred x", "-tmp/cache"],
+    },
+    Layer { made_by: "COPY page / # buildkit", members: &["app/main.c int main() {\n  return 43;\n}\n"] },
+];
+
+fn image(change: impl Fn(usize, &mut Vec<u8>)) -> Project {
+    let project = Project::new(&[]);
+    archive::save(&project.context().join("image.tar"), LAYERS, change);
+    project
+}
+
+fn explore(project: &Project, columns: u16, rows: u16) -> Terminal {
+    Terminal::start(project.command(&["explore", "image.tar"]), columns, rows)
+}
+
+#[test]
+fn layers_are_walked_through_and_a_file_is_looked_into_and_extracted() {
+    let project = image(|_, _| ());
+    let mut terminal = explore(&project, 120, 40);
+    terminal.wait("RUN make");
+    terminal.wait("passwd");
+    // The second layer: what it added and took away, with a name that would colour the screen.
+    terminal.keys("j");
+    terminal.wait("evil^[[31mred");
+    terminal
+        .wait_until("the whiteout", |screen| screen.lines().any(|line| line.contains("D") && line.contains("cache")));
+    // The third changes a file: its difference first, then its text.
+    terminal.keys("j");
+    terminal.wait("2 · COPY page");
+    terminal.keys("\r/main.c\r");
+    terminal.wait("1 hit");
+    terminal.keys("\r");
+    terminal.wait("return 42;");
+    terminal.wait("return 43;");
+    terminal.keys("d");
+    terminal.wait_until("the text alone", |screen| screen.contains("return 43;") && !screen.contains("return 42;"));
+    terminal.keys("e");
+    terminal.wait("write to: ./main.c");
+    terminal.keys("\r");
+    terminal.wait("written to");
+    let written = std::fs::read_to_string(project.context().join("main.c")).unwrap();
+    assert_eq!(written, "int main() {\n  return 43;\n}\n");
+    // The whole file system, written out as it is at the last layer.
+    terminal.keys("\x1b");
+    terminal.wait("3 Layer");
+    terminal.keys("5");
+    terminal.wait("of the image");
+    terminal.keys("4");
+    terminal.wait("after COPY page");
+    terminal.keys("e");
+    terminal.wait("write to: ./app");
+    terminal.keys("\x15out\r");
+    terminal.wait("2 files");
+    let written = std::fs::read_to_string(project.context().join("out/main.c")).unwrap();
+    assert_eq!(written, "int main() {\n  return 43;\n}\n");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    assert!(!terminal.alternate());
+    terminal.wait("3 layers");
+}
+
+#[test]
+fn a_damaged_layer_is_shown_as_far_as_it_goes() {
+    let project = image(|at, archive| {
+        if at == 1 {
+            archive.truncate(1500);
+        }
+    });
+    let mut terminal = explore(&project, 120, 40);
+    terminal.wait("1 LAYER NOT WHOLE");
+    terminal.keys("j");
+    terminal.wait("at byte");
+    terminal.wait("main.c");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    terminal.wait("not whole:");
+}
+
+#[test]
+fn everything_is_told_as_json() {
+    let project = image(|_, _| ());
+    let run = project.run(&["explore", "--json", "image.tar"]);
+    run.expect(0);
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&json["schema"], &json["complete"]), (&1.into(), &true.into()));
+    let layers = json["layers"].as_array().unwrap();
+    let said: Vec<_> = layers.iter().map(|it| it["instruction"].as_str().unwrap()).collect();
+    assert_eq!(said, ["ADD file:1 in /", "RUN make", "COPY page /"]);
+    let files: Vec<_> = json["files"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        files,
+        ["app", "app/evil\u{1b}[31mred", "app/main.c", "bin", "bin/bash", "bin/sh", "etc", "etc/passwd", "tmp"]
+    );
+    assert!(!run.stdout.contains('\u{1b}'), "escape sequences are escaped");
+}
+
+#[test]
+fn without_a_terminal_it_says_what_there_is() {
+    let project = image(|_, _| ());
+    project.run(&["explore", "image.tar"]).expect(2).says("explore --json IMAGE").says("size IMAGE");
+    project.run(&["explore", "--json", "missing.tar"]).expect(4);
+}
