@@ -29,6 +29,8 @@ pub enum Context {
     Layers,
     /// The bytes of an image as a picture.
     Map,
+    /// What is dead in an image.
+    Waste,
 }
 
 impl Context {
@@ -49,6 +51,7 @@ impl Context {
             Context::Breakpoints => "Breakpoints",
             Context::Layers => "Layers",
             Context::Map => "Map",
+            Context::Waste => "Waste",
         }
     }
 }
@@ -247,6 +250,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Explorer, &[ch('3')], A::Focus(3), "Layer: what the selected layer changed"),
     bind(C::Explorer, &[ch('4')], A::Focus(4), "Files: the whole file system at the selected layer"),
     bind(C::Explorer, &[ch('5')], A::Focus(5), "Map: the image's bytes as a picture"),
+    bind(C::Explorer, &[ch('6')], A::Focus(6), "Waste: what is dead in the image, or there twice"),
     bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory"),
     bind(C::Explorer, &[ctrl('c')], A::Interrupt, "leave"),
     bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
@@ -307,6 +311,8 @@ pub const TABLE: &[Binding] = &[
     bind(C::Map, &[plain(KeyCode::Backspace), ch('-')], A::Pane, "out of the directory"),
     bind(C::Map, &[ch('x')], A::Pane, "extract the file or directory"),
     bind(C::Map, &[ch('y')], A::Pane, "copy the path to the clipboard"),
+    bind(C::Waste, &[plain(KeyCode::Enter)], A::Open, "to the file, in the layer that wrote it"),
+    bind(C::Waste, &[ch('y')], A::Pane, "copy the path to the clipboard"),
 ];
 
 /// What a key means in a pane of the debugger or the explorer.
@@ -330,7 +336,7 @@ pub fn key_of(action: Action) -> String {
 pub fn belongs(context: Context, screen: Context) -> bool {
     match context {
         Context::Global | Context::Layer | Context::Files | Context::Viewer => true,
-        Context::Explorer | Context::Layers | Context::Map => screen == Context::Explorer,
+        Context::Explorer | Context::Layers | Context::Map | Context::Waste => screen == Context::Explorer,
         _ => screen == Context::Debugger,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::image::Reading;
 use super::state::Explorer;
+use super::waste::kinds;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::put_line;
@@ -50,6 +51,16 @@ fn layer(explorer: &Explorer, page: &mut Page<'_>) {
     let exact = |bytes: u64| format!("{} ({bytes} bytes)", text::size(bytes));
     if facts.unpacked > 0 {
         page.fact("unpacked", &exact(facts.unpacked));
+    }
+    if let Some(waste) = explorer.account.as_ref().and_then(|account| account.waste.layers.get(explorer.layer)) {
+        let dead = match waste.dead.total() {
+            0 => String::new(),
+            dead => format!(", {} of it dead: {}", text::size(dead), kinds(waste.dead)),
+        };
+        page.fact("in files", &format!("{}{dead}", text::size(waste.bytes)));
+        if waste.killed.total() > 0 {
+            page.fact("killed", &kinds(waste.killed));
+        }
     }
     let format = match facts.format {
         Some(crate::image::compression::Format::Plain) => ", not compressed".to_owned(),

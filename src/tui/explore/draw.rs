@@ -105,7 +105,7 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
     let note = match id {
         PaneId::Layers => layers::title(explorer),
         PaneId::Details => String::new(),
-        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Viewer => {
+        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Viewer => {
             explorer.widget(id).map(|widget| widget.title()).unwrap_or_default()
         }
     };
@@ -119,7 +119,7 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
             let total = details::draw(explorer, inner, buffer);
             scrollbar(&look, area, explorer.details_top, rows, total, focused, buffer);
         }
-        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Viewer => {
+        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Viewer => {
             if let Some(widget) = explorer.widget(id) {
                 widget.render(inner, buffer, &look, focused);
             }
@@ -200,6 +200,7 @@ fn hints(focus: PaneId) -> Vec<(String, &'static str)> {
             raw("Enter", "look into it"),
             key(Action::Focus(4), "files"),
             key(Action::Focus(5), "map"),
+            key(Action::Focus(6), "waste"),
             key(Action::Mark, "compare"),
         ],
         PaneId::Details => Vec::new(),
@@ -221,6 +222,7 @@ fn hints(focus: PaneId) -> Vec<(String, &'static str)> {
         PaneId::Map => {
             vec![raw("Enter", "into it"), raw("Backspace", "out"), raw("e", "extract"), raw("y", "copy path")]
         }
+        PaneId::Waste => vec![raw("Enter", "to the file"), raw("y", "copy path")],
         PaneId::Viewer => {
             vec![key(Action::Close, "close"), raw("d", "what changed"), raw("m", "bytes"), raw("w", "wrap")]
         }

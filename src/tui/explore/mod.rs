@@ -18,6 +18,7 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 pub mod update;
+pub mod waste;
 
 use super::background::Background;
 use super::display::{self, Display};
@@ -25,6 +26,7 @@ use super::terminal::Signal;
 use super::{Options, Summary, views};
 use crate::image::inventory::{self, Progress};
 use crate::image::source::Opened;
+use crate::layers::{Account, FileTree};
 use answers::Subject;
 use futures_util::StreamExt;
 use image::{Base, Image};
@@ -52,7 +54,14 @@ pub async fn run(
     background.spawn(async move {
         let told = move |progress| drop(sender.send(progress));
         let read = inventory::read(&opened, &reading, told).await;
-        Some(Message::Read(Box::new(read)))
+        // The sums are worked out before the screen asks for them.
+        let summed = tokio::task::spawn_blocking(move || {
+            if let Ok(inventory) = &read {
+                inventory.tree.bytes(FileTree::ROOT);
+            }
+            read
+        });
+        summed.await.ok().map(|read| Message::Read(Box::new(read)))
     });
     let subject = Subject::new(state.image.tree.clone(), None);
     Front { state, subject, display, background, progress, ended: false }.run().await
@@ -166,6 +175,13 @@ impl Front {
                         None => Err("not written: the image is still being read".to_owned()),
                     };
                     Some(Message::Extracted(result))
+                });
+            }
+            Effect::Account => {
+                let tree = self.subject.tree.clone();
+                self.background.spawn(async move {
+                    let account = tokio::task::spawn_blocking(move || Account::of(&tree)).await.ok()?;
+                    Some(Message::Accounted(Box::new(account)))
                 });
             }
             Effect::Copy(text) => {

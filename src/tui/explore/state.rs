@@ -3,6 +3,8 @@
 use super::image::{Image, Reading};
 use super::layout::{self, Areas};
 use super::map::Map;
+use super::waste::Waste;
+use crate::layers::Account;
 use crate::plan::{StageId, StepId};
 use crate::tui::Options;
 use crate::tui::app::Note;
@@ -23,13 +25,15 @@ pub enum PaneId {
     Layer,
     Files,
     Map,
+    Waste,
     /// A file beside the pane it was opened from.
     Viewer,
 }
 
 impl PaneId {
     /// All that have a number, in its order.
-    pub const NUMBERED: [PaneId; 5] = [PaneId::Layers, PaneId::Details, PaneId::Layer, PaneId::Files, PaneId::Map];
+    pub const NUMBERED: [PaneId; 6] =
+        [PaneId::Layers, PaneId::Details, PaneId::Layer, PaneId::Files, PaneId::Map, PaneId::Waste];
 
     pub fn number(self) -> Option<usize> {
         PaneId::NUMBERED.iter().position(|it| *it == self).map(|at| at + 1)
@@ -42,6 +46,7 @@ impl PaneId {
             PaneId::Layer => "Layer",
             PaneId::Files => "Files",
             PaneId::Map => "Map",
+            PaneId::Waste => "Waste",
             PaneId::Viewer => "File",
         }
     }
@@ -69,6 +74,9 @@ pub struct Explorer {
     pub layer_pane: Layer,
     pub files: Files,
     pub map: Map,
+    pub waste: Waste,
+    /// What is dead in the image, once that is known.
+    pub account: Option<Box<Account>>,
     pub viewer: Viewer,
     pub input: Option<Input>,
     /// The help's first line, while it is open.
@@ -105,6 +113,8 @@ impl Explorer {
             layer_pane: Layer::default(),
             files: Files::default(),
             map: Map::default(),
+            waste: Waste::default(),
+            account: None,
             viewer: Viewer::default(),
             input: None,
             help: None,
@@ -126,6 +136,7 @@ impl Explorer {
             PaneId::Layer => Some(&mut self.layer_pane),
             PaneId::Files => Some(&mut self.files),
             PaneId::Map => Some(&mut self.map),
+            PaneId::Waste => Some(&mut self.waste),
             PaneId::Viewer => Some(&mut self.viewer),
             PaneId::Layers | PaneId::Details => None,
         }

@@ -8,7 +8,7 @@ use super::update::{Effect, Message, update};
 use crate::image::config::{History, ImageConfig};
 use crate::image::history::of_layers;
 use crate::image::inventory::{Inventory, LayerFacts, Progress};
-use crate::layers::{Entry, FileTree, Kind, Layer as Changes, Meta};
+use crate::layers::{Account, Entry, FileTree, Kind, Layer as Changes, Meta};
 use crate::tui::Options;
 use crate::tui::theme::{Depth, Look, Theme};
 use crate::tui::views;
@@ -106,6 +106,10 @@ fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
             let answer = runtime.block_on(subject.answer(&query));
             effects.extend(update(explorer, Message::Loaded { slot, query, answer }));
         }
+        if effects[at] == Effect::Account {
+            let account = Box::new(Account::of(&explorer.image.tree));
+            effects.extend(update(explorer, Message::Accounted(account)));
+        }
         at += 1;
     }
     effects
@@ -192,6 +196,19 @@ fn the_bytes_are_a_picture() {
     check("map", None, read, &typed("5"));
     let keys = [KeyCode::Char('5'), KeyCode::Right, KeyCode::Enter];
     check("map-inside", None, read, &keys);
+}
+
+#[test]
+fn what_is_dead_is_told_and_leads_to_the_file() {
+    check("waste", None, read, &typed("6"));
+    let mut explorer = explorer(None, (120, 40));
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    typed("6").into_iter().for_each(|code| drop(press(&mut explorer, code)));
+    typed("/gofmt").into_iter().for_each(|code| drop(press(&mut explorer, code)));
+    press(&mut explorer, KeyCode::Enter);
+    press(&mut explorer, KeyCode::Enter);
+    assert_eq!(explorer.layer, 0);
+    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Copy("/usr/bin/gofmt".to_owned())]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{draw, layers};
 use crate::engine::EngineError;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::SourceError;
-use crate::layers::Kind;
+use crate::layers::{Account, Kind};
 use crate::snapshot::SnapshotId;
 use crate::tui::input::{Input, Purpose, Typed};
 use crate::tui::keymap::{self, Action, Context, Key, Motion, key_of};
@@ -31,6 +31,8 @@ pub enum Message {
         query: Query,
         answer: Result<Answer, EngineError>,
     },
+    /// What of the image is dead, and what is there twice.
+    Accounted(Box<Account>),
     /// What became of writing files out.
     Extracted(Result<String, String>),
     Signal(i32),
@@ -41,6 +43,8 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     Load(Slot, Query),
+    /// Work out what of the image is dead.
+    Account,
     Extract {
         at: SnapshotId,
         path: BString,
@@ -76,7 +80,13 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Message::Accounted(account) => {
+            explorer.waste.set(&explorer.image, &account);
+            explorer.account = Some(account);
+            Vec::new()
+        }
         Message::Read(read) => {
+            let whole = read.is_ok();
             match *read {
                 Ok(inventory) => {
                     explorer.image.finish(inventory);
@@ -90,7 +100,7 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
                     explorer.image.failure = Some(error);
                 }
             }
-            Vec::new()
+            if whole { vec![Effect::Account] } else { Vec::new() }
         }
         Message::Loaded { slot, query, answer } => {
             let requests = explorer.of_slot(slot).map(|pane| pane.loaded(&query, answer)).unwrap_or_default();
@@ -217,6 +227,7 @@ pub(super) fn context(pane: PaneId) -> Context {
         PaneId::Layer => Context::Layer,
         PaneId::Files => Context::Files,
         PaneId::Map => Context::Map,
+        PaneId::Waste => Context::Waste,
         PaneId::Viewer => Context::Viewer,
     }
 }
@@ -259,6 +270,7 @@ fn perform(explorer: &mut Explorer, action: Option<Action>) -> Vec<Effect> {
         Some(Action::Mark) => mark(explorer),
         Some(Action::Move(motion)) => go(explorer, motion),
         Some(Action::Open) if explorer.focus == PaneId::Layers => focus(explorer, PaneId::Layer),
+        Some(Action::Open) if explorer.focus == PaneId::Waste => reveal(explorer),
         Some(Action::Extract) => return extract(explorer),
         Some(Action::Redraw) => return vec![Effect::Redraw],
         Some(Action::Suspend) => return vec![Effect::Suspend],
@@ -291,6 +303,17 @@ fn focus(explorer: &mut Explorer, id: PaneId) {
         explorer.shows = id;
     }
     explorer.focus = id;
+}
+
+/// To the layer and the path that the selected row of the waste is about.
+fn reveal(explorer: &mut Explorer) {
+    let Some(target) = explorer.waste.target() else { return };
+    explorer.layer = (target.layer as usize).min(explorer.image.layers.len().saturating_sub(1));
+    explorer.mark = None;
+    if let Some(path) = target.path {
+        explorer.layer_pane.reveal(path);
+    }
+    focus(explorer, PaneId::Layer);
 }
 
 fn cycle(explorer: &mut Explorer, forward: bool) {

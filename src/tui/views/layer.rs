@@ -8,6 +8,7 @@ use crate::tui::theme::Look;
 use crate::tui::widgets::browser::{Browser, error_words, words};
 use crate::tui::widgets::tree::Flavour;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot};
+use bstr::BString;
 use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -21,12 +22,21 @@ pub struct Layer {
     wanted: Place,
     shown: Place,
     browser: Browser,
+    /// A path to go to when the layer is there.
+    goal: Option<BString>,
 }
 
 impl Default for Layer {
     fn default() -> Layer {
         let browser = Browser::new(Slot::Layer, Flavour::Changes);
-        Layer { wanted: Place::default(), shown: Place::default(), browser }
+        Layer { wanted: Place::default(), shown: Place::default(), browser, goal: None }
+    }
+}
+
+impl Layer {
+    /// Selects a path of the layer that is asked for next, or of the one on show.
+    pub fn reveal(&mut self, path: BString) {
+        self.goal = Some(path);
     }
 }
 
@@ -54,6 +64,13 @@ impl Pane for Layer {
                 Vec::new()
             }
         }
+    }
+
+    fn wants(&mut self) -> Vec<Request> {
+        if let Some(path) = self.goal.take_if(|_| self.browser.is_current()) {
+            self.browser.tree.select_path(path.as_ref());
+        }
+        Vec::new()
     }
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
