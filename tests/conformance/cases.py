@@ -7,9 +7,11 @@ import itertools
 import json
 import os
 import pathlib
+import pwd
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -23,7 +25,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 # The context's files are this old, unless `setup` says something else.
 TIME = 1_700_000_000
 START = int(time.time()) - 1
-ENGINES = ["here", "Docker"]
+# The program twice, the second time as an ordinary user with subordinate ids.
+OURS = ["here", "rootless"]
+ENGINES = OURS + ["Docker"]
 # Seconds for one build. A busy machine is slow; nothing here takes longer than this on one that is not stuck.
 PATIENCE = 240
 # How often Docker's side is tried when it gave no answer to compare with: it has no case wrong for being busy.
@@ -69,6 +73,20 @@ class Case:
         self.age()
         if self.has("setup"):
             self.script("setup")
+        self.give_away()
+
+    def give_away(self):
+        """Lets the user read and write what root has made. Owners of a context's files do not count in any build."""
+        account = pwd.getpwnam(os.environ["ROOTLESS"])
+        for root, directories, files in os.walk(self.scratch):
+            if root == str(self.scratch):
+                directories[:] = [name for name in directories if name not in ("store", "base", "out")]
+            for path in [os.path.join(root, name) for name in directories + files] + [root]:
+                mode = os.lstat(path).st_mode
+                os.lchown(path, account.pw_uid, account.pw_gid)
+                # Which takes the set-id bits away.
+                if mode & 0o7000 and not stat.S_ISLNK(mode):
+                    os.chmod(path, stat.S_IMODE(mode))
 
     def age(self):
         for root, directories, files in os.walk(self.context):
@@ -86,6 +104,8 @@ class Case:
         """One build: (archive or None, what it printed, {step: cached})."""
         out = self.scratch / "out" / engine
         out.mkdir(parents=True, exist_ok=True)
+        if engine == "rootless":
+            shutil.chown(out, os.environ["ROOTLESS"])
         archive = out / f"{round_name}.tar"
         environment = dict(self.environment, OUT=str(out), ROUND=round_name)
         options = round_name + "-options" if self.has(round_name + "-options") else "options"
@@ -106,9 +126,12 @@ class Case:
         if self.has("Dockerfile") and "-f" not in words:
             words += ["-f", str(self.scratch / "Dockerfile")]
         words += ["--build-context", f"base=oci-layout://{self.base}:latest", source]
-        if engine == "here":
-            environment["STAGEDIVE_ROOT"] = str(self.scratch / "store")
+        if engine in OURS:
+            environment["STAGEDIVE_ROOT"] = str(self.scratch / ("store" if engine == "here" else "rootless"))
             command = [os.environ["STAGEDIVE"], "build", "--progress=json"]
+            if engine == "rootless":
+                user = os.environ["ROOTLESS"]
+                command = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", *command]
         else:
             command = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
             if not self.has("again"):
@@ -117,7 +140,7 @@ class Case:
         done = self.run(engine, command + words, environment)
         out.joinpath(f"{round_name}.stdout").write_bytes(done.stdout)
         out.joinpath(f"{round_name}.stderr").write_bytes(done.stderr)
-        read = our_steps if engine == "here" else their_steps
+        read = our_steps if engine in OURS else their_steps
         steps, said = read(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         return (archive if done.returncode == 0 else None), said, steps
 
@@ -125,7 +148,7 @@ class Case:
         """The build itself. What fails in Docker without having been meant to is tried again, a few times."""
         fresh = not self.has("again")
         for attempt in itertools.count(1):
-            last = engine == "here" or attempt == TRIES
+            last = engine in OURS or attempt == TRIES
             try:
                 done = subprocess.run(command, cwd=self.scratch, env=environment, stdin=subprocess.DEVNULL,
                                       capture_output=True, timeout=PATIENCE)
@@ -154,7 +177,8 @@ class Case:
             out = self.round("first")
             if self.has("again"):
                 self.script("again")
-                out += [f"again: {line}" for line in self.round("again")]
+                self.give_away()
+                out += self.round("again")
             return out if self.has("expect") else out + self.inspected()
         except Exception as error:  # whatever it is, the other cases still count
             return [f"the case itself: {type(error).__name__}: {error}"]
@@ -170,12 +194,19 @@ class Case:
                 printed[engine] = self.script("inspect", OUT=str(self.scratch / "out" / engine)).splitlines()
             except RuntimeError as error:
                 printed[engine] = [short(str(error))]
-        lines = itertools.zip_longest(*(printed[engine] for engine in ENGINES))
-        return [f"inspect, line {number}: {here!r} here, {there!r} in Docker"
-                for number, (here, there) in enumerate(lines, 1) if here != there]
+        return [f"{prefix(ours)}inspect, line {number}: {here!r} here, {there!r} in Docker"
+                for ours in OURS
+                for number, (here, there) in enumerate(itertools.zip_longest(printed[ours], printed["Docker"]), 1)
+                if here != there]
 
     def round(self, name):
-        (ours, our_words, our_steps), (theirs, their_words, their_steps) = (self.build(it, name) for it in ENGINES)
+        docker = self.build("Docker", name)
+        again = "" if name == "first" else f"{name}: "
+        return [prefix(ours) + again + line
+                for ours in OURS for line in self.compared(name, self.build(ours, name), docker)]
+
+    def compared(self, name, ours, docker):
+        (ours, our_words, our_steps), (theirs, their_words, their_steps) = ours, docker
         if ours is None and theirs is None:
             wanted = (self.scratch / "expect").read_text().splitlines() if self.has("expect") else []
             if not wanted:
@@ -197,6 +228,10 @@ class Case:
         elif ours.is_file() or theirs.is_file():
             out.append(f"an archive is written only {'here' if ours.is_file() else 'by Docker'}")
         return out
+
+
+def prefix(ours):
+    return "" if ours == "here" else f"{ours}: "
 
 
 def word(cached):
@@ -256,22 +291,21 @@ def main(scratch, wanted):
     with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", (os.cpu_count() or 2) + 1))) as pool:
         cases = [Case(path, scratch) for path in chosen]
         for case, lines in zip(cases, pool.map(Case.differences, cases)):
-            equal = areas.setdefault(case.directory.parent.name, [0, 0])
-            equal[0] += not lines
-            equal[1] += 1
+            equal = areas.setdefault(case.directory.parent.name, collections.Counter())
+            rootless = sum(line.startswith("rootless: ") for line in lines)
+            equal.update({"cases": 1, "here": int(len(lines) == rootless), "rootless": int(not rootless)})
             left = excuses.left(lines, meant.get(case.name, []))
             failed += bool(left)
             if left:
                 print(f"DIFFERS  {case.name}")
-                print("".join(f"    {line}\n" for line in left[:40]), end="", flush=True)
+                print("".join(f"    {line}\n" for line in left[:200]), end="", flush=True)
             elif lines:
                 print(f"differs on purpose  {case.name}: {len(lines)} difference{'s' * (len(lines) > 1)}", flush=True)
             if not os.environ.get("KEEP"):
                 shutil.rmtree(case.scratch, ignore_errors=True)
     print()
-    for area, (equal, number) in areas.items():
-        print(f"{area}: {equal} of {number} cases equal")
-    print(f"{sum(it[0] for it in areas.values())} of {len(cases)} cases equal")
+    for area, equal in [*areas.items(), ("all", sum(areas.values(), collections.Counter()))]:
+        print(f"{area}: {equal['here']} of {equal['cases']} cases equal, {equal['rootless']} as an ordinary user")
     print(f"{len(cases) - failed} passed, {failed} failed")
     return failed == 0 and bool(cases)
 

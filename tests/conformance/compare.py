@@ -44,19 +44,20 @@ def entry(ours, theirs, since):
 
 
 def lines(ours, theirs):
-    """The lines that only one of two texts has, in their order. `NAME: VALUE` in both is one difference."""
-    ours, theirs = ours.splitlines(), theirs.splitlines()
-    only_here, only_there = collections.Counter(ours), collections.Counter(theirs)
-    only_here, only_there = only_here - only_there, only_there - only_here
-    values = {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in only_there}
-    for line in only_here:
-        name, colon, value = line.rpartition(": ")
-        if colon and name in values:
-            yield f"{name}: {value!r} here, {values.pop(name)!r} in Docker"
+    """The lines that only one of two texts has. `NAME: VALUE`, where both have that name once, is one difference."""
+    here, there = collections.Counter(ours.splitlines()), collections.Counter(theirs.splitlines())
+    here, there = list((here - there).elements()), list((there - here).elements())
+    name = lambda line: line.rpartition(": ")[0]
+    names = collections.Counter(map(name, here)), collections.Counter(map(name, there))
+    paired = {line: name(line) for line in here + there if name(line) and all(it[name(line)] == 1 for it in names)}
+    values = {paired[line]: line.rpartition(": ")[2] for line in there if line in paired}
+    for line in here:
+        if line in paired:
+            yield f"{paired[line]}: {line.rpartition(': ')[2]!r} here, {values[paired[line]]!r} in Docker"
         else:
             yield f"line {line!r} only here"
-    for line in only_there:
-        if line.rpartition(": ")[0] in values or ": " not in line:
+    for line in there:
+        if line not in paired:
             yield f"line {line!r} only in Docker"
 
 

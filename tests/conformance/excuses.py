@@ -1,7 +1,7 @@
 """The differences that are meant, from on-purpose.md.
 
-`- AREA/CASE: the reason` and below it, each on a line of its own, `  - `PATTERN``: what may differ, as the report says
-it, `*` being any run of characters.
+`- AREA/CASE, AREA/CASE…: the reason` and below it, each on a line of its own, `  - `PATTERN``: what differs, as the report says it,
+`*` being any run of characters and `?` any one. Of `  - may: `PATTERN`` it depends on the machine whether it does.
 """
 
 import re
@@ -9,14 +9,15 @@ import re
 
 def read(path):
     """The patterns of each case."""
-    meant, patterns = {}, None
+    meant, found = {}, []
     for line in path.read_text().splitlines():
-        case = re.match(r"- `?([a-z]+/[a-z0-9-]+)`?:", line)
-        pattern = re.fullmatch(r"  - `(.*)`", line)
-        if case:
-            patterns = meant.setdefault(case[1], [])
+        cases = re.match(r"- ([a-z]+/[a-z0-9-]+(?:, [a-z]+/[a-z0-9-]+)*):", line)
+        pattern = re.fullmatch(r"  - (may: )?`(.*)`", line)
+        if cases:
+            found = [meant.setdefault(name, []) for name in cases[1].split(", ")]
         elif pattern:
-            patterns.append(pattern[1])
+            for patterns in found:
+                patterns.append((pattern[2], pattern[1] is None))
     return meant
 
 
@@ -24,12 +25,15 @@ def left(lines, patterns):
     """The differences that no pattern excuses. A pattern that excuses none is one, so that the list stays short."""
     used, out = set(), []
     for line in lines:
-        fits = [pattern for pattern in patterns if matches(pattern, line)]
+        fits = [pattern for pattern, _ in patterns if matches(pattern, line)]
         used.update(fits)
         if not fits:
             out.append(line)
-    return out + [f"on-purpose.md excuses `{pattern}`, which does not differ" for pattern in patterns if pattern not in used]
+    return out + [f"on-purpose.md excuses `{pattern}`, which does not differ"
+                  for pattern, must in patterns if must and pattern not in used]
 
 
 def matches(pattern, line):
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), line, re.S) is not None
+    """What is meant is meant for ordinary users too; `rootless: …` is for them alone."""
+    expression = re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.S)
+    return any(expression.fullmatch(it) for it in (line, line.removeprefix("rootless: ")))

@@ -94,7 +94,8 @@ fn mount_proc(at: OwnedFd) -> Result<OwnedFd, Errno> {
 fn mount_sys(at: OwnedFd, insecure: bool) -> Result<OwnedFd, Errno> {
     let attributes = NOSUID | NODEV | NOEXEC | if insecure { MountAttrFlags::empty() } else { RDONLY };
     // A user namespace that shares the machine's network may not mount a fresh one.
-    let fresh = file_system("sysfs", &[], attributes);
+    let read_only: &[(&str, &str)] = if insecure { &[] } else { &[("ro", "")] };
+    let fresh = file_system("sysfs", read_only, attributes);
     let mount = match &fresh {
         Ok(_) => fresh?,
         Err(_) => bind(here(), Path::new("/sys"), true, attributes)?,
@@ -189,7 +190,7 @@ impl System {
             let wrong = failed(format!("hiding {path}"));
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).map_err(&wrong)?.st_mode);
             let cover = match kind {
-                FileType::Directory => file_system("tmpfs", &[], RDONLY | NOSUID | NODEV | NOEXEC),
+                FileType::Directory => file_system("tmpfs", &[("ro", "")], RDONLY),
                 _ => bind(&null, Path::new(""), false, RDONLY | NOSUID | NOEXEC),
             };
             attach(cover.map_err(&wrong)?, &target).map_err(&wrong)?;

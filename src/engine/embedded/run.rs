@@ -13,7 +13,7 @@ use crate::snapshot::remove::remove;
 use crate::snapshot::rooted::PathError;
 use crate::snapshot::scan::scan;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,8 +33,8 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
     let ((output, out), (errors, err)) = (pipes()?, pipes()?);
     let input = match input {
         Some(input) if task.stdin => input,
-        _ => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(failed("/dev/null"))?,
+        // A pipe at its end, as BuildKit gives it: there are programs that ask what their input is.
+        _ => pipes()?.0,
     };
     let (inside, worker) = std::os::unix::net::UnixStream::pair()
         .map_err(|error| TaskError::engine(format!("a socket for the sandbox: {error}")))?;

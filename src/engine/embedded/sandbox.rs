@@ -117,7 +117,8 @@ impl Sandbox<'_> {
 
     fn take_streams(&self) -> Result<(), Errno> {
         let [input, output, error] = &self.streams;
-        for stream in [output, error] {
+        rustix::process::setsid()?;
+        for stream in [input, output, error] {
             // The user must be able to open /dev/stdout again. What is no pipe of ours stays whose it is.
             let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(self.user.uid)), None);
         }
@@ -244,8 +245,13 @@ pub(super) fn pretend_environment() -> String {
 /// Signals that we ignore, or that were ignored when we were started, would stay so.
 pub(super) fn reset_signals() {
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action has no handler; for numbers that cannot be set the call fails.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // By the system call, since the C library keeps the first of the real-time signals to itself.
+        let default = [0u64; 4];
+        // SAFETY: all zero is the kernel's `struct sigaction` for the default action, which has no handler and at most
+        // 32 bytes; for numbers that cannot be set the call fails.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, std::ptr::null::<u64>(), 8usize);
+        }
     }
     // SAFETY: all zero is an empty signal set.
     unsafe {

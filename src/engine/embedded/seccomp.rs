@@ -177,7 +177,8 @@ fn profile_of(architecture: Architecture) -> Vec<libc::sock_filter> {
     out
 }
 
-/// The answers that depend on arguments. The kernel looks at the low half of each of these only, and so do we.
+/// The answers that depend on arguments. The kernel looks at the low half of each of these only, and so do we; but what
+/// is to be one of a few values is that in both halves, as in Docker.
 fn ask(name: &str) -> Vec<libc::sock_filter> {
     let argument = |index: u32| load_word(ARGUMENTS + 8 * index);
     let mut out = Vec::new();
@@ -192,7 +193,7 @@ fn ask(name: &str) -> Vec<libc::sock_filter> {
         }
         // Linux, 32 bits, both with UNAME26, and the question for the current one.
         "personality" => {
-            out.push(argument(0));
+            out.extend([load_word(ARGUMENTS + 4), jump(libc::BPF_JEQ, 0, 1, 0), answer(DENY), argument(0)]);
             for personality in [0, 8, 0x20000, 0x20008, u32::MAX] {
                 out.extend([jump(libc::BPF_JEQ, personality, 0, 1), answer(ALLOW)]);
             }
@@ -368,6 +369,7 @@ mod tests {
         check("personality", &[0xffff_ffff], ALLOW);
         check("personality", &[8], ALLOW);
         check("personality", &[0x0400_0000], DENY);
+        check("personality", &[u64::MAX], DENY);
         check("socket", &[libc::AF_INET as u64], ALLOW);
         check("socket", &[libc::AF_VSOCK as u64], DENY);
         check("socket", &[libc::AF_ALG as u64], DENY);

@@ -199,10 +199,10 @@ static void arguments(void) {
 
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* What is of the process that looks, or changes all the time, is left out. */
+/* What is of the process that looks, or of another one's network, is left out. */
 static int counts(const struct dirent *entry) {
     const char *name = entry->d_name;
-    return strcmp(name, ".") && strcmp(name, "..") && !strchr("0123456789", name[0]);
+    return strcmp(name, ".") && strcmp(name, "..") && !strchr("0123456789", name[0]) && strncmp(name, "veth", 4);
 }
 
 static void walk(const char *path, int depth) {
