@@ -76,17 +76,17 @@ class Case:
         self.give_away()
 
     def give_away(self):
-        """Lets the user read and write what root has made. Owners of a context's files do not count in any build."""
+        """Lets the user read the context and the files beside it. A context's owners do not count in any build."""
         account = pwd.getpwnam(os.environ["ROOTLESS"])
-        for root, directories, files in os.walk(self.scratch):
-            if root == str(self.scratch):
-                directories[:] = [name for name in directories if name not in ("store", "base", "out")]
-            for path in [os.path.join(root, name) for name in directories + files] + [root]:
-                mode = os.lstat(path).st_mode
-                os.lchown(path, account.pw_uid, account.pw_gid)
-                # Which takes the set-id bits away.
-                if mode & 0o7000 and not stat.S_ISLNK(mode):
-                    os.chmod(path, stat.S_IMODE(mode))
+        paths = [self.scratch, *(path for path in self.scratch.iterdir() if not path.is_dir()), self.context]
+        for root, directories, files in os.walk(self.context):
+            paths += [os.path.join(root, name) for name in directories + files]
+        for path in paths:
+            mode = os.lstat(path).st_mode
+            os.lchown(path, account.pw_uid, account.pw_gid)
+            # Which takes the set-id bits away.
+            if mode & 0o7000 and not stat.S_ISLNK(mode):
+                os.chmod(path, stat.S_IMODE(mode))
 
     def age(self):
         for root, directories, files in os.walk(self.context):
