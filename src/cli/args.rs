@@ -1,6 +1,7 @@
 //! The arguments. Names and spellings are `docker build`'s where the meaning is the same.
 
 use super::size::gate::{Bytes, Growth, Percent};
+use crate::layers::findings::Rule;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -313,6 +314,9 @@ pub struct GateArgs {
     /// A pattern of paths that no layer may have, for instance '*.pem', .git or /root/**; may be given often
     #[arg(long = "forbid", value_name = "GLOB")]
     pub forbid: Vec<String>,
+    /// A rule that may find nothing, for instance secret or package-lists; hints do not count; may be given often
+    #[arg(long = "forbid-finding", value_name = "RULE", value_parser = finding_rule)]
+    pub forbid_findings: Vec<Rule>,
     /// A former report (--json) for --max-growth
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
@@ -325,6 +329,11 @@ pub struct GateArgs {
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+}
+
+fn finding_rule(text: &str) -> Result<Rule, String> {
+    let names = || Rule::ALL.map(Rule::name).join(", ");
+    Rule::ALL.into_iter().find(|rule| rule.name() == text).ok_or_else(|| format!("there are {}", names()))
 }
 
 /// What the analysing commands take in a build context's place.

@@ -13,6 +13,7 @@ pub mod diff;
 pub mod differences;
 pub mod duplicates;
 pub mod entry;
+pub mod findings;
 pub mod follow;
 pub mod glob;
 #[cfg(test)]

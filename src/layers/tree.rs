@@ -122,6 +122,11 @@ impl FileTree {
         found.filter(|id| *id == Self::ROOT || self.versions(*id).next().is_some())
     }
 
+    /// As [`FileTree::child`], also if it is gone: then it is as [`FileTree::ever`] has it.
+    pub(super) fn child_ever(&self, id: NodeId, name: &BStr) -> Option<NodeId> {
+        self.arena.find(id.0, name).map(NodeId)
+    }
+
     /// Children in byte order of their names, those that are gone among them.
     pub(super) fn children_ever(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let link = |at: u32| (at != NONE).then_some(at);

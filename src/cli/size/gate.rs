@@ -1,8 +1,9 @@
 //! Limits that an image must keep: from a TOML file, from the command line, or both.
 
-use super::report::{Path, Report};
+use super::report::{Finding, Path, Report};
 use super::text::percent;
 use crate::cli::exit::Failure;
+use crate::layers::findings::{Rule as Finds, Severity};
 use crate::layers::glob::Glob;
 use crate::layers::{FileTree, NodeId};
 use crate::tui::text::size;
@@ -28,6 +29,8 @@ pub struct Limits {
     pub min_score: Option<Percent>,
     /// Patterns of paths that no layer may have.
     pub forbid: Vec<String>,
+    /// Rules that may find nothing; hints do not count.
+    pub forbid_findings: Vec<Finds>,
     /// A former `--json`; a relative path in a file is relative to that file.
     pub baseline: Option<PathBuf>,
     pub max_growth: Option<Growth>,
@@ -173,6 +176,7 @@ impl Limits {
             max_file: above.max_file.or(self.max_file),
             min_score: above.min_score.or(self.min_score),
             forbid: [self.forbid, above.forbid].concat(),
+            forbid_findings: [self.forbid_findings, above.forbid_findings].concat(),
             baseline: above.baseline.or(self.baseline),
             max_growth: above.max_growth.or(self.max_growth),
         }
@@ -248,7 +252,9 @@ impl Gate {
         at_most("max-duplicates", limits.max_duplicates, report.duplicate_bytes);
         if let Some(Bytes(limit)) = limits.max_file {
             let (bytes, paths) = match &report.largest {
-                Some(file) => (file.bytes, vec![place(file.path.clone(), file.layer, None)]),
+                Some(file) => {
+                    (file.bytes, vec![Place { path: file.path.clone(), layer: Some(file.layer), removed_by: None }])
+                }
                 None => (0, Vec::new()),
             };
             let (limit_text, found) = apart(limit, bytes);
@@ -278,6 +284,25 @@ impl Gate {
         }
         if let (Some(growth), Some(baseline)) = (limits.max_growth, &self.baseline) {
             rules.push(growth_rule(growth, baseline.total_bytes, report.total_bytes));
+        }
+        for wanted in &limits.forbid_findings {
+            let found = report.findings.iter().filter(|it| it.rule == *wanted && it.severity != Severity::Hint);
+            let found: Vec<_> = found.collect();
+            let places = |it: &&Finding| -> Vec<Place> {
+                let place = |path: &Path| Place { path: path.clone(), layer: it.layer, removed_by: it.killed_by };
+                it.examples.iter().map(place).collect()
+            };
+            let paths = found.iter().flat_map(places);
+            rules.push(Rule {
+                rule: "forbid-findings",
+                limit: format!("no {}", wanted.name()),
+                found: match found.iter().map(|it| it.count).sum() {
+                    0 => "none".to_owned(),
+                    count => format!("{count} found"),
+                },
+                passed: found.is_empty(),
+                paths: paths.take(MOST_PATHS).collect(),
+            });
         }
         if !self.forbidden.is_empty() {
             rules.extend(self.forbidden_rules(tree));
@@ -356,11 +381,7 @@ fn place_of(tree: &FileTree, node: NodeId) -> Place {
     let versions: Vec<_> = tree.versions(node).collect();
     let layer = versions.iter().rev().find(|it| it.meta.is_some()).map_or(0, |it| it.layer);
     let removed_by = versions.first().filter(|it| it.meta.is_none()).map(|it| it.layer);
-    place(Path::new(tree.path(node).as_ref()), layer, removed_by)
-}
-
-fn place(path: Path, layer: u32, removed_by: Option<u32>) -> Place {
-    Place { path, layer, removed_by }
+    Place { path: Path::new(tree.path(node).as_ref()), layer: Some(layer), removed_by }
 }
 
 fn baseline(file: &std::path::Path) -> Result<Baseline, Failure> {
@@ -404,7 +425,8 @@ pub struct Place {
     #[serde(flatten)]
     pub path: Path,
     /// The first layer that has it.
-    pub layer: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<u32>,
     /// The layer that took it away; it is in the image's layers all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_by: Option<u32>,
@@ -418,8 +440,10 @@ impl Verdict {
 
 impl Place {
     pub fn shown(&self) -> String {
+        let path = super::text::shown(&self.path);
+        let Some(layer) = self.layer else { return path };
         let removed = self.removed_by.map(|layer| format!(", removed by layer {layer}")).unwrap_or_default();
-        format!("{} (layer {}{removed})", super::text::shown(&self.path), self.layer)
+        format!("{path} (layer {layer}{removed})")
     }
 }
 
@@ -518,6 +542,18 @@ mod tests {
                 "pass forbid: no *.key, none",
             ],
         );
+    }
+
+    #[test]
+    fn findings_can_be_forbidden() {
+        let secret = ("COPY . /", &["app/.env 10 1"][..]);
+        let inventory = inventory(&[secret]);
+        let report = report(&inventory, None, &Account::of(&inventory.tree), Files::Counted);
+        let limits = Limits::parse("forbid-findings = [\"secret\", \"package-lists\"]").unwrap();
+        let verdict = Gate::new(limits).unwrap().unwrap().check(&report, &inventory.tree);
+        let found: Vec<_> = verdict.rules.iter().map(|it| (it.limit.as_str(), it.passed)).collect();
+        assert_eq!(found, [("no secret", false), ("no package-lists", true)]);
+        assert!(Limits::parse("forbid-findings = [\"nonsense\"]").unwrap_err().contains("secret"));
     }
 
     #[test]

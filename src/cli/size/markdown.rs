@@ -9,6 +9,9 @@ use std::fmt::Write;
 /// Columns of an instruction.
 const INSTRUCTION: usize = 100;
 
+/// As many findings.
+const FINDINGS: usize = 30;
+
 /// Groups of equal files.
 const DUPLICATES: usize = 10;
 
@@ -69,6 +72,15 @@ pub(super) fn render(report: &Report) -> String {
             let paths: Vec<String> = it.paths.iter().take(5).map(|path| code(&shown(path))).collect();
             let more = if it.copies > 5 { format!(" and {} more", it.copies - 5) } else { String::new() };
             let _ = writeln!(out, "| {} | {}{more} |", size(it.extra_bytes), paths.join(", "));
+        }
+    }
+    if !report.findings.is_empty() {
+        out.push_str("\n| finding | bytes | where | what to do |\n|---|--:|---|---|\n");
+        for it in report.findings.iter().take(FINDINGS) {
+            let paths: Vec<String> = it.examples.iter().map(|path| code(&shown(path))).collect();
+            let layer = it.layer.map(|layer| format!("layer {layer}: ")).unwrap_or_default();
+            let (what, mend) = (cell(&it.what), cell(&it.mend));
+            let _ = writeln!(out, "| {what} | {} | {layer}{} | {mend} |", size(it.bytes), paths.join(", "));
         }
     }
     for line in &report.warnings {

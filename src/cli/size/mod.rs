@@ -67,6 +67,7 @@ fn limits(args: &GateArgs) -> Result<Limits, Failure> {
         max_file: args.max_file,
         min_score: args.min_score,
         forbid: args.forbid,
+        forbid_findings: args.forbid_findings,
         baseline: args.baseline,
         max_growth: args.max_growth,
     }))

@@ -5,6 +5,7 @@ use super::gate::Verdict;
 use crate::cli::analyse::Build;
 use crate::image::digest::Digest;
 use crate::image::inventory::Inventory;
+use crate::layers::findings::{self, Made, Rule, Severity};
 use crate::layers::waste::{DeadBytes, How};
 use crate::layers::{Account, FileTree, NodeId};
 use base64::Engine as _;
@@ -44,6 +45,8 @@ pub struct Report {
     pub dive_score: f64,
     pub layers: Vec<Layer>,
     pub duplicates: Vec<Duplicate>,
+    /// Secrets first, then by what their mends would save.
+    pub findings: Vec<Finding>,
     /// The largest live file.
     pub largest: Option<File>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,27 @@ pub struct Duplicate {
     /// How many copies there are.
     pub copies: u64,
     pub paths: Vec<Path>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    pub rule: Rule,
+    pub severity: Severity,
+    /// In words, without paths, sizes and instructions.
+    pub what: String,
+    /// What to do.
+    pub mend: String,
+    /// What the mend would save.
+    pub bytes: u64,
+    /// Files, packages or variables that it is about.
+    pub count: u64,
+    /// The layer that wrote it.
+    pub layer: Option<u32>,
+    /// The layer that took it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed_by: Option<u32>,
+    /// Paths, or names of packages and variables.
+    pub examples: Vec<Path>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -162,6 +186,8 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
             killed_bytes: waste.killed.total(),
         }
     });
+    let layers: Vec<Layer> = layers.collect();
+    let found = found(inventory, build, account, &layers);
     let DeadBytes { overwritten, deleted, metadata } = waste.dead;
     let listed = files == Files::Listed;
     let duplicates = account.duplicates.iter().take(if listed { usize::MAX } else { MOST_DUPLICATES });
@@ -182,12 +208,47 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
         duplicate_bytes: account.duplicate_bytes(),
         compressed_bytes: inventory.layers.iter().map(|it| it.compressed).fold(0, u64::saturating_add),
         dive_score: account.score.efficiency,
-        layers: layers.collect(),
+        layers,
+        findings: found,
         duplicates: duplicates.map(|it| duplicate(tree, it, listed)).collect(),
         largest: largest(tree, account),
         files: listed.then(|| list(tree, account)),
         gate: None,
     }
+}
+
+fn found(inventory: &Inventory, build: Option<&Build>, account: &Account, layers: &[Layer]) -> Vec<Finding> {
+    // What a FROM brought is the base image's.
+    let is_base = |index: usize| {
+        let step = build.and_then(|build| Some(build.plan.step(build.layers.get(index).copied().flatten()?)));
+        step.is_some_and(|step| step.keyword == "from")
+    };
+    let made: Vec<Made<'_>> = inventory
+        .layers
+        .iter()
+        .zip(layers)
+        .enumerate()
+        .map(|(index, (facts, layer))| Made {
+            instruction: layer.instruction.as_deref(),
+            arguments: facts.instruction.as_ref().map_or("", |it| it.args.as_str()),
+            base: is_base(index),
+            keys: &facts.keys,
+            databases: &facts.databases,
+        })
+        .collect();
+    let found = findings::findings(&inventory.tree, account, &made, &inventory.config.config.env);
+    let finding = |it: findings::Finding| Finding {
+        rule: it.rule,
+        severity: it.severity,
+        what: it.what,
+        mend: it.mend,
+        bytes: it.bytes,
+        count: it.count,
+        layer: it.wrote,
+        killed_by: it.killed,
+        examples: it.examples.iter().map(|path| Path::new(path.as_ref())).collect(),
+    };
+    found.into_iter().map(finding).collect()
 }
 
 fn notes(inventory: &Inventory) -> impl Iterator<Item = &str> {

@@ -1,7 +1,8 @@
 //! The report to read: a picture of the bytes, a line for each layer, then what is there twice.
 
-use super::report::{Layer, Path, Report};
-use crate::tui::text::{clip, clip_start, sanitise, size, width};
+use super::report::{Finding, Layer, Path, Report};
+use crate::layers::findings::Severity;
+use crate::tui::text::{clip, clip_start, sanitise, size, width, wrap};
 
 /// How it is drawn.
 #[derive(Debug, Clone, Copy)]
@@ -10,8 +11,8 @@ pub struct Style {
     pub colours: bool,
 }
 
-/// Of the groups of equal files, as many are shown.
-const DUPLICATES: usize = 5;
+/// As many findings are told.
+const FINDINGS: usize = 15;
 
 /// Of the files, as many are shown.
 const FILES: usize = 25;
@@ -61,7 +62,7 @@ pub fn render(report: &Report, style: Style) -> String {
     bytes(report, style).into_iter().for_each(&mut line);
     line(String::new());
     layers(report, style).into_iter().for_each(&mut line);
-    duplicates(report, style).into_iter().for_each(&mut line);
+    findings(report, style).into_iter().for_each(&mut line);
     files(report, style).into_iter().for_each(&mut line);
     verdict(report, style).into_iter().for_each(&mut line);
     out
@@ -162,25 +163,52 @@ pub fn instruction(layer: &Layer, room: usize) -> String {
     clip(&sanitise(&format!("{line}{one_line}")), room, "…").into_owned()
 }
 
-fn duplicates(report: &Report, style: Style) -> Vec<String> {
-    if report.duplicates.is_empty() {
+fn findings(report: &Report, style: Style) -> Vec<String> {
+    if report.findings.is_empty() {
         return Vec::new();
     }
-    let mut out = vec![String::new(), style.paint("1", "The same content at several paths")];
-    for it in report.duplicates.iter().take(DUPLICATES) {
-        let more = if it.copies > 2 { format!(" and {} more", it.copies - 2) } else { String::new() };
-        let room = style.columns.saturating_sub(12 + width(&more) + 3);
-        let mut paths = it.paths.iter().map(shown);
-        let (first, second) = (paths.next().unwrap_or_default(), paths.next().unwrap_or_default());
-        let half = room / 2;
-        let second = clip_start(&second, room.saturating_sub(width(&first).min(half)), "…").into_owned();
-        let first = clip_start(&first, room.saturating_sub(width(&second)), "…").into_owned();
-        out.push(format!("{:>9}   {first} = {second}{more}", size(it.extra_bytes)));
+    let mut out = vec![String::new(), style.paint("1", "What stands out")];
+    for finding in report.findings.iter().take(FINDINGS) {
+        out.extend(told(finding, report, style));
     }
-    let more = report.duplicates.len().saturating_sub(DUPLICATES);
-    if more > 0 {
-        out.push(style.paint("2", &format!("{:>9}   and {more} more groups", "")));
+    if report.findings.len() > FINDINGS {
+        let more = format!("{:>9}  and {} more: --json lists all", "", report.findings.len() - FINDINGS);
+        out.push(style.paint("2", &more));
     }
+    out
+}
+
+/// One finding: what and where, the instructions, what to do.
+fn told(finding: &Finding, report: &Report, style: Style) -> Vec<String> {
+    const INDENT: usize = 11;
+    let room = style.columns.saturating_sub(INDENT);
+    let indented = |text: String| format!("{}{text}", " ".repeat(INDENT));
+    let (label, colour) = match finding.severity {
+        Severity::Danger => ("danger".to_owned(), "1;31"),
+        Severity::Waste => (size(finding.bytes), "33"),
+        Severity::Hint => (size(finding.bytes), "2"),
+    };
+    let mut lines = wrap(&finding.what, room).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let mut out = vec![format!("{}  {}", style.paint(colour, &format!("{label:>9}")), style.paint("1", &first))];
+    out.extend(lines.map(|line| indented(style.paint("1", &line))));
+    let more = finding.count.saturating_sub(finding.examples.len() as u64);
+    let is_directory = finding.examples.iter().any(|it| it.path.ends_with('/'));
+    let mut paths = finding.examples.iter().map(shown).collect::<Vec<_>>().join("  ");
+    match (is_directory, more) {
+        (true, _) => paths += &format!("  ({} files)", finding.count),
+        (false, more) if more > 0 && finding.examples.len() > 1 => paths += &format!("  and {more} more"),
+        _ => {}
+    }
+    out.push(indented(clip(&paths, room, "…").into_owned()));
+    for (layer, sign) in [(finding.layer, "+"), (finding.killed_by, "-")] {
+        let Some(layer) = layer.and_then(|layer| report.layers.get(layer as usize)) else { continue };
+        let left = format!("{sign} layer {}  ", layer.index);
+        let text = instruction(layer, room.saturating_sub(width(&left)));
+        out.push(indented(style.paint("2", &format!("{left}{text}"))));
+    }
+    let mend = wrap(&finding.mend, room.saturating_sub(2)).into_iter().enumerate();
+    out.extend(mend.map(|(at, line)| indented(format!("{} {line}", if at == 0 { "→" } else { " " }))));
     out
 }
 
