@@ -362,6 +362,7 @@ impl<'a> Image<'a> {
                 }
             };
             let base = self.made(wrote).base;
+            let count = contents.len() as u64;
             let examples = self.heaviest(contents);
             // Where it is known what leaves such files, that is told how to leave none.
             let known = examples.first().filter(|_| how == How::Deleted).and_then(|path| known_place(path.as_ref()));
@@ -372,7 +373,7 @@ impl<'a> Image<'a> {
                 what,
                 mend: if base { OF_THE_BASE.to_owned() } else { mend },
                 bytes,
-                count: contents.len() as u64,
+                count,
                 wrote: Some(wrote),
                 killed: (wrote != killed).then_some(killed),
                 examples,
