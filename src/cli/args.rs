@@ -48,6 +48,14 @@ pub enum Command {
     /// registry), docker://REFERENCE, docker-daemon:REFERENCE, docker-archive:FILE, oci-archive:FILE or oci:DIR. A
     /// directory with a Dockerfile is built first.
     Size(SizeArgs),
+    /// Say which instructions touched a path of an image or a build, and where its bytes come from
+    Blame(BlameArgs),
+    /// Say what differs between two images, directories or places in a build
+    ///
+    /// A and B are each an image of any transport, a directory, or a place in the build of CONTEXT: STAGE is a stage's
+    /// end, STAGE@LINE is before the instruction on that line, as for `shell`. A word that is a stage of CONTEXT is that
+    /// stage; write alpine:latest or docker://alpine for an image of the same name.
+    Diff(DiffArgs),
     /// A bundled multi-stage build that needs no network
     Demo(DemoArgs),
     /// List the images in the local store
@@ -245,6 +253,51 @@ pub struct ShellArgs {
     /// The command to run there instead of a shell
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(mut_arg("context", |arg| image_or_context(arg)))]
+pub struct BlameArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// A path in the image; of a directory, the last instruction for each entry is told too
+    #[arg(index = 2, value_name = "PATH")]
+    pub path: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// What is compared with B: IMAGE, DIRECTORY or STAGE[@LINE]
+    #[arg(value_name = "A")]
+    pub a: String,
+    #[arg(value_name = "B")]
+    pub b: String,
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Show the lines that differ in changed text files
+    #[arg(long)]
+    pub text: bool,
+    /// Leave the list of paths out
+    #[arg(long, conflicts_with_all = ["text", "json"])]
+    pub summary: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// End with code 5 if anything differs
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// The first argument of commands that take images as well, and something after it.
+fn image_or_context(arg: clap::Arg) -> clap::Arg {
+    arg.value_name("IMAGE|CONTEXT")
+        .help("An image, or a build context, which is built first")
+        .default_value(None::<&'static str>)
+        .required(true)
+        .index(1)
 }
 
 #[derive(Debug, Args)]

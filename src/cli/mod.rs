@@ -8,9 +8,11 @@
 pub mod analyse;
 pub mod args;
 pub mod ast;
+pub mod blame;
 pub mod build;
 pub mod check;
 pub mod demo;
+pub mod diff;
 pub mod engine;
 pub mod exit;
 pub mod explore;
@@ -63,6 +65,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Shell(args)) => shell::run(args).await,
         Some(Command::Ast(args)) => ast::run(&args.files),
         Some(Command::Check(args)) => check::run(args).await,
+        Some(Command::Blame(args)) => blame::run(args).await,
+        Some(Command::Diff(args)) => diff::run(args).await,
         Some(Command::Size(args)) => size::run(args).await,
         Some(Command::Explore(args)) => explore::run(args).await,
         Some(Command::Demo(args)) => demo::run(args).await,

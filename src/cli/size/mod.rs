@@ -5,7 +5,7 @@ mod junit;
 mod markdown;
 pub mod report;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 pub mod text;
 
 use super::analyse;
@@ -78,7 +78,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// A reader that goes away is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Other(format!("cannot print: {error}")))
@@ -87,7 +87,7 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn style() -> Style {
+pub(super) fn style() -> Style {
     let is_terminal = std::io::stdout().is_terminal();
     let columns = if is_terminal { usize::from(crate::tui::terminal_size().0) } else { 80 };
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

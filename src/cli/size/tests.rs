@@ -27,7 +27,7 @@ fn entry(line: &str) -> Entry {
 }
 
 /// Layers by their instructions.
-pub(super) fn inventory(layers: &[(&str, &[&str])]) -> Inventory {
+pub(in crate::cli) fn inventory(layers: &[(&str, &[&str])]) -> Inventory {
     let entry_of = |(created_by, _): &(&str, _)| History { created_by: created_by.to_string(), ..History::default() };
     let mut config = ImageConfig {
         os: "linux".to_owned(),

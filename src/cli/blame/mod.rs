@@ -1,0 +1,80 @@
+//! `stagedive blame IMAGE|CONTEXT PATH`: which instructions touched a path, and where its bytes come from.
+
+pub mod report;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+use super::analyse::{self, Build};
+use super::args::BlameArgs;
+use super::exit::Failure;
+use super::plain::printable;
+use crate::debug::trace::{self, Chain, Facts};
+use crate::dockerfile::nearest::nearest_few;
+use crate::image::inventory::Inventory;
+use crate::layers::follow::follow;
+use crate::layers::path::{clean, split};
+use crate::layers::{FileTree, blame};
+use bstr::{BStr, BString, ByteSlice};
+use std::sync::Arc;
+
+pub async fn run(args: BlameArgs) -> Result<(), Failure> {
+    let (inventory, build) = analyse::open(&args.build, false).await?;
+    analyse::warn(&inventory);
+    let path = find(&inventory, &args.path)?;
+    let way = match &build {
+        Some(build) => way(build, &path).await?,
+        None => None,
+    };
+    let report = report::report(&inventory, build.as_ref(), way.as_ref(), path.as_ref());
+    let text = match args.json {
+        true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
+        false => text::render(&report, super::size::style()),
+    };
+    super::size::print(&text)
+}
+
+/// The facts of a build, and the way of one of its target's paths.
+pub struct Way {
+    pub facts: Facts,
+    pub chain: Chain,
+}
+
+async fn way(build: &Build, path: &BString) -> Result<Option<Way>, Failure> {
+    let snapshots = build.outcomes.iter().map(|(step, outcome)| (*step, outcome.snapshot.clone())).collect();
+    let facts = trace::gather(build.engine.as_ref(), Arc::clone(&build.plan), &snapshots).await?;
+    let chain = facts.chain(build.plan.target, path.as_ref());
+    Ok(chain.map(|chain| Way { facts, chain }))
+}
+
+/// The path that is meant: as it is written, or where symbolic links on the way lead.
+fn find(inventory: &Inventory, text: &str) -> Result<BString, Failure> {
+    let tree = &inventory.tree;
+    let path = clean(BStr::new(text));
+    if path.is_empty() || blame(tree, path.as_ref()).is_some() {
+        return Ok(path);
+    }
+    let followed = follow(tree, path.as_ref(), false).map(|followed| followed.path);
+    if let Some(followed) = followed.filter(|it| blame(tree, it.as_ref()).is_some()) {
+        return Ok(followed);
+    }
+    let help = near(tree, path.as_ref()).map(|it| format!("\n  help: {it}")).unwrap_or_default();
+    Err(Failure::Other(printable(&format!("no layer of {} has or had /{path}{help}", inventory.name))))
+}
+
+/// Names like the one that is not there, in the lowest directory that is.
+fn near(tree: &FileTree, path: &BStr) -> Option<String> {
+    let (mut directory, mut name) = split(path);
+    while tree.lookup(directory).is_none() {
+        (directory, name) = split(directory);
+    }
+    let names: Vec<String> =
+        tree.children(tree.lookup(directory)?).map(|id| tree.name(id).to_str_lossy().into_owned()).collect();
+    let near = nearest_few(&name.to_str_lossy(), names.iter().map(String::as_str), 3);
+    let shown = |name: &str| match directory.is_empty() {
+        true => format!("/{name}"),
+        false => format!("/{directory}/{name}"),
+    };
+    let near: Vec<String> = near.into_iter().map(shown).collect();
+    (!near.is_empty()).then(|| format!("there is {}", near.join(", ")))
+}

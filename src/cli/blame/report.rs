@@ -1,0 +1,280 @@
+//! What `stagedive blame` found, as one value: `--json` prints it, and the text is made of it. `schema.md` documents
+//! its fields.
+
+use super::super::analyse::Build;
+use super::super::size::report::Path;
+use super::Way;
+use crate::debug::trace::{End, How};
+use crate::image::digest::Digest;
+use crate::image::inventory::Inventory;
+use crate::layers::{self, Cause, Change, Differences, Kind, MetaRef};
+use crate::plan::{Base, Op, Plan, StepId};
+use bstr::BStr;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub schema: u32,
+    /// As asked for.
+    pub image: String,
+    pub origin: String,
+    #[serde(flatten)]
+    pub path: Path,
+    /// What is there in the end; `null` if it is gone.
+    pub now: Option<State>,
+    /// Content bytes at and below it, in the end.
+    pub bytes: u64,
+    /// Oldest first.
+    pub touches: Vec<Touch>,
+    /// Of a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<Entry>>,
+    /// Of a build: the instructions that the content came by, the newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Vec<Hop>>,
+    /// Of a build: where the chain ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// A layer, by what made it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    pub index: u32,
+    pub diff_id: Option<Digest>,
+    /// As the image's history has it; empty if the image does not say.
+    pub created_by: String,
+    /// The same in a Dockerfile's words; `null` where nothing says.
+    pub instruction: Option<String>,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Of a build: the stage, and the line in the Dockerfile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The image that the layer came with, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Touch {
+    pub layer: Layer,
+    pub change: &'static str,
+    /// Of a modified path: what about it.
+    pub differences: Vec<&'static str>,
+    /// What in the layer takes away what was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Removal>,
+    pub before: Option<State>,
+    pub after: Option<State>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Removal {
+    pub cause: &'static str,
+    /// The path that the layer names: the path itself or a directory above it.
+    pub by: Path,
+}
+
+/// Properties of a path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct State {
+    pub kind: Kind,
+    pub bytes: u64,
+    /// Octal, four digits.
+    pub mode: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// Values as text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    pub name: Path,
+    pub now: Option<State>,
+    /// Content bytes at and below it, in the end.
+    pub bytes: u64,
+    pub layer: Layer,
+    /// What the layer did to the entry itself; `null` if it touched only what is below.
+    pub change: Option<&'static str>,
+    /// How many paths below the entry the layer touched.
+    pub below: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hop {
+    pub stage: String,
+    pub line: u32,
+    pub instruction: String,
+    #[serde(flatten)]
+    pub path: Path,
+    /// `copied`, `wrote`, `touched` (its properties alone), `base`.
+    pub how: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Source {
+    /// `instruction`, `context`, `image`, `archive`, `heredoc`, `url`, `git`.
+    pub kind: &'static str,
+    /// The image, the named context, the address, the heredoc's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
+}
+
+pub fn report(inventory: &Inventory, build: Option<&Build>, way: Option<&Way>, path: &BStr) -> Report {
+    let tree = &inventory.tree;
+    let names = |index: u32| layer(inventory, build, index);
+    let touches = layers::blame(tree, path).unwrap_or_default();
+    let node = tree.lookup(path);
+    let entries = layers::last_of_each(tree, path);
+    let plan = way.map(|way| way.facts.plan.as_ref());
+    Report {
+        schema: SCHEMA,
+        image: inventory.name.clone(),
+        origin: inventory.origin.clone(),
+        path: Path::new(path),
+        now: node.map(|id| state(tree.meta(id))),
+        bytes: node.map_or(0, |id| tree.bytes(id)),
+        // The root is always there, and no layer is to blame for it.
+        touches: touches
+            .iter()
+            .filter(|_| !path.is_empty())
+            .map(|touch| self::touch(names(touch.layer), touch))
+            .collect(),
+        entries: entries.map(|entries| entries.iter().map(|it| entry(names(it.layer), it)).collect()),
+        chain: way.zip(plan).map(|(way, plan)| way.chain.hops.iter().map(|it| hop(plan, it)).collect()),
+        source: way.map(|way| source(&way.chain.end)),
+    }
+}
+
+/// What made a layer.
+pub fn layer(inventory: &Inventory, build: Option<&Build>, index: u32) -> Layer {
+    let facts = inventory.layers.get(index as usize);
+    let instruction = facts.and_then(|facts| facts.instruction.as_ref());
+    let step: Option<(&Plan, StepId)> =
+        build.and_then(|build| Some((build.plan.as_ref(), build.layers.get(index as usize).copied().flatten()?)));
+    let base = step.and_then(|(plan, step)| match &plan.step(step).op {
+        Op::From(Base::Image(image)) => Some(image.clone()),
+        _ => None,
+    });
+    let own = step.filter(|_| base.is_none()).map(|(plan, step)| plan.step(step).text.clone());
+    Layer {
+        index,
+        diff_id: facts.and_then(|facts| facts.diff_id.clone()),
+        created_by: instruction.map(|it| it.raw.clone()).unwrap_or_default(),
+        instruction: own.or_else(|| instruction.map(|it| it.text.clone())),
+        created: instruction.and_then(|it| it.created.clone()),
+        stage: step.map(|(plan, step)| plan.stage(step.stage).label()),
+        line: step.map(|(plan, step)| plan.step(step).lines.start),
+        base,
+    }
+}
+
+fn touch(layer: Layer, touch: &layers::Touch<'_>) -> Touch {
+    Touch {
+        layer,
+        change: word(touch.change()),
+        differences: differences(touch.differences()),
+        gone: touch.gone.as_ref().map(|gone| Removal {
+            cause: match gone.cause {
+                Cause::Whiteout => "whiteout",
+                Cause::Opaque => "opaque",
+                Cause::Replaced => "replaced",
+            },
+            by: Path::new(gone.by.as_ref()),
+        }),
+        before: touch.before.map(state),
+        after: touch.after.map(state),
+    }
+}
+
+fn entry(layer: Layer, last: &layers::Last<'_>) -> Entry {
+    Entry {
+        name: Path::new(last.name.as_ref()),
+        now: last.now.map(state),
+        bytes: last.bytes,
+        layer,
+        change: last.own.as_ref().map(|touch| word(touch.change())),
+        below: last.below,
+    }
+}
+
+pub fn state(meta: MetaRef<'_>) -> State {
+    State {
+        kind: meta.kind,
+        bytes: meta.bytes(),
+        mode: format!("{:04o}", meta.mode),
+        uid: meta.uid,
+        gid: meta.gid,
+        mtime: meta.mtime.0,
+        target: meta.target.to_string(),
+        xattrs: meta.xattrs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+    }
+}
+
+pub fn word(change: Change) -> &'static str {
+    match change {
+        Change::Added => "added",
+        Change::Modified => "modified",
+        Change::Removed => "removed",
+        Change::Unchanged => "unchanged",
+    }
+}
+
+/// The names of what differs, times only if nothing else does.
+pub fn differences(it: Differences) -> Vec<&'static str> {
+    let all = [
+        (it.kind, "kind"),
+        (it.content, "content"),
+        (it.mode, "mode"),
+        (it.owner, "owner"),
+        (it.xattrs, "xattrs"),
+        (it.time && !it.matter(), "time"),
+    ];
+    all.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
+}
+
+fn hop(plan: &Plan, hop: &crate::debug::trace::Hop) -> Hop {
+    let step = plan.step(hop.step);
+    Hop {
+        stage: plan.stage(hop.step.stage).label(),
+        line: step.lines.start,
+        instruction: step.text.clone(),
+        path: Path::new(hop.path.as_ref()),
+        how: match hop.how {
+            How::Copied => "copied",
+            How::Wrote => "wrote",
+            How::Touched => "touched",
+            How::Base => "base",
+        },
+    }
+}
+
+fn source(end: &End) -> Source {
+    let path = |path: &bstr::BString| Some(Path::new(path.as_ref()));
+    let (kind, name, path) = match end {
+        End::Written => ("instruction", None, None),
+        End::Context { name, path: from } => ("context", name.clone(), from.as_ref().and_then(path)),
+        End::Image { image, path: from, .. } => ("image", Some(image.clone()), path(from)),
+        End::Archive(archive) => ("archive", None, path(archive)),
+        End::Inline(name) => ("heredoc", Some(name.clone()), None),
+        End::Url(address) => ("url", Some(address.clone()), None),
+        End::Git(address) => ("git", Some(address.clone()), None),
+    };
+    Source { kind, name, path }
+}

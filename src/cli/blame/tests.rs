@@ -1,0 +1,64 @@
+use super::super::size::tests::inventory;
+use super::super::size::text::Style;
+use super::*;
+
+const IMAGE: &[(&str, &[&str])] = &[
+    ("/bin/sh -c #(nop) ADD file:1 in / ", &["bin/sh 800000 1", "etc/passwd 1200 2", "etc/old 9 3"]),
+    ("COPY . /app # buildkit", &["app/server 12000000 6", "app/\u{1b}[31mred 5 7"]),
+    ("RUN /bin/sh -c chown -R app /app # buildkit", &["app/server 12000000 6@1"]),
+    (
+        "RUN /bin/sh -c make install &&\n rm /etc/old # buildkit",
+        &["etc/passwd 1300 8", "-etc/old", "app/server 700 9@1"],
+    ),
+];
+
+fn rendered(path: &str) -> String {
+    let inventory = inventory(IMAGE);
+    let path = find(&inventory, path).unwrap_or_else(|error| panic!("{error}"));
+    let report = report::report(&inventory, None, None, path.as_ref());
+    let text = text::render(&report, Style { columns: 80, colours: false });
+    assert!(text.lines().all(|line| crate::tui::text::width(line) <= 80), "{text}");
+    assert!(!text.contains('\u{1b}'));
+    text
+}
+
+#[test]
+fn what_is_told_of_a_file() {
+    insta::assert_snapshot!("file", rendered("/app/server"));
+    insta::assert_snapshot!("gone", rendered("etc/old"));
+}
+
+#[test]
+fn what_is_told_of_a_directory() {
+    insta::assert_snapshot!("directory", rendered("app"));
+    insta::assert_snapshot!("root", rendered("/"));
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_is_near() {
+    let check = |path: &str, expected: &str| {
+        let error = find(&inventory(IMAGE), path).expect_err(path).to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check("/app/sever", "no layer of example:1 has or had /app/sever");
+    check("/app/sever", "help: there is /app/server");
+    check("/ap/server", "help: there is /app");
+    check("/x/y/z", "has or had /x/y/z");
+}
+
+#[test]
+fn json_has_what_the_schema_says() {
+    let inventory = inventory(IMAGE);
+    let report = report::report(&inventory, None, None, "app/server".into());
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["schema"], &json["path"]), (&1.into(), &"app/server".into()));
+    let touches = json["touches"].as_array().unwrap();
+    let word = |at: usize, name: &str| touches[at][name].as_str().unwrap().to_owned();
+    assert_eq!([0, 1, 2].map(|at| word(at, "change")), ["added", "modified", "modified"]);
+    assert_eq!(touches[1]["differences"], serde_json::json!(["owner"]));
+    assert_eq!(touches[2]["differences"], serde_json::json!(["content"]));
+    assert_eq!(touches[0]["layer"]["index"], 1);
+    assert_eq!(touches[0]["layer"]["instruction"], "COPY . /app");
+    assert_eq!(touches[1]["before"]["uid"], 0);
+    assert!(json.get("entries").is_none() && json.get("chain").is_none());
+}

@@ -1,0 +1,108 @@
+//! `stagedive diff A B`: what differs between two images, directories or places in a build.
+
+pub mod points;
+pub mod reached;
+pub mod report;
+pub mod side;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+use super::args::DiffArgs;
+use super::exit::Failure;
+use super::plain::printable;
+use crate::layers::{Diff, DiffId, Kind, Patch, Scope, patch};
+use bstr::{BString, ByteSlice};
+use points::Point;
+use side::Side;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub async fn run(args: DiffArgs) -> Result<(), Failure> {
+    let stages = points::stages_of(&args.build);
+    let points = [points::point(&args.a, &stages)?, points::point(&args.b, &stages)?];
+    let places = points.iter().filter_map(|point| match point {
+        Point::Place { stage, line } => Some((stage.clone(), *line)),
+        Point::Image(_) | Point::Directory(_) => None,
+    });
+    let places: Vec<_> = places.collect();
+    let mut reached = match places.is_empty() {
+        true => Vec::new(),
+        false => reached::reach(&args.build, &places).await?,
+    };
+    reached.reverse();
+    let mut sides = Vec::new();
+    for point in points {
+        sides.push(side::open(point, &args.build, &mut reached).await?);
+    }
+    let [mut before, mut after] =
+        <[Side; 2]>::try_from(sides).map_err(|_| Failure::Other("there are not two things to compare".to_owned()))?;
+    side::settle(&mut before, &mut after).await?;
+    let (old, new) = (before.tree.clone(), after.tree.clone());
+    let diff = super::blocking(move || Diff::between(&old, &new, Scope::Changed)).await?;
+    let patches = match args.text {
+        true => patches(&diff, &before, &after).await?,
+        false => BTreeMap::new(),
+    };
+    let packages = [before.packages().await, after.packages().await];
+    let report = report::report(&diff, &before, &after, packages, &patches);
+    report.warnings.iter().for_each(|line| eprintln!("warning: {}", printable(line)));
+    let text = match args.json {
+        true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
+        false => text::render(&report, super::size::style(), !args.summary),
+    };
+    super::size::print(&text)?;
+    match args.exit_code && !diff.is_empty() {
+        true => Err(Failure::Gate),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of contents that are held for comparing lines, of both sides together.
+const HELD: u64 = 256 << 20;
+
+/// The lines that differ in regular files that are on both sides.
+async fn patches(diff: &Diff, before: &Side, after: &Side) -> Result<BTreeMap<DiffId, Patch>, Failure> {
+    let mut patches = BTreeMap::new();
+    let mut wanted: Vec<(DiffId, BString)> = Vec::new();
+    let mut held = 0u64;
+    for id in diff.ids() {
+        let (Some(old), Some(new)) = (diff.before(id), diff.after(id)) else { continue };
+        if old.kind != Kind::File || new.kind != Kind::File || !diff.differences(id).content {
+            continue;
+        }
+        let limit = patch::LIMIT as u64;
+        if old.size > limit || new.size > limit {
+            patches.insert(id, Patch::TooLarge);
+            continue;
+        }
+        if held + old.size + new.size > HELD {
+            compare(&mut wanted, before, after, &mut patches).await?;
+            held = 0;
+        }
+        held += old.size + new.size;
+        wanted.push((id, diff.path(id)));
+    }
+    compare(&mut wanted, before, after, &mut patches).await?;
+    Ok(patches)
+}
+
+async fn compare(
+    wanted: &mut Vec<(DiffId, BString)>,
+    before: &Side,
+    after: &Side,
+    patches: &mut BTreeMap<DiffId, Patch>,
+) -> Result<(), Failure> {
+    let wanted = std::mem::take(wanted);
+    let paths: BTreeSet<BString> = wanted.iter().map(|(_, path)| path.clone()).collect();
+    let (old, new) = (before.contents(&paths).await?, after.contents(&paths).await?);
+    let compared = super::blocking(move || {
+        let empty = Vec::new();
+        let patch = |(id, path): (DiffId, BString)| {
+            let (old, new) = (old.get(&path).unwrap_or(&empty), new.get(&path).unwrap_or(&empty));
+            (id, Patch::between(old.as_bytes(), new.as_bytes()))
+        };
+        wanted.into_iter().map(patch).collect::<Vec<_>>()
+    });
+    patches.extend(compared.await?);
+    Ok(())
+}

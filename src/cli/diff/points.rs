@@ -1,0 +1,100 @@
+//! What A and B on the command line stand for.
+
+use super::super::args::BuildArgs;
+use super::super::exit::Failure;
+use super::super::project;
+use crate::dockerfile::{parse, stages::outline};
+use crate::image::source::Source;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Point {
+    /// As [`super::super::analyse`] takes it.
+    Image(String),
+    Directory(PathBuf),
+    /// In the build of CONTEXT: before the instruction on a line, or at a stage's end. Without a stage the line says
+    /// which one.
+    Place {
+        stage: Option<String>,
+        line: Option<u32>,
+    },
+}
+
+/// The names of a context's stages and their indices in digits; none if there is no Dockerfile that can be read.
+pub fn stages_of(args: &BuildArgs) -> Vec<String> {
+    // Standard input can be read only once, and a place in its build can be told by its `@`.
+    let from_stdin = args.context == "-" || args.file.as_deref() == Some(Path::new("-"));
+    let Some(project) = (!from_stdin).then(|| project::open(args).ok()).flatten() else { return Vec::new() };
+    let Ok(Ok(outline)) = (project.read)().map(|text| outline(&parse(&text))) else { return Vec::new() };
+    let indices = (0..outline.stages.len()).map(|index| index.to_string());
+    outline.stages.iter().filter_map(|stage| stage.from.name.clone()).chain(indices).collect()
+}
+
+/// `STAGE@LINE`, `STAGE@` and `@LINE` are places; what has a transport is an image; what looks like a path is one; a
+/// word is a stage, if there is one of its name, else a directory or a file, else an image.
+pub fn point(text: &str, stages: &[String]) -> Result<Point, Failure> {
+    if let Some((stage, line)) = text.rsplit_once('@')
+        && line.chars().all(|c| c.is_ascii_digit())
+        && !stage.contains([':', '/'])
+        && text != "@"
+    {
+        let line = match line {
+            "" => None,
+            digits => Some(digits.parse().map_err(|_| Failure::Usage(format!("{text:?}: there is no line {line}")))?),
+        };
+        let stage = Some(stage.to_owned()).filter(|stage| !stage.is_empty());
+        return Ok(Point::Place { stage, line });
+    }
+    let is_path = text.starts_with(['.', '/']);
+    let has_transport = !is_path && text.contains(':') && !matches!(text.parse(), Ok(Source::Registry(_)));
+    if has_transport {
+        return Ok(Point::Image(text.to_owned()));
+    }
+    if !is_path && stages.iter().any(|stage| stage.eq_ignore_ascii_case(text)) {
+        return Ok(Point::Place { stage: Some(text.to_owned()), line: None });
+    }
+    let path = Path::new(text);
+    if path.is_dir() && !path.join("oci-layout").is_file() {
+        return Ok(Point::Directory(path.to_owned()));
+    }
+    if is_path && !path.exists() {
+        return Err(Failure::Usage(format!("{text}: there is neither a directory nor an archive of this name")));
+    }
+    Ok(Point::Image(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_word_stands_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir_all(dir.path().join("tree")).unwrap();
+        std::fs::create_dir_all(dir.path().join("layout")).unwrap();
+        std::fs::write(dir.path().join("layout/oci-layout"), "{}").unwrap();
+        std::fs::write(dir.path().join("image.tar"), "").unwrap();
+        let stages = ["builder", "final", "0", "1"].map(str::to_owned);
+        let check = |text: &str, expected: Option<Point>| assert_eq!(point(text, &stages).ok(), expected, "{text}");
+        let place = |stage: Option<&str>, line| Some(Point::Place { stage: stage.map(str::to_owned), line });
+        let image = |text: &str| Some(Point::Image(text.to_owned()));
+        check("builder", place(Some("builder"), None));
+        check("Final", place(Some("Final"), None));
+        check("1", place(Some("1"), None));
+        check("builder@12", place(Some("builder"), Some(12)));
+        check("other@", place(Some("other"), None));
+        check("@7", place(None, Some(7)));
+        check("@", image("@"));
+        check("x@99999999999", None);
+        check("builder:latest", image("builder:latest"));
+        check("docker://builder", image("docker://builder"));
+        check("alpine@sha256:00", image("alpine@sha256:00"));
+        check("oci:some/dir", image("oci:some/dir"));
+        check("alpine", image("alpine"));
+        check(&path("tree"), Some(Point::Directory(dir.path().join("tree"))));
+        check(&path("layout"), image(&path("layout")));
+        check(&path("image.tar"), image(&path("image.tar")));
+        check(&path("nothing"), None);
+    }
+}

@@ -1,0 +1,298 @@
+//! One of two things that are compared: its tree, its packages, the contents of its files.
+
+use super::super::analyse;
+use super::super::args::BuildArgs;
+use super::super::exit::Failure;
+use super::points::Point;
+use super::reached::Reached;
+use crate::engine::Engine;
+use crate::engine::embedded::Embedded;
+use crate::image::inventory::Inventory;
+use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
+use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
+use crate::snapshot::SnapshotId;
+use crate::snapshot::rooted::Root;
+use crate::snapshot::scan::scan;
+use bstr::{BStr, BString, ByteSlice};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use twox_hash::XxHash3_128;
+
+pub struct Side {
+    /// For the report: as asked for, or a place in words.
+    pub name: String,
+    /// `image`, `directory`, `place`.
+    pub kind: &'static str,
+    pub tree: FileTree,
+    pub warnings: Vec<String>,
+    reader: Reader,
+}
+
+/// Where contents are read.
+#[derive(Clone)]
+enum Reader {
+    Image(Box<Inventory>),
+    Directory(PathBuf),
+    Place(Arc<Embedded>, SnapshotId),
+    Nothing,
+}
+
+/// `reached` has the places of the build, the next one last.
+pub async fn open(point: Point, args: &BuildArgs, reached: &mut Vec<Reached>) -> Result<Side, Failure> {
+    match point {
+        Point::Image(name) => {
+            let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
+            let (inventory, _) = analyse::open(&args, false).await?;
+            Ok(Side {
+                name,
+                kind: "image",
+                tree: inventory.tree.clone(),
+                warnings: inventory.broken().map(str::to_owned).collect(),
+                reader: Reader::Image(Box::new(inventory)),
+            })
+        }
+        Point::Directory(path) => {
+            let name = path.display().to_string();
+            let from = path.clone();
+            let scanned = super::super::blocking(move || scan(&from)).await?;
+            let layer = scanned.map_err(|error| Failure::Other(format!("{name}: {error}")))?;
+            let tree = FileTree::merge(&[Arc::new(layer)]);
+            Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
+        }
+        Point::Place { .. } => {
+            let missing = || Failure::Other("a place of the build was not reached".to_owned());
+            let Reached { name, at, engine } = reached.pop().ok_or_else(missing)?;
+            let (tree, reader) = match at {
+                Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
+                None => (FileTree::default(), Reader::Nothing),
+            };
+            Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
+        }
+    }
+}
+
+/// Makes sure that contents are compared where they have to be: files of the same size of which not both contents are
+/// known by their hashes. Where neither is known and the times are equal too, they count as the same.
+pub async fn settle(before: &mut Side, after: &mut Side) -> Result<(), Failure> {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for id in before.tree.walk(FileTree::ROOT) {
+        let a = before.tree.meta(id);
+        if a.kind != Kind::File {
+            continue;
+        }
+        let path = before.tree.path(id);
+        let Some(other) = after.tree.lookup(path.as_bstr()) else { continue };
+        let b = after.tree.meta(other);
+        let read = matches!((&before.reader, &after.reader), (Reader::Directory(_), _) | (_, Reader::Directory(_)));
+        if b.kind == Kind::File && a.size == b.size && !settled(a, b, read) {
+            old.extend(a.content.is_none().then_some(id));
+            new.extend(b.content.is_none().then_some(other));
+        }
+    }
+    before.hash(old).await?;
+    after.hash(new).await
+}
+
+fn settled(a: MetaRef<'_>, b: MetaRef<'_>, read: bool) -> bool {
+    match (a.content, b.content) {
+        (Some(_), Some(_)) => true,
+        (None, None) => !read && a.mtime == b.mtime,
+        _ => false,
+    }
+}
+
+impl Side {
+    /// What is installed, and what is wrong with the databases.
+    pub async fn packages(&self) -> (Vec<Package>, Vec<String>) {
+        let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
+        for (path, manager, size) in databases(&self.tree) {
+            if let Reader::Image(inventory) = &self.reader {
+                let layer = self.tree.lookup(path.as_bstr()).map(|id| self.tree.layer(id));
+                let facts = layer.and_then(|layer| inventory.layers.get(layer as usize));
+                let known = facts.and_then(|facts| facts.databases.iter().rev().find(|(at, _)| *at == path));
+                all.extend(known.cloned());
+                continue;
+            }
+            let parsed = match self.read(&path, 0, size.min(LARGEST_DATABASE) as usize).await {
+                Ok(bytes) => packages::parse(manager, &bytes),
+                Err(error) => Err(error.to_string()),
+            };
+            match parsed {
+                Ok(packages) => drop(all.insert(path, packages)),
+                Err(error) => wrong.push(format!("{}: /{path}: {error}", self.name)),
+            }
+        }
+        (packages::all(&all), wrong)
+    }
+
+    /// The contents of regular files, as far as lines are compared. A path that is not there is left out.
+    pub async fn contents(&self, paths: &BTreeSet<BString>) -> Result<HashMap<BString, Vec<u8>>, Failure> {
+        let limit = patch::LIMIT;
+        let mut contents = HashMap::new();
+        match &self.reader {
+            Reader::Image(inventory) => {
+                let mut by_layer: BTreeMap<u32, BTreeSet<BString>> = BTreeMap::new();
+                for path in paths {
+                    let Some(id) = self.tree.lookup(path.as_bstr()) else { continue };
+                    by_layer.entry(self.tree.layer(id)).or_default().insert(path.clone());
+                }
+                for (layer, paths) in by_layer {
+                    contents.extend(of_layer(inventory, layer, paths).await?);
+                }
+            }
+            _ => {
+                for path in paths.iter().filter(|path| self.tree.lookup(path.as_bstr()).is_some()) {
+                    contents.insert(path.clone(), self.read(path, 0, limit).await?);
+                }
+            }
+        }
+        Ok(contents)
+    }
+
+    async fn read(&self, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, Failure> {
+        match &self.reader {
+            Reader::Image(inventory) => {
+                let layer = self.tree.lookup(path.as_bstr()).map_or(0, |id| self.tree.layer(id));
+                Ok(inventory.content(layer, path.as_bstr(), offset, limit).await?)
+            }
+            Reader::Place(engine, at) => Ok(engine.read(at, path, offset, limit).await?),
+            Reader::Directory(root) => {
+                let (root, path) = (root.clone(), path.clone());
+                super::super::blocking(move || read_file(&root, path.as_bstr(), limit)).await?
+            }
+            Reader::Nothing => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads files in order to know their contents by their hashes.
+    async fn hash(&mut self, nodes: Vec<NodeId>) -> Result<(), Failure> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let mut hashes: HashMap<NodeId, ContentHash> = HashMap::new();
+        for id in nodes {
+            let path = self.tree.path(id);
+            let hash = match &self.reader {
+                Reader::Directory(root) => {
+                    let (root, path) = (root.clone(), path.clone());
+                    super::super::blocking(move || hash_file(&root, path.as_bstr())).await??
+                }
+                _ => self.hash_by_parts(&path).await?,
+            };
+            hashes.insert(id, hash);
+        }
+        let entries = self.tree.walk(FileTree::ROOT).into_iter().map(|id| {
+            let mut meta = self.tree.meta(id).to_meta();
+            meta.content = hashes.get(&id).copied().or(meta.content);
+            Entry::Put { path: self.tree.path(id), meta, opaque: false }
+        });
+        self.tree = FileTree::merge(&[Arc::new(Layer { entries: entries.collect() })]);
+        Ok(())
+    }
+
+    async fn hash_by_parts(&self, path: &BString) -> Result<ContentHash, Failure> {
+        let mut hasher = XxHash3_128::new();
+        let mut offset = 0;
+        loop {
+            let part = self.read(path, offset, PART).await?;
+            hasher.write(&part);
+            offset += part.len() as u64;
+            if part.len() < PART {
+                return Ok(ContentHash(hasher.finish_128()));
+            }
+        }
+    }
+}
+
+/// Bytes that are read at once.
+const PART: usize = 4 << 20;
+
+/// Files that list installed packages, with their sizes.
+fn databases(tree: &FileTree) -> Vec<(BString, Manager, u64)> {
+    const DIRECTORIES: [&str; 6] = [
+        "var/lib/dpkg",
+        "var/lib/dpkg/status.d",
+        "lib/apk/db",
+        "usr/lib/apk/db",
+        "var/lib/rpm",
+        "usr/lib/sysimage/rpm",
+    ];
+    let directories = DIRECTORIES.iter().chain(&["usr/share/rpm"]).filter_map(|path| tree.lookup(BStr::new(path)));
+    let files = directories.flat_map(|id| tree.children(id).collect::<Vec<_>>());
+    files
+        .filter(|id| tree.meta(*id).kind == Kind::File)
+        .filter_map(|id| {
+            let path = tree.path(id);
+            let manager = packages::manager_of(path.as_bstr())?;
+            Some((path, manager, tree.meta(id).size))
+        })
+        .collect()
+}
+
+/// Files of one layer, in one pass over it; what is a hard link there is looked up on its own.
+async fn of_layer(
+    inventory: &Inventory,
+    layer: u32,
+    paths: BTreeSet<BString>,
+) -> Result<HashMap<BString, Vec<u8>>, Failure> {
+    let limit = patch::LIMIT;
+    let mut contents = HashMap::new();
+    let Some(first) = paths.first().cloned() else { return Ok(contents) };
+    // The first one brings the layer here, if it is not.
+    contents.insert(first.clone(), inventory.content(layer, first.as_bstr(), 0, limit).await?);
+    if paths.len() == 1 {
+        return Ok(contents);
+    }
+    let (inventory, rest) = (inventory.clone(), paths);
+    let read = super::super::blocking(move || {
+        let mut found: HashMap<BString, Vec<u8>> = HashMap::new();
+        let mut tap = |path: &BString, offset: u64, bytes: &[u8]| {
+            if !rest.contains(path) {
+                return;
+            }
+            let content = found.entry(path.clone()).or_default();
+            // A path that comes again takes the place of what was there.
+            content.truncate(usize::try_from(offset).unwrap_or(limit).min(limit));
+            content.resize(usize::try_from(offset).unwrap_or(limit).min(limit), 0);
+            content.extend_from_slice(&bytes[..bytes.len().min(limit - content.len())]);
+        };
+        inventory.read_through(layer, &mut tap)?;
+        for path in rest.iter().filter(|path| **path != first) {
+            if !found.contains_key(path) {
+                let content = inventory.read(layer, path.as_bstr(), 0, limit)?;
+                found.insert(path.clone(), content);
+            }
+        }
+        Ok::<_, Failure>(found)
+    });
+    contents.extend(read.await??);
+    Ok(contents)
+}
+
+fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, Failure> {
+    let failed = |error: std::io::Error| Failure::Other(format!("{}/{path}: {error}", root.display()));
+    Root::open(root).map_err(failed)?.file(path).map_err(failed)
+}
+
+fn read_file(root: &Path, path: &BStr, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = open_file(root, path)?.take(limit as u64).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))?;
+    Ok(bytes)
+}
+
+fn hash_file(root: &Path, path: &BStr) -> Result<ContentHash, Failure> {
+    let mut file = open_file(root, path)?;
+    let mut hasher = XxHash3_128::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(ContentHash(hasher.finish_128())),
+            Ok(got) => hasher.write(&buffer[..got]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::Other(format!("{}/{path}: {error}", root.display()))),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The report to read: sums, packages, directories, then path by path.
+
+use super::super::blame::text::{difference, properties};
+use super::super::size::text::Style;
+use super::report::{Directory, Entry, Packages, Report, Sums};
+use crate::layers::packages::Package;
+use crate::tui::text::{clip, clip_start, count, sanitise, size, width};
+
+/// Directories that are told.
+const DIRECTORIES: usize = 12;
+
+pub fn render(report: &Report, style: Style, listed: bool) -> String {
+    let names = format!("{} → {}", sanitise(&report.before.name), sanitise(&report.after.name));
+    let mut lines = vec![style.paint("1", &clip(&names, style.columns, "…"))];
+    if report.sums.is_empty() {
+        lines.push("nothing differs".to_owned());
+        return joined(&lines);
+    }
+    lines.push(counts(&report.sums));
+    lines.extend(packages(&report.packages, style));
+    lines.extend(directories(&report.directories, style));
+    if listed {
+        lines.push(String::new());
+        let texts = report.entries.iter().any(|entry| entry.text.is_some());
+        lines.extend(report.entries.iter().map(|it| entry(it, style)));
+        if texts {
+            lines.extend(report.entries.iter().flat_map(|it| text(it, style)));
+        }
+    }
+    joined(&lines)
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// `3 added, 1 modified; +79.8 MB -5.0 kB`.
+fn counts(sums: &Sums) -> String {
+    let counts = [(sums.added, "added"), (sums.modified, "modified"), (sums.removed, "removed")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let bytes = bytes(sums);
+    if bytes.is_empty() { counts } else { format!("{counts}; {bytes}") }
+}
+
+fn bytes(sums: &Sums) -> String {
+    let signed = [(sums.added_bytes, '+'), (sums.removed_bytes, '-')];
+    let signed = signed.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, sign)| format!("{sign}{}", size(*bytes)));
+    signed.collect::<Vec<_>>().join(" ")
+}
+
+fn packages(it: &Packages, style: Style) -> Vec<String> {
+    if it.added.is_empty() && it.removed.is_empty() && it.changed.is_empty() {
+        return Vec::new();
+    }
+    let mut parts = Vec::new();
+    if !it.added.is_empty() {
+        parts.push(format!("added {}, {}", count(it.added.len(), "package"), size(it.added_bytes)));
+    }
+    if !it.removed.is_empty() {
+        parts.push(format!("removed {}", count(it.removed.len(), "package")));
+    }
+    if !it.changed.is_empty() {
+        parts.push(format!("changed {}", count(it.changed.len(), "package")));
+    }
+    let mut lines = vec![String::new(), style.paint("1", &parts.join("; "))];
+    let line = |letter: &str, package: &Package, version: String| {
+        let text = format!("{} {version} ({})", package.name, package.manager.name());
+        let left = clip(&sanitise(&text), style.columns.saturating_sub(14), "…").into_owned();
+        let gap = " ".repeat(style.columns.saturating_sub(14 + width(&left)));
+        format!("{} {left}{gap} {:>9}", style.letter(letter), size(package.size))
+    };
+    lines.extend(it.added.iter().map(|package| line("added", package, package.version.clone())));
+    let change = |before: &Package, after: &Package| format!("{} → {}", before.version, after.version);
+    lines.extend(it.changed.iter().map(|it| line("modified", &it.after, change(&it.before, &it.after))));
+    lines.extend(it.removed.iter().map(|package| line("removed", package, package.version.clone())));
+    lines
+}
+
+fn directories(all: &[Directory], style: Style) -> Vec<String> {
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), style.paint("1", "By directory")];
+    let shown = |it: &Directory| {
+        let room = style.columns.saturating_sub(60).max(20);
+        let path = clip_start(&sanitise(&it.path.path), room, "…").into_owned();
+        let gap = " ".repeat(room.saturating_sub(width(&path)));
+        format!("  {path}{gap}  {}", counts(&it.sums))
+    };
+    lines.extend(all.iter().take(DIRECTORIES).map(shown));
+    let more = all.len().saturating_sub(DIRECTORIES);
+    if more > 0 {
+        lines.push(style.paint("2", &format!("  and {more} more")));
+    }
+    lines
+}
+
+fn entry(entry: &Entry, style: Style) -> String {
+    let what = match (&entry.before, &entry.after) {
+        (Some(before), Some(after)) => {
+            entry.differences.iter().map(|name| difference(name, before, after)).collect::<Vec<_>>().join("; ")
+        }
+        (Some(state), None) | (None, Some(state)) => properties(state, state.bytes),
+        (None, None) => String::new(),
+    };
+    // What is long is told whole: a path that is cut cannot be used.
+    format!("{} /{}  {}", style.letter(entry.change), sanitise(&entry.path.path), style.paint("2", &sanitise(&what)))
+}
+
+fn text(entry: &Entry, style: Style) -> Vec<String> {
+    let Some(text) = &entry.text else { return Vec::new() };
+    let path = sanitise(&entry.path.path).into_owned();
+    let mut lines =
+        vec![String::new(), style.paint("1", &format!("--- /{path}")), style.paint("1", &format!("+++ /{path}"))];
+    lines.extend(text.lines().map(|line| {
+        let colour = match line.bytes().next() {
+            Some(b'+') => "32",
+            Some(b'-') => "31",
+            Some(b'@') => "36",
+            _ => return sanitise(line).into_owned(),
+        };
+        style.paint(colour, &sanitise(line))
+    }));
+    lines
+}
