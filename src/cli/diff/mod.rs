@@ -14,6 +14,7 @@ use super::plain::printable;
 use crate::layers::{Diff, DiffId, Kind, Patch, Scope, patch};
 use bstr::{BString, ByteSlice};
 use points::Point;
+use reached::Reached;
 use side::Side;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,10 +30,23 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
         true => Vec::new(),
         false => reached::reach(&args.build, &places).await?,
     };
+    let engine = reached.first().map(|it| it.engine.clone());
     reached.reverse();
+    let differs = compare_points(&args, points, &mut reached).await;
+    if let Some(engine) = engine {
+        engine.close().await?;
+    }
+    match differs? && args.exit_code {
+        true => Err(Failure::Gate),
+        false => Ok(()),
+    }
+}
+
+/// Prints what differs, and answers whether anything does.
+async fn compare_points(args: &DiffArgs, points: [Point; 2], reached: &mut Vec<Reached>) -> Result<bool, Failure> {
     let mut sides = Vec::new();
     for point in points {
-        sides.push(side::open(point, &args.build, &mut reached).await?);
+        sides.push(side::open(point, &args.build, reached).await?);
     }
     let [mut before, mut after] =
         <[Side; 2]>::try_from(sides).map_err(|_| Failure::Other("there are not two things to compare".to_owned()))?;
@@ -51,10 +65,7 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
         false => text::render(&report, super::size::style(), !args.summary),
     };
     super::size::print(&text)?;
-    match args.exit_code && !diff.is_empty() {
-        true => Err(Failure::Gate),
-        false => Ok(()),
-    }
+    Ok(!diff.is_empty())
 }
 
 /// Bytes of contents that are held for comparing lines, of both sides together.

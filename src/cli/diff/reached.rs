@@ -1,13 +1,14 @@
 //! Places in a build, reached one after the other.
 
 use super::super::args::BuildArgs;
+use super::super::engine;
 use super::super::exit::Failure;
 use super::super::plain::{self, Plain};
 use super::super::project;
 use super::super::signals::Signals;
 use crate::debug::{self, Command, Event, Position, Session, StepStatus};
 use crate::dockerfile::nearest;
-use crate::engine::embedded::Embedded;
+use crate::engine::Engine;
 use crate::plan::{Plan, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
@@ -20,15 +21,16 @@ pub struct Reached {
     pub name: String,
     /// `None` before a stage's `FROM`.
     pub at: Option<SnapshotId>,
-    pub engine: Arc<Embedded>,
+    pub engine: Arc<dyn Engine>,
 }
 
-/// Runs what is needed to get to each of the places: a stage's end, or before the instruction on a line.
+/// Runs what is needed to get to each of the places: a stage's end, or before the instruction on a line. The engine is
+/// left open, for looking into the file systems.
 pub async fn reach(args: &BuildArgs, places: &[(Option<String>, Option<u32>)]) -> Result<Vec<Reached>, Failure> {
     let mut project = project::open(args)?;
     // Stages that the default target does not need can be compared as well.
     project.options.all_stages = true;
-    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
+    let engine = engine::start(args, &project).await?;
     let mut setup = project.setup(engine.clone());
     setup.paused = true;
     let (session, mut events) = debug::start(setup);
@@ -39,8 +41,13 @@ pub async fn reach(args: &BuildArgs, places: &[(Option<String>, Option<u32>)]) -
             break;
         }
     }
-    engine.save().await?;
-    let reached = result?.into_iter();
+    let reached = match result {
+        Ok(reached) => reached.into_iter(),
+        Err(failure) => {
+            engine.close().await?;
+            return Err(failure);
+        }
+    };
     Ok(reached.map(|(name, at)| Reached { name, at, engine: engine.clone() }).collect())
 }
 

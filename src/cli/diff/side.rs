@@ -6,7 +6,6 @@ use super::super::exit::Failure;
 use super::points::Point;
 use super::reached::Reached;
 use crate::engine::Engine;
-use crate::engine::embedded::Embedded;
 use crate::image::inventory::Inventory;
 use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
@@ -35,7 +34,7 @@ pub struct Side {
 enum Reader {
     Image(Box<Inventory>),
     Directory(PathBuf),
-    Place(Arc<Embedded>, SnapshotId),
+    Place(Arc<dyn Engine>, SnapshotId),
     Nothing,
 }
 
