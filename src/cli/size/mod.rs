@@ -4,6 +4,7 @@ pub mod gate;
 mod junit;
 mod markdown;
 pub mod report;
+pub mod stages;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod text;
@@ -24,9 +25,14 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     let gate = Gate::new(limits(&args.gate)?)?;
     let (inventory, build) = analyse::open(&args.build, args.verify).await?;
     let files = if args.files { Files::Listed } else { Files::Counted };
+    let stages = match &build {
+        Some(build) => stages::stages(build).await?,
+        None => None,
+    };
     let report = super::blocking(move || {
         let account = Account::of(&inventory.tree);
         let mut report = report::report(&inventory, build.as_ref(), &account, files);
+        report.stages = stages;
         report.gate = gate.map(|gate| gate.check(&report, &inventory.tree));
         report
     })

@@ -51,6 +51,9 @@ pub struct Report {
     pub largest: Option<File>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<File>>,
+    /// Of a build: where the live bytes come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<super::stages::Stage>>,
     /// If anything is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<Verdict>,
@@ -213,6 +216,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
         duplicates: duplicates.map(|it| duplicate(tree, it, listed)).collect(),
         largest: largest(tree, account),
         files: listed.then(|| list(tree, account)),
+        stages: None,
         gate: None,
     }
 }

@@ -62,6 +62,7 @@ pub fn render(report: &Report, style: Style) -> String {
     bytes(report, style).into_iter().for_each(&mut line);
     line(String::new());
     layers(report, style).into_iter().for_each(&mut line);
+    report.stages.iter().flat_map(|stages| super::stages::render(stages, style)).for_each(&mut line);
     findings(report, style).into_iter().for_each(&mut line);
     files(report, style).into_iter().for_each(&mut line);
     verdict(report, style).into_iter().for_each(&mut line);
@@ -282,6 +283,11 @@ impl Report {
 impl Style {
     pub fn paint(self, code: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// One part of a whole that is as wide as `columns`.
+    pub fn plain_bar(self, part: u64, whole: u64, columns: usize) -> String {
+        self.bar(&[part, 0, 0, 0], whole, columns)
     }
 
     /// Parts side by side, `whole` being as wide as `columns`. A part that is there at all gets a column.
