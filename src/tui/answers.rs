@@ -1,6 +1,7 @@
 //! What the panes ask for, answered from the session. Each answer is a job of its own.
 
-use super::widgets::{Answer, Query};
+use super::widgets::syntax::Tones;
+use super::widgets::{Answer, Query, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
 use crate::layers::{Diff, FileTree, Patch, Scope, patch};
@@ -29,6 +30,7 @@ pub async fn answer(session: &Session, query: &Query) -> Result<Answer, EngineEr
             think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
         }
         Query::Log(step) => Ok(Answer::Log(session.log(*step).await)),
+        Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
     }
 }
 
@@ -60,6 +62,11 @@ async fn content(session: &Session, at: &SnapshotId, path: &BString) -> Result<V
         Some(_) => session.read(at, path, 0, patch::LIMIT + 1).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// What the words of a text are.
+pub async fn tones(name: BString, text: Source) -> Result<Answer, EngineError> {
+    think(move || Answer::Tones(Arc::new(Tones::of(name.as_ref(), &text.0)))).await
 }
 
 async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {

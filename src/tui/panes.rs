@@ -39,7 +39,7 @@ impl Panes {
             Slot::Files => Some(&mut self.files),
             Slot::Output => Some(&mut self.output),
             Slot::Shell => Some(&mut self.shell),
-            Slot::Viewer => Some(&mut self.viewer),
+            Slot::Viewer | Slot::Tones => Some(&mut self.viewer),
         }
     }
 

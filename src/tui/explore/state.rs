@@ -146,7 +146,7 @@ impl Explorer {
         match slot {
             Slot::Layer => Some(&mut self.layer_pane),
             Slot::Files => Some(&mut self.files),
-            Slot::Viewer => Some(&mut self.viewer),
+            Slot::Viewer | Slot::Tones => Some(&mut self.viewer),
             Slot::Output | Slot::Shell => None,
         }
     }

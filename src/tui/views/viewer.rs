@@ -12,12 +12,15 @@ use crate::tui::widgets::hex::{self, Hex};
 use crate::tui::widgets::paged::{self, Paged};
 use crate::tui::widgets::pager::{Pager, Text};
 use crate::tui::widgets::patch::PatchText;
-use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, scroll};
+use crate::tui::widgets::syntax::{Tone, Tones};
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, Source, scroll};
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct Viewer {
@@ -43,6 +46,15 @@ struct File {
     /// The row that was found last.
     hit: Option<usize>,
     error: Option<EngineError>,
+    tones: Colours,
+}
+
+/// What the words of the text's beginning are.
+#[derive(Debug)]
+enum Colours {
+    Unasked,
+    Asked,
+    Known(Arc<Tones>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +124,7 @@ impl Viewer {
             errand: None,
             hit: None,
             error: None,
+            tones: Colours::Unasked,
         });
         self.wants()
     }
@@ -128,7 +141,8 @@ impl Pane for Viewer {
     }
 
     fn wants(&mut self) -> Vec<Request> {
-        self.file.as_mut().and_then(File::wants).into_iter().collect()
+        let Some(file) = &mut self.file else { return Vec::new() };
+        file.wants().into_iter().chain(file.wants_tones()).collect()
     }
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
@@ -146,6 +160,16 @@ impl Pane for Viewer {
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        if let (Some(file), Query::Tones { name, text }) = (&mut self.file, query) {
+            // Of another file, it is too late.
+            if let Ok(Answer::Tones(tones)) = answer
+                && *name == file.name()
+                && file.text.beginning() == Some(&text.0)
+            {
+                file.tones = Colours::Known(tones);
+            }
+            return Vec::new();
+        }
         let Some(file) = self.file.as_mut().filter(|file| file.asked.as_ref() == Some(query)) else {
             return Vec::new();
         };
@@ -212,6 +236,20 @@ impl File {
         };
         self.asked = Some(query.clone());
         Some(Request::Load(Slot::Viewer, query))
+    }
+
+    /// The words of a text are looked at once its beginning is here.
+    fn wants_tones(&mut self) -> Option<Request> {
+        let text = self.text.beginning().filter(|_| matches!(self.tones, Colours::Unasked))?;
+        let query = Query::Tones { name: self.name(), text: Source(text.into()) };
+        self.tones = Colours::Asked;
+        Some(Request::Load(Slot::Tones, query))
+    }
+
+    /// What the file is called where it is, or where a link leads.
+    fn name(&self) -> BString {
+        let path = if self.meta.kind == Kind::Symlink { &self.meta.target } else { &self.path };
+        path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().into()
     }
 
     fn read(&self, offset: u64, limit: usize) -> Query {
@@ -436,7 +474,12 @@ impl File {
                     Some(number) => format!("{number:>digits$} "),
                     None => String::new(),
                 };
-                draw(&mut self.pager, &self.text, digits as u16 + 2, gutter, |_| None, inner, buffer, look);
+                let tones = |row: usize| match &self.tones {
+                    Colours::Known(tones) => tones.line(self.text.number(row)? - 1),
+                    Colours::Unasked | Colours::Asked => None,
+                };
+                let how = How { gutter: digits as u16 + 2, gutter_text: gutter, style: |_| None, tones };
+                draw(&mut self.pager, &self.text, how, inner, buffer, look);
             }
             Mode::Hex => {
                 let inner = scroll::bar(inner, buffer, look, self.pager.top(), self.hex.len());
@@ -444,7 +487,8 @@ impl File {
                 if top != self.pager.top() {
                     self.pager.go(top, &self.hex);
                 }
-                draw(&mut self.pager, &self.hex, 0, |_, _| String::new(), |_| None, inner, buffer, look);
+                let how = How { gutter: 0, gutter_text: |_, _| String::new(), style: |_| None, tones: |_| None };
+                draw(&mut self.pager, &self.hex, how, inner, buffer, look);
             }
             Mode::Diff => {
                 let Some(patch) = &self.patch else { return };
@@ -457,7 +501,8 @@ impl File {
                     Some(Sign::Removed) => Some(look.removed),
                     Some(Sign::Same) => None,
                 };
-                draw(&mut self.pager, patch, 2 * digits as u16 + 2, gutter, style, inner, buffer, look);
+                let how = How { gutter: 2 * digits as u16 + 2, gutter_text: gutter, style, tones: |_| None };
+                draw(&mut self.pager, patch, how, inner, buffer, look);
             }
         }
     }
@@ -504,35 +549,62 @@ impl File {
     }
 }
 
-/// Draws what is in sight of a text, with a gutter at its left and a style for some rows.
-#[expect(clippy::too_many_arguments)]
-fn draw(
+/// How a text's rows are drawn.
+struct How<G, S, T> {
+    /// Columns at the left, and what stands there at a row and a row of its wrapped line.
+    gutter: u16,
+    gutter_text: G,
+    /// Over all of a row.
+    style: S,
+    /// Of the words of a row.
+    tones: T,
+}
+
+/// Draws what is in sight of a text.
+fn draw<'t>(
     pager: &mut Pager,
     text: &impl Text,
-    gutter: u16,
-    gutter_text: impl Fn(usize, usize) -> String,
-    style: impl Fn(usize) -> Option<Style>,
+    how: How<impl Fn(usize, usize) -> String, impl Fn(usize) -> Option<Style>, impl Fn(usize) -> Option<&'t [Run]>>,
     area: Rect,
     buffer: &mut Buffer,
     look: &Look,
 ) {
-    let gutter = gutter.min(area.width / 2);
+    let gutter = how.gutter.min(area.width / 2);
     let inner = Rect { x: area.x + gutter, width: area.width - gutter, ..area };
     pager.fit(text, usize::from(inner.width), usize::from(inner.height));
     for ((row, sub), y) in pager.visible(text).into_iter().zip(area.y..area.bottom()) {
-        buffer.set_stringn(area.x, y, gutter_text(row, sub), usize::from(gutter), look.muted);
+        buffer.set_stringn(area.x, y, (how.gutter_text)(row, sub), usize::from(gutter), look.muted);
         let line = Rect { y, height: 1, ..inner };
         match text.line(row) {
-            Some(content) => pager.draw(&content, sub, line, buffer, look),
+            Some(content) => {
+                let content = match (how.tones)(row).filter(|tones| !tones.is_empty()) {
+                    Some(tones) => Cow::Owned(coloured(&content, tones, look)),
+                    None => content,
+                };
+                pager.draw(&content, sub, line, buffer, look);
+            }
             None => {
                 let waiting = Line { text: look.signs.ellipsis.into(), ..Line::default() };
                 pager.draw(&waiting, 0, line, buffer, look);
             }
         }
-        if let Some(style) = style(row) {
+        if let Some(style) = (how.style)(row) {
             buffer.set_style(line, style);
         }
     }
+}
+
+/// Where a tone ends.
+type Run = (u32, Option<Tone>);
+
+/// A line in the colours of its words; what it had at its end stays.
+fn coloured(line: &Line, tones: &[Run], look: &Look) -> Line {
+    let plain = Style::new();
+    let mut runs: Vec<(u32, Style)> =
+        tones.iter().map(|(end, tone)| (*end, tone.map_or(plain, |tone| tone.style(look)))).collect();
+    let end = tones.last().map_or(0, |(end, _)| *end);
+    runs.extend(line.runs.iter().filter(|(its, _)| *its > end).copied());
+    Line { runs: runs.into(), ..line.clone() }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod paged;
 pub mod pager;
 pub mod patch;
 pub(crate) mod scroll;
+pub mod syntax;
 pub mod terminal;
 pub mod tree;
 pub mod treemap;
@@ -32,6 +33,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use syntax::Tones;
 
 /// One pane of the lower part of the screen.
 pub trait Pane {
@@ -140,6 +142,8 @@ pub enum Slot {
     Files,
     Output,
     Viewer,
+    /// Of the viewer, besides what it reads.
+    Tones,
     Shell,
 }
 
@@ -174,6 +178,21 @@ pub enum Query {
         path: BString,
     },
     Log(StepId),
+    /// What the words of a text are, by the file's name.
+    Tones {
+        name: BString,
+        text: Source,
+    },
+}
+
+/// A text that is looked at as a whole.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Source(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({} bytes)", self.0.len())
+    }
 }
 
 /// A layer that nothing else refers to; the same only as itself.
@@ -201,6 +220,7 @@ pub enum Answer {
     File(Vec<u8>),
     Patch(Arc<Patch>),
     Log(Log),
+    Tones(Arc<Tones>),
 }
 
 /// What the shell's widget hears.

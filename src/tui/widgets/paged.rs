@@ -71,6 +71,11 @@ impl Paged {
         self.next.lines
     }
 
+    /// The beginning of the text, while it is at hand.
+    pub fn beginning(&self) -> Option<&[u8]> {
+        self.read.iter().find(|piece| piece.index == 0).map(|piece| piece.bytes.as_slice())
+    }
+
     /// The offset to read at for a piece, which is one of those known or the next after them.
     pub fn offset(&self, piece: usize) -> u64 {
         self.start(piece).byte

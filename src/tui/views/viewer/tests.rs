@@ -16,6 +16,12 @@ fn serve(viewer: &mut Viewer, requests: Vec<Request>, old: &[u8], new: &[u8]) ->
     let mut open = requests;
     let mut count = 0;
     while let Some(request) = open.pop() {
+        if let Request::Load(Slot::Tones, query) = &request {
+            let Query::Tones { name, text } = query else { panic!("{query:?}") };
+            let tones = Arc::new(Tones::of(name.as_ref(), &text.0));
+            open.extend(viewer.loaded(query, Ok(Answer::Tones(tones))));
+            continue;
+        }
         let Request::Load(Slot::Viewer, query) = request else { panic!("{request:?}") };
         let answer = match &query {
             Query::File { offset, limit, .. } => {
@@ -215,4 +221,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn words_have_the_colours_of_their_language() {
+    let content = b"int x = 1; // one\n";
+    let mut viewer = Viewer::default();
+    let requests = viewer.open(snapshot("1"), "src/main.c".into(), None, meta(Kind::File, content.len()));
+    serve(&mut viewer, requests, b"", content);
+    let area = Rect::new(0, 0, 40, 3);
+    let mut buffer = Buffer::empty(area);
+    let look = Look::new(&Theme::dark(), Depth::True, false);
+    viewer.render(area, &mut buffer, &look, true);
+    let color = |x: u16| buffer[(x, 0)].fg;
+    // Behind the line's number.
+    assert_eq!((Some(color(5)), Some(color(13)), Some(color(16))), (look.keyword.fg, look.flag.fg, look.comment.fg));
 }
