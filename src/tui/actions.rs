@@ -5,7 +5,7 @@ use super::input::{Input, Purpose};
 use super::keymap::{Action, Motion, key_of};
 use super::update::{Effect, on_requests};
 use super::views::breakpoints;
-use super::widgets::ShellNews;
+use super::widgets::{Request, ShellNews};
 use crate::debug::{BreakpointState, Command, Location, Position, ShellPlace, Side};
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ fn mark(app: &mut App) -> Vec<Effect> {
         return wrong(app, &text);
     }
     app.mark = Some(id);
-    app.say(format!("later layers of this stage are compared with what {label} left, until {}", key_of(Action::Mark)));
+    app.say(format!("what other instructions left is compared with what {label} left, until {}", key_of(Action::Mark)));
     Vec::new()
 }
 
@@ -321,6 +321,7 @@ pub(super) fn go(app: &mut App, motion: Motion) -> Vec<Effect> {
         PaneId::Stages => app.stages.go(motion),
         PaneId::Breakpoints => app.breakpoint = moved(app.breakpoint, motion, height, breakpoints::count(app)),
         PaneId::Variables => app.variables_top = moved(app.variables_top, motion, height, usize::MAX / 4),
+        PaneId::Image if app.origins.traced().is_some() => app.origins.go(motion, height.saturating_sub(3)),
         PaneId::Image => app.image_top = moved(app.image_top, motion, height, usize::MAX / 4),
         _ => {}
     }
@@ -367,6 +368,7 @@ fn open(app: &mut App) -> Vec<Effect> {
             }
             Vec::new()
         }
+        PaneId::Image => open_origin(app),
         PaneId::Breakpoints => {
             let line = app.build.breakpoints.get(app.breakpoint).and_then(|it| match &it.state {
                 BreakpointState::Bound { step, .. } => app.plan().map(|plan| plan.step(*step).lines.start),
@@ -396,6 +398,7 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
             Some(plan) => app.stages.find(&plan, needle, None),
             None => 0,
         },
+        PaneId::Image => app.origins.find(needle, None),
         PaneId::Variables => find_variable(app, None),
         _ => app.panes.get(id).map_or(0, |widget| widget.find(needle)),
     };
@@ -431,6 +434,9 @@ fn find_next(app: &mut App, forward: bool) -> Vec<Effect> {
         PaneId::Variables => {
             find_variable(app, Some(forward));
         }
+        PaneId::Image => {
+            app.origins.find(&needle, Some(forward));
+        }
         _ => {
             if let Some(widget) = app.panes.get(id) {
                 widget.find_next(forward);
@@ -438,6 +444,14 @@ fn find_next(app: &mut App, forward: bool) -> Vec<Effect> {
         }
     }
     Vec::new()
+}
+
+/// Opens a stage or an instruction of the image's bytes; a file is shown beside the list.
+fn open_origin(app: &mut App) -> Vec<Effect> {
+    let Some(path) = app.origins.enter() else { return Vec::new() };
+    let (Some(traced), Some((at, _))) = (app.origins.traced(), app.build.finished.clone()) else { return Vec::new() };
+    let Some(meta) = traced.contribution.meta(&path) else { return Vec::new() };
+    on_requests(app, vec![Request::OpenFile { at, path, before: None, meta: Box::new(meta) }])
 }
 
 /// Scrolls to an entry that holds the needle.

@@ -4,7 +4,7 @@ use super::widgets::syntax::Tones;
 use super::widgets::{Answer, Query, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
-use crate::layers::{Diff, FileTree, Patch, Scope, patch};
+use crate::layers::{Diff, FileTree, Layer, Patch, Scope, patch};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
 use std::sync::Arc;
@@ -40,13 +40,16 @@ async fn compare(
     after: &SnapshotId,
     scope: Scope,
 ) -> Result<Answer, EngineError> {
-    // The layers of a file system are the lowest of those that a later one of its stage has.
-    let below = match before {
-        Some(before) => session.layers(before).await?.len() as u32,
-        None => 0,
-    };
     let tree = session.tree(after).await?;
-    think(move || ready(Diff::above(&tree, below, scope))).await
+    let Some(before) = before else { return think(move || ready(Diff::above(&tree, 0, scope))).await };
+    let (old, new) = (session.layers(before).await?, session.layers(after).await?);
+    // What came before in a stage has the lowest of the layers that are there later: then those above tell all.
+    let same = |(a, b): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(a, b) || a == b;
+    if old.len() <= new.len() && old.iter().zip(&new).all(same) {
+        return think(move || ready(Diff::above(&tree, old.len() as u32, scope))).await;
+    }
+    let other = session.tree(before).await?;
+    think(move || ready(Diff::between(&other, &tree, scope))).await
 }
 
 /// Works out what the views will ask of a difference, while this is still the background.

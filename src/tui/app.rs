@@ -4,12 +4,14 @@ use super::build::Build;
 use super::input::Input;
 use super::layout::{self, Areas};
 use super::theme::{Depth, Look, Theme};
+use super::views::origins::{self, Origins};
 use super::views::source::Source;
 use super::views::stages::Stages;
 use super::widgets::{Pane, Place};
 use super::{Options, panes::Panes};
 use crate::debug::{BreakpointState, Position, Side, StopReason};
 use crate::plan::{Plan, StageId, Step, StepId};
+use bstr::BString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,7 +105,7 @@ pub struct App {
     /// The selected line of the breakpoints.
     pub breakpoint: usize,
     pub panes: Panes,
-    /// The instruction whose file system later ones of its stage are compared with.
+    /// The instruction whose file system all others are compared with.
     pub mark: Option<StepId>,
     /// Whether a file is open beside the lower pane.
     pub viewing: bool,
@@ -118,6 +120,8 @@ pub struct App {
     pub history: Vec<String>,
     /// What was searched for last, by pane.
     pub needle: BTreeMap<PaneId, String>,
+    /// Where the bytes of the finished image come from, once known.
+    pub origins: Origins,
     /// Bytes of dead content in the finished image, once known.
     pub waste: Option<u64>,
     pub(super) shown: BTreeMap<PaneId, Place>,
@@ -157,6 +161,7 @@ impl App {
             note: None,
             history: Vec::new(),
             needle: BTreeMap::new(),
+            origins: Origins::default(),
             waste: None,
             shown: BTreeMap::new(),
             sizes: BTreeMap::new(),
@@ -212,12 +217,20 @@ impl App {
         let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else { return Place::default() };
         let status = self.build.status(step);
         let text = &plan.step(step).text;
-        let mark = self.mark.filter(|mark| mark.stage == step.stage && mark.index < step.index);
+        let mark = self.mark.filter(|mark| *mark != step);
         let (text, before) = match mark.and_then(|mark| Some((mark, self.build.after(mark)?))) {
-            Some((mark, before)) => (format!("{text} (since {})", mark.index), Some(before)),
+            Some((mark, before)) if mark.stage == step.stage && mark.index < step.index => {
+                (format!("{text} (since {})", mark.index), Some(before))
+            }
+            // A later point, or one of another stage.
+            Some((mark, before)) => {
+                (format!("{text} (against {})", self.label(mark).unwrap_or_default()), Some(before))
+            }
             None => (text.clone(), self.build.before(step)),
         };
+        let compared = mark.is_some_and(|mark| self.build.after(mark).is_some());
         Place {
+            compared,
             step: Some(step),
             text,
             before,
@@ -226,6 +239,14 @@ impl App {
             failed: matches!(status, crate::debug::StepStatus::Failed(_)),
             instead: String::new(),
         }
+    }
+
+    /// The way of a file at the place that the panes speak of, in words; known once the build is finished.
+    pub fn way_of(&self, path: &BString) -> Option<String> {
+        let traced = self.origins.traced()?;
+        let step = self.place().step?;
+        let chain = traced.facts.chain_after(step, path.as_ref())?;
+        Some(origins::way(&self.look, &traced.facts.plan, &chain))
     }
 
     /// The step whose variables are shown: any that is selected, for they are known before it runs.

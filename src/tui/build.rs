@@ -260,6 +260,14 @@ impl Build {
     }
 
     /// What each stage wrote and what of it is in the target, by stage; the target's own part last.
+    pub fn snapshots(&self) -> BTreeMap<StepId, SnapshotId> {
+        let done = self.tracks.iter().filter_map(|(step, track)| match &track.status {
+            StepStatus::Done(outcome) => Some((*step, outcome.snapshot.clone())),
+            _ => None,
+        });
+        done.collect()
+    }
+
     pub fn contributions(&self) -> Vec<Contribution> {
         let Some(plan) = &self.plan else { return Vec::new() };
         let bytes = |step: StepId| self.carried(step).unwrap_or(0);

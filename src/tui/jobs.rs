@@ -2,14 +2,19 @@
 
 use super::background::Background;
 use super::update::Message;
+use super::views::origins::Traced;
 use super::widgets::{Query, Slot};
 use super::{answers, extract};
+use crate::debug::trace::Contribution;
 use crate::debug::{Session, ShellPlace};
 use crate::engine::{EngineError, Shell};
 use crate::layers::FileTree;
+use crate::plan::{Plan, StepId};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a job came to.
 #[derive(Debug)]
@@ -48,6 +53,20 @@ impl Jobs {
             };
             let bytes = tokio::task::spawn_blocking(dead).await.ok()?;
             Some(Done::Message(Box::new(Message::Waste(bytes))))
+        });
+    }
+
+    /// Where every file of a finished build comes from.
+    pub fn trace(&mut self, plan: Arc<Plan>, snapshots: BTreeMap<StepId, SnapshotId>) {
+        let session = self.session.clone();
+        self.background.spawn(async move {
+            let facts = session.trace(plan, &snapshots).await.ok()?;
+            let follow = move || {
+                let contribution = Contribution::of(&facts, facts.plan.target)?;
+                Some(Traced { facts, contribution })
+            };
+            let traced = tokio::task::spawn_blocking(follow).await.ok()??;
+            Some(Done::Message(Box::new(Message::Traced(Arc::new(traced)))))
         });
     }
 

@@ -25,6 +25,7 @@ pub enum Context {
     Typing,
     Variables,
     Breakpoints,
+    Image,
     /// The layers of an image that is explored.
     Layers,
     /// The bytes of an image as a picture.
@@ -49,6 +50,7 @@ impl Context {
             Context::Shell | Context::Typing => "Shell",
             Context::Variables => "Variables",
             Context::Breakpoints => "Breakpoints",
+            Context::Image => "Image",
             Context::Layers => "Layers",
             Context::Map => "Map",
             Context::Waste => "Waste",
@@ -243,7 +245,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Debugger, &[ch('6')], A::Focus(6), "Shell"),
     bind(C::Debugger, &[ch('7')], A::Focus(7), "Variables"),
     bind(C::Debugger, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
-    bind(C::Debugger, &[ch('9')], A::Focus(9), "Image: what ships, and what is left behind"),
+    bind(C::Debugger, &[ch('9')], A::Focus(9), "Image: what ships, and where its bytes come from"),
     bind(C::Debugger, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
     bind(C::Explorer, &[ch('1')], A::Focus(1), "Layers: the instructions and what they weigh"),
     bind(C::Explorer, &[ch('2')], A::Focus(2), "Details of the selected layer, and of the image"),
@@ -295,6 +297,12 @@ pub const TABLE: &[Binding] = &[
     bind(C::Breakpoints, &[plain(KeyCode::Enter)], A::Open, "select its line"),
     bind(C::Breakpoints, &[ch(' ')], A::EnableBreakpoint, "enable or disable it"),
     bind(C::Breakpoints, &[plain(KeyCode::Delete), ch('x')], A::RemoveBreakpoint, "remove it"),
+    bind(
+        C::Image,
+        &[plain(KeyCode::Enter), ch(' ')],
+        A::Open,
+        "open the stage or the instruction, or look into the file",
+    ),
     bind(C::Output, &[ch('w')], A::Pane, "wrap long lines, or not"),
     bind(C::Output, &[ch(' ')], A::Pane, "a page down"),
     bind(C::Output, &[ch('y')], A::Pane, "copy the lines in sight to the clipboard"),

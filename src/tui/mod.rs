@@ -194,6 +194,11 @@ impl Front {
             Effect::Session(command) => self.session.send(command),
             Effect::Load(slot, query) => self.jobs.load(slot, query),
             Effect::Waste(at) => self.jobs.waste(at),
+            Effect::Trace => {
+                if let Some(plan) = self.app.build.plan.clone() {
+                    self.jobs.trace(plan, self.app.build.snapshots());
+                }
+            }
             Effect::OpenShell { place, size } => self.jobs.open_shell(place, size),
             Effect::Shell(input) => {
                 if let Some(shell) = &self.shell {

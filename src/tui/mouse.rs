@@ -75,6 +75,10 @@ fn click(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, wide: bool) 
                 false => Vec::new(),
             }
         }
+        PaneId::Image if app.origins.traced().is_some() => match y.checked_sub(2) {
+            Some(row) if app.origins.click(row) => actions::perform(app, Action::Open),
+            _ => Vec::new(),
+        },
         PaneId::Breakpoints => {
             if let Some(at) = breakpoints::at_row(app, y, usize::from(inner.height)) {
                 app.breakpoint = at;
@@ -101,6 +105,7 @@ fn wheel(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, motion: Moti
             app.breakpoint = if down { (app.breakpoint + 1).min(last) } else { app.breakpoint.saturating_sub(1) };
         }
         PaneId::Variables => app.variables_top = turn(app.variables_top),
+        PaneId::Image if app.origins.traced().is_some() => (0..NOTCH).for_each(|_| app.origins.go(motion, height)),
         PaneId::Image => app.image_top = turn(app.image_top),
         _ => return to_widget(app, id, inner, event),
     }

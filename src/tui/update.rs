@@ -3,6 +3,7 @@
 use super::app::{App, PaneId};
 use super::input::{Input, Purpose, Typed};
 use super::keymap::{self, Action, Context, Key};
+use super::views::origins::{Origins, Traced};
 use super::widgets::{Answer, Outcome, Query, Request, ShellNews, Slot};
 use super::{actions, layout, mouse, orders};
 use crate::debug::{BreakpointState, Command, Event, ShellPlace, StopReason};
@@ -11,6 +12,7 @@ use crate::snapshot::SnapshotId;
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything that can happen to the screen.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub enum Message {
         query: Query,
         answer: Result<Answer, EngineError>,
     },
+    /// Where the bytes of the finished image come from.
+    Traced(Arc<Traced>),
     /// Content bytes of a finished image that later layers hide.
     Waste(u64),
     /// What became of writing a file out.
@@ -45,6 +49,8 @@ pub enum Message {
 pub enum Effect {
     Session(Command),
     Load(Slot, Query),
+    /// Follow every file of the finished image back through the build.
+    Trace,
     Waste(SnapshotId),
     OpenShell {
         place: ShellPlace,
@@ -81,6 +87,13 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Loaded { slot, query, answer } => {
             let requests = app.panes.of_slot(slot).map(|pane| pane.loaded(&query, answer)).unwrap_or_default();
             on_requests(app, requests)
+        }
+        Message::Traced(traced) => {
+            // A plan that was made meanwhile has other steps.
+            if app.build.plan.as_ref().is_some_and(|plan| Arc::ptr_eq(plan, &traced.facts.plan)) {
+                app.origins.set(traced);
+            }
+            Vec::new()
         }
         Message::Waste(bytes) => {
             app.waste = Some(bytes);
@@ -207,6 +220,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.source.set_plan(&plan);
             app.lay_out_stages();
             app.waste = None;
+            app.origins = Origins::default();
             app.mark = None;
             app.note = None;
             app.panes.new_plan();
@@ -270,7 +284,7 @@ fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
 fn at_the_end(app: &mut App) -> Vec<Effect> {
     let ended = app.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End) && !app.build.running;
     let Some((snapshot, _)) = app.build.finished.as_ref().filter(|_| ended) else { return Vec::new() };
-    let wanted = app.waste.is_none().then(|| Effect::Waste(snapshot.clone()));
+    let wanted = app.waste.is_none().then(|| [Effect::Waste(snapshot.clone()), Effect::Trace]);
     if app.lower != PaneId::Shell {
         let focused = app.focus == app.lower || app.focus == PaneId::Viewer;
         app.lower = PaneId::Image;
@@ -279,7 +293,7 @@ fn at_the_end(app: &mut App) -> Vec<Effect> {
             app.focus = app.lower;
         }
     }
-    wanted.into_iter().collect()
+    wanted.into_iter().flatten().collect()
 }
 
 fn follow_stage(app: &mut App, stage: crate::plan::StageId) {
@@ -301,7 +315,7 @@ pub(super) fn context(app: &App) -> Context {
         PaneId::Shell => Context::Shell,
         PaneId::Variables => Context::Variables,
         PaneId::Breakpoints => Context::Breakpoints,
-        PaneId::Image => Context::Global,
+        PaneId::Image => Context::Image,
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much of a stage's final file system each instruction wrote.
 
 use super::{Chain, End, Facts};
-use crate::layers::{FileTree, Kind, NodeId};
+use crate::layers::{FileTree, Kind, Meta, NodeId};
 use crate::plan::{Base, Op, StageId, StepId};
 use bstr::BString;
 use std::collections::BTreeMap;
@@ -81,6 +81,11 @@ impl Contribution {
         let mut files: Vec<_> = own.map(|(id, _)| (self.tree.path(*id), self.tree.meta(*id).bytes())).collect();
         files.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         files
+    }
+
+    /// What the final file system says of a path.
+    pub fn meta(&self, path: &BString) -> Option<Meta> {
+        self.tree.lookup(path.as_ref()).map(|id| self.tree.meta(id).to_meta())
     }
 
     pub fn stage(&self, stage: StageId) -> Option<&StageShare> {

@@ -8,7 +8,7 @@
 pub mod contribution;
 pub mod gather;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use contribution::{Contribution, StageShare, StepShare};
 pub use gather::gather;
@@ -153,15 +153,29 @@ impl Facts {
         self.chain_of(stage, tree.lookup(path)?)
     }
 
+    /// The way of a path as it is after a step.
+    pub fn chain_after(&self, step: StepId, path: &BStr) -> Option<Chain> {
+        let facts = self.stages.get(&step.stage)?;
+        let height = *facts.heights.get(step.index as usize)?;
+        let node = facts.tree.at(height).lookup(path)?;
+        self.chain_below(step.stage, node, height)
+    }
+
     /// The same for a node of the stage's tree.
     pub fn chain_of(&self, stage: StageId, node: NodeId) -> Option<Chain> {
+        self.chain_below(stage, node, u32::MAX)
+    }
+
+    /// Of the first stage only the lowest `height` layers count.
+    fn chain_below(&self, stage: StageId, node: NodeId, height: u32) -> Option<Chain> {
         let mut hops = Vec::new();
-        let (mut stage, mut node) = (stage, node);
+        let (mut stage, mut node, mut height) = (stage, node, height);
         // Stages copy from earlier ones only, so this ends.
         loop {
             let facts = self.stages.get(&stage)?;
             let path = facts.tree.path(node);
-            let layer = self.content(stage, facts, node, &mut hops)?;
+            let layer = self.content(stage, &facts.tree.at(height), node, &mut hops)?;
+            height = u32::MAX;
             let step = self.plan.step(StepId { stage, index: facts.step_of(layer)? });
             let mut hop = |how: How| hops.push(Hop { step: step.id, path: path.clone(), how });
             let end = match &step.op {
@@ -194,8 +208,9 @@ impl Facts {
     }
 
     /// The layer that wrote a file's content. What RUN did to the file's properties alone is a hop of its own.
-    fn content(&self, stage: StageId, facts: &StageFacts, node: NodeId, hops: &mut Vec<Hop>) -> Option<u32> {
-        let mut versions = facts.tree.versions(node);
+    fn content(&self, stage: StageId, tree: &FileTree, node: NodeId, hops: &mut Vec<Hop>) -> Option<u32> {
+        let facts = self.stages.get(&stage)?;
+        let mut versions = tree.versions(node);
         let mut at = versions.next()?;
         for older in versions {
             if older.layer == at.layer {
@@ -213,7 +228,7 @@ impl Facts {
                 break;
             }
             if !directory {
-                hops.push(Hop { step, path: facts.tree.path(node), how: How::Touched });
+                hops.push(Hop { step, path: tree.path(node), how: How::Touched });
             }
             at = older;
         }

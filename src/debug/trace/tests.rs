@@ -79,7 +79,7 @@ hello
 EOF
 ";
 
-fn three() -> Facts {
+pub(crate) fn three() -> Facts {
     let layers = vec![
         layer(&["src/", "src/a.c 1", "src/doc/x.txt 2", "src/doc/y.txt 3"]),
         layer(&["src/target/", "src/target/app 40", "src/target/app.map 5"]),
@@ -108,6 +108,10 @@ fn files_are_followed_to_the_instruction_that_wrote_them() {
     check(&facts, "final", "doc/x.txt", "final:8 /doc/x.txt < builder:2 /src/doc/x.txt < context src/doc/x.txt");
     check(&facts, "final", "etc/motd", "final:10 /etc/motd < heredoc EOF");
     check(&facts, "final", "out/app.map", "middle:5 /out/app.map < builder:3 /src/target/app.map");
+    let at = |stage, index| StepId { stage: StageId(stage), index };
+    let before_chmod = facts.chain_after(at(1, 1), "out/app".into()).unwrap();
+    assert_eq!(shown(&facts, &before_chmod), "middle:5 /out/app < builder:3 /src/target/app");
+    assert_eq!(facts.chain_after(at(0, 1), "src/target/app".into()), None);
     check(&facts, "builder", "src/a.c", "builder:2 /src/a.c < context src/a.c");
     check(&facts, "final", "doc", "final:8 /doc");
     check(&facts, "final", "nowhere", "none");

@@ -170,6 +170,7 @@ impl Explorer {
             after,
             running: false,
             failed: false,
+            compared: self.mark.is_some_and(|mark| mark != self.layer),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::tui::theme::Look;
 use crate::tui::widgets::browser::{Browser, error_words, words};
 use crate::tui::widgets::tree::Flavour;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot};
+use bstr::BString;
 use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -65,6 +66,10 @@ impl Pane for Files {
             self.shown = self.wanted.clone();
         }
         Vec::new()
+    }
+
+    fn selected_path(&self) -> Option<BString> {
+        self.browser.selected()
     }
 
     fn find(&mut self, text: &str) -> usize {

@@ -12,14 +12,22 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-/// Draws it. Answers with how many lines there are.
-pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) -> usize {
+/// Draws it. Answers with the first row shown, how many fit and how many there are.
+pub fn draw(app: &mut App, area: Rect, focused: bool, buffer: &mut Buffer) -> (usize, usize, usize) {
+    if let Some(traced) = app.origins.traced().cloned() {
+        super::put_line(buffer, area, 0, &summary(app, traced.contribution.total));
+        let list = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
+        let look = app.look.clone();
+        app.origins.draw(&look, focused, list, buffer);
+        let (top, total) = app.origins.extent();
+        return (top, usize::from(area.height.saturating_sub(3)), total);
+    }
     let lines = lines(app, usize::from(area.width));
     app.image_top = app.image_top.min(lines.len().saturating_sub(usize::from(area.height)));
     for (row, line) in lines.iter().skip(app.image_top).enumerate() {
         super::put_line(buffer, area, row, line);
     }
-    lines.len()
+    (app.image_top, usize::from(area.height), lines.len())
 }
 
 pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {

@@ -181,7 +181,8 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
         PaneId::Shell if app.panes.shell_is_open() => vec![raw("Enter", "type into it")],
         PaneId::Shell => vec![key(Action::ShellAfter, "open a shell")],
         PaneId::Breakpoints => vec![raw("Space", "on/off"), raw("x", "remove"), raw("Enter", "to its line")],
-        PaneId::Variables | PaneId::Image => vec![key(Action::Find, "find")],
+        PaneId::Image => vec![key(Action::Open, "open"), key(Action::Find, "find")],
+        PaneId::Variables => vec![key(Action::Find, "find")],
     }
 }
 

@@ -89,6 +89,10 @@ impl Pane for Layer {
         Vec::new()
     }
 
+    fn selected_path(&self) -> Option<BString> {
+        self.browser.selected()
+    }
+
     fn find(&mut self, text: &str) -> usize {
         self.browser.tree.find(text)
     }
@@ -109,6 +113,7 @@ impl Pane for Layer {
                 let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
                 buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
             }
+            Some(_) if self.shown.compared => words(&[NO_DIFFERENCE.to_owned()], area, buffer, look),
             Some(_) => words(&[nothing_changed(&self.shown.text)], area, buffer, look),
             None => words(&[without_tree(&self.shown)], area, buffer, look),
         }
@@ -154,10 +159,13 @@ fn without_tree(place: &Place) -> String {
         }
         Some(_) if place.failed => format!("{keyword} failed, and left no file system."),
         Some(_) if place.after.is_none() => format!("{keyword} has not run yet."),
+        Some(_) if place.before == place.after && place.compared => NO_DIFFERENCE.to_owned(),
         Some(_) if place.before == place.after => nothing_changed(&place.text),
         Some(_) => String::new(),
     }
 }
+
+const NO_DIFFERENCE: &str = "Nothing differs from the point that this is compared with.";
 
 /// What an instruction that changed no file is for.
 fn nothing_changed(instruction: &str) -> String {

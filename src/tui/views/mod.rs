@@ -13,6 +13,7 @@ pub mod image;
 pub mod keys;
 pub mod layer;
 pub(super) mod listing;
+pub mod origins;
 pub mod output;
 mod remarks;
 pub mod shell;
@@ -138,14 +139,18 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
         }
         PaneId::Breakpoints => breakpoints::draw(app, inner, buffer),
         PaneId::Image => {
-            let total = image::draw(app, inner, buffer);
-            scrollbar(&app.look, area, app.image_top, rows, total, focused, buffer);
+            let (top, rows, total) = image::draw(app, inner, focused, buffer);
+            scrollbar(&app.look, area, top, rows, total, focused, buffer);
         }
         PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Viewer if app.build.plan.is_none() => {}
         PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Shell | PaneId::Viewer => {
             let look = app.look.clone();
             if let Some(widget) = app.widget(id) {
                 widget.render(inner, buffer, &look, focused);
+                let path = widget.selected_path();
+                if let Some(way) = path.and_then(|path| app.way_of(&path)) {
+                    note_below(&look, area, &way, buffer);
+                }
             }
         }
     }
@@ -251,6 +256,17 @@ pub(crate) fn note_at_right(look: &Look, area: Rect, note: &str, taken: usize, b
     let shown = text::clip(&safe, room, look.signs.ellipsis);
     let x = area.right().saturating_sub(text::width(&shown) as u16 + 3);
     buffer.set_line(x, area.y, &Line::from(vec![Span::styled(format!(" {shown} "), look.muted)]), area.right() - x);
+}
+
+/// What a pane says on its lower edge.
+fn note_below(look: &Look, area: Rect, note: &str, buffer: &mut Buffer) {
+    let room = usize::from(area.width).saturating_sub(6);
+    if room < 20 || area.height < 3 {
+        return;
+    }
+    let shown = text::clip(note, room, look.signs.ellipsis);
+    let line = Line::from(vec![Span::styled(format!(" {shown} "), look.muted)]);
+    buffer.set_line(area.x + 2, area.bottom() - 1, &line, area.width.saturating_sub(4));
 }
 
 /// A thumb on the right edge, where there is more than is seen.

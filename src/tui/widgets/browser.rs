@@ -7,6 +7,7 @@ use crate::layers::{Change, Diff, DiffId};
 use crate::snapshot::SnapshotId;
 use crate::tui::text;
 use crate::tui::theme::Look;
+use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -104,6 +105,12 @@ impl Browser {
     pub fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
         let reaction = self.tree.mouse(event, area);
         self.react(reaction)
+    }
+
+    /// The path of the selection, if the file system after has it.
+    pub fn selected(&self) -> Option<BString> {
+        let (diff, id) = (self.diff()?, self.tree.selected()?);
+        diff.after(id).map(|_| diff.path(id))
     }
 
     /// The path of the selection, as it can be shown.

@@ -67,6 +67,11 @@ pub trait Pane {
     /// The answer to a [`Request::Load`].
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request>;
 
+    /// The path that is selected, if it is one of `place`'s file system.
+    fn selected_path(&self) -> Option<BString> {
+        None
+    }
+
     /// Marks what contains `text` and goes to the first hit from the selection on. How many hits there are.
     fn find(&mut self, text: &str) -> usize;
 
@@ -95,6 +100,8 @@ pub struct Place {
     pub after: Option<SnapshotId>,
     pub running: bool,
     pub failed: bool,
+    /// `before` is another point that the user has chosen to compare with.
+    pub compared: bool,
     /// What to say while there is no file system, if that is not for a build to explain.
     pub instead: String,
 }
@@ -149,7 +156,7 @@ pub enum Slot {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Query {
-    /// What turned one file system of a stage into a later one; `None` is the empty one.
+    /// What turned one file system into another; `None` is the empty one.
     Diff {
         before: Option<SnapshotId>,
         after: SnapshotId,
