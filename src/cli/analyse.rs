@@ -154,7 +154,7 @@ async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
     }
     let daemon = source::open_in(&format!("docker-daemon:{name}"), &platform, &surroundings).await;
     let daemon = match daemon {
-        Ok(opened) => return Ok(found(opened)),
+        Ok(opened) => return Ok(found(Opened { name: name.to_owned(), ..opened })),
         Err(error) => error,
     };
     let error = match source::open_in(name, &platform, &surroundings).await {

@@ -353,8 +353,14 @@ impl<'a> Image<'a> {
                     (Rule::RemovedLater, what.to_owned(), self.mend_removal(wrote))
                 }
                 How::Metadata => {
-                    let what = format!("written again in a later layer {}", self.changed(&contents, killed));
-                    (Rule::RewrittenMetadata, what, self.mend_metadata(wrote))
+                    let changed = self.changed(&contents, killed);
+                    let mend = match changed.as_str() {
+                        UNCHANGED => {
+                            "do in one instruction what opens or links these files: each one copies them".to_owned()
+                        }
+                        _ => self.mend_metadata(wrote),
+                    };
+                    (Rule::RewrittenMetadata, format!("written again in a later layer {changed}"), mend)
                 }
                 How::Overwritten => {
                     let what = "written in one layer, and again with other content in a later one";
@@ -425,7 +431,7 @@ impl<'a> Image<'a> {
         let parts: Vec<&str> = parts.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
         match parts.as_slice() {
             [] if time => "for another time, same content".to_owned(),
-            [] => "and the same in every way".to_owned(),
+            [] => UNCHANGED.to_owned(),
             parts => format!("for {}, same content", parts.join(", ")),
         }
     }
@@ -483,5 +489,7 @@ fn known_place(path: &BStr) -> Option<&'static Leftover> {
     };
     rules::PACKAGE_LISTS.iter().find(is_there)
 }
+
+const UNCHANGED: &str = "and the same in every way";
 
 const OF_THE_BASE: &str = "it comes with the base image: a slimmer base would save it";

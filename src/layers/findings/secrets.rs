@@ -90,16 +90,19 @@ fn removed(tree: &FileTree, path: &BStr) -> Option<u32> {
 /// Build arguments and variables whose names say what they are. Their values are not told.
 pub(super) fn variables(made: &[Made<'_>], environment: &[String]) -> Vec<Finding> {
     let mut out = Vec::new();
+    // A build argument is in the history of every RUN that follows: the first tells of it.
+    let mut seen: BTreeSet<BString> = BTreeSet::new();
     for (layer, made) in made.iter().enumerate() {
-        let names = secret_names(made.arguments.split_whitespace());
+        let mut names = secret_names(made.arguments.split_whitespace());
+        names.retain(|name| seen.insert(name.clone()));
         if !names.is_empty() {
-            let what = "build arguments whose names say that they are secret, in the image's history";
+            let what = "build arguments that are secret by their names, in the image's history";
             out.push(variable_finding(what, names, Some(layer as u32)));
         }
     }
     let names = secret_names(environment.iter().map(String::as_str));
     if !names.is_empty() {
-        let what = "variables whose names say that they are secret, in the image's configuration";
+        let what = "variables that are secret by their names, in the image's configuration";
         out.push(variable_finding(what, names, None));
     }
     out
