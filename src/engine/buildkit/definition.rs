@@ -63,6 +63,25 @@ impl Definition {
         pb::Definition { def, metadata: metadata.collect(), source: self.raw.source.clone() }
     }
 
+    /// The graph of what `upper` has changed of `lower`.
+    pub(super) fn between(&self, lower: Option<&Edge>, upper: &Edge) -> pb::Definition {
+        let mut graph = self.up_to(upper, false);
+        graph.def.pop();
+        // What lies below is part of what lies above.
+        let inputs: Vec<pb::Input> = lower.into_iter().chain([upper]).map(input).collect();
+        let (below, above) = if lower.is_some() { (0, 1) } else { (-1, 0) };
+        let difference = pb::DiffOp {
+            lower: Some(pb::LowerDiffInput { input: below }),
+            upper: Some(pb::UpperDiffInput { input: above }),
+        };
+        let op = pb::Op { inputs, op: Some(pb::op::Op::Diff(difference)), ..pb::Op::default() };
+        let bytes = op.encode_to_vec();
+        let result = pb::Input { digest: Digest::of(&bytes).to_string(), index: 0 };
+        graph.def.push(bytes);
+        graph.def.push(pb::Op { inputs: vec![result], ..pb::Op::default() }.encode_to_vec());
+        graph
+    }
+
     /// The edge's vertex and all that it is made from.
     pub(super) fn needs(&self, edge: &Edge) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
@@ -99,6 +118,10 @@ impl Definition {
         };
         self.raw.def.iter().map(|bytes| Digest::of(bytes).to_string()).filter(begins).collect()
     }
+}
+
+fn input(edge: &Edge) -> pb::Input {
+    pb::Input { digest: edge.vertex.clone(), index: edge.output }
 }
 
 fn edge(input: &pb::Input) -> Edge {

@@ -98,6 +98,9 @@ enum Made {
     Failed,
 }
 
+/// So many directories are listed sooner than a builder makes a difference of two file systems.
+const FEW: usize = 100;
+
 /// The snapshot with nothing in it.
 const SCRATCH: &str = "scratch";
 
@@ -315,6 +318,15 @@ impl BuildKit {
         Ok(layers)
     }
 
+    /// Where a snapshot is found in a definition, if it is; `None` inside is an empty file system.
+    fn edge_in(&self, definition: &Definition, id: &SnapshotId) -> Result<Option<Option<Edge>>, EngineError> {
+        let Some(snapshot) = self.snapshot(id)? else { return Ok(Some(None)) };
+        Ok(match &snapshot.made {
+            Made::Solved { edge, .. } if definition.op(&edge.vertex).is_some() => Some(Some(edge.clone())),
+            _ => None,
+        })
+    }
+
     async fn layer(
         &self,
         id: &SnapshotId,
@@ -324,6 +336,14 @@ impl BuildKit {
         let (bridge, result) = self.held(id).await?;
         let merged = tokio::task::spawn_blocking(move || FileTree::merge(&below)).await;
         let below = merged.map_err(|error| EngineError::new(error.to_string()))?;
+        if let (Made::Solved { definition, edge }, Some(parent)) = (&snapshot.made, &snapshot.parent)
+            && files::directories(&below) > FEW
+            && let Some(lower) = self.edge_in(definition, parent)?
+            // Not every builder can make a difference; then all is listed.
+            && let Ok(difference) = bridge.run(definition.between(lower.as_ref(), edge)).await
+        {
+            return files::changed(&bridge, &result, &difference, &below).await.map(Arc::new);
+        }
         let listing = match (&snapshot.made, result.is_empty()) {
             (_, true) => files::Listing::new(),
             (Made::Solved { .. }, false) => files::list(&bridge, &result).await?,

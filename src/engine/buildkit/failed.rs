@@ -6,7 +6,7 @@ use super::container::{self, Start};
 use super::engine::BuildKit;
 use super::files::Listing;
 use super::toolbox::{self, TOOLBOX};
-use crate::engine::{EngineError, ShellOutput};
+use crate::engine::{EngineError, ShellInput, ShellOutput};
 use crate::layers::{FileTree, Kind, Meta};
 use bollard_buildkit_proto::pb;
 use bstr::{BStr, BString, ByteSlice};
@@ -83,6 +83,8 @@ async fn run(
         borrowed_tools: true,
     };
     let mut shell = container::start(bridge.clone(), start).await?;
+    // A builder waits for the end of an input that is open.
+    let _ = shell.input.send(ShellInput::Eof).await;
     let (mut output, mut complaint) = (Vec::new(), Vec::new());
     while let Some(message) = shell.output.recv().await {
         match message {

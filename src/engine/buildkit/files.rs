@@ -63,6 +63,58 @@ pub(super) async fn list(bridge: &Bridge, result: &str) -> Result<Listing, Engin
     }
 }
 
+/// The layer that a step made: from the `difference` that the builder made of it and of what lay below. Deletions are
+/// not in a difference, but every directory with one is; so their names are asked for where directories have changed.
+pub(super) async fn changed(
+    bridge: &Bridge,
+    result: &str,
+    difference: &str,
+    below: &FileTree,
+) -> Result<Layer, EngineError> {
+    let changed = if difference.is_empty() { Listing::new() } else { list(bridge, difference).await? };
+    let is_directory = |id| below.meta(id).kind == Kind::Directory;
+    let kept = |path: &BStr| below.lookup(path).filter(|id| is_directory(*id));
+    let mut entries = Vec::new();
+    let top = (BString::default(), Meta::new(Kind::Directory));
+    let directories = std::iter::once((&top.0, &top.1)).chain(&changed);
+    for (path, _) in directories.filter(|(_, meta)| meta.kind == Kind::Directory) {
+        let Some(before) = kept(path.as_bstr()) else { continue };
+        if below.children(before).next().is_none() {
+            continue;
+        }
+        let names = names(bridge, result, path.as_bstr()).await?;
+        let gone = below.children(before).map(|id| below.name(id)).filter(|name| !names.contains(*name));
+        entries.extend(gone.map(|name| Entry::Whiteout { path: crate::layers::path::child(path.as_bstr(), name) }));
+    }
+    for (path, meta) in changed {
+        // Directories that only lead to what has changed are in a difference too.
+        let same = meta.kind == Kind::Directory
+            && below.lookup(path.as_bstr()).is_some_and(|id| {
+                Meta { content: None, hard_link: 0, ..below.meta(id).to_meta() } == meta
+            });
+        if !same {
+            entries.push(Entry::Put { path, meta, opaque: false });
+        }
+    }
+    Ok(Layer { entries })
+}
+
+pub(super) fn directories(tree: &FileTree) -> usize {
+    let all = tree.walk(FileTree::ROOT);
+    all.into_iter().filter(|id| tree.meta(*id).kind == Kind::Directory).count()
+}
+
+/// The names in a directory.
+async fn names(bridge: &Bridge, result: &str, path: &BStr) -> Result<BTreeSet<BString>, EngineError> {
+    let dir = path.to_str_lossy();
+    let dir_path = if dir.is_empty() { "/".to_owned() } else { dir.into_owned() };
+    let request = gateway::ReadDirRequest { r#ref: result.to_owned(), dir_path, ..gateway::ReadDirRequest::default() };
+    let answer = bridge.client().read_dir(bridge.request(request)).await;
+    let entries = answer.map_err(|status| bridge.lost(&format!("cannot list /{path}"), &status))?.into_inner().entries;
+    let name = |stat: Stat| BString::from(stat.path.rsplit('/').next().unwrap_or_default());
+    Ok(entries.into_iter().map(name).collect())
+}
+
 /// Modes as Go's `fs.FileMode` has them.
 fn meta(stat: &Stat) -> Meta {
     let has = |bit: u32| stat.mode & (1 << bit) != 0;

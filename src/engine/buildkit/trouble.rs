@@ -35,7 +35,7 @@ struct SolveDetail {
 
 #[derive(Deserialize)]
 struct ExitDetail {
-    #[serde(default, rename = "ExitCode", alias = "exitCode", alias = "code")]
+    #[serde(default, rename = "Code", alias = "ExitCode")]
     code: Option<i64>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn details(status: &Status) -> Details {
                     found.mounts = solve.mounts.unwrap_or_default();
                 }
             }
-            "ExitError" => {
+            "ExitMessage" | "ExitError" => {
                 let code = serde_json::from_slice::<ExitDetail>(&detail.value).ok().and_then(|it| it.code);
                 found.exit = code.and_then(|code| i32::try_from(code).ok()).or(found.exit);
             }

@@ -1,0 +1,108 @@
+//! Steps through a build and prints what is there after each instruction, for `tests/real/buildkit` to compare
+//! engines by: `listing [OPTIONS] CONTEXT`, with the options of `stagedive build`.
+//!
+//! Every line is one of: the instruction, with whether it was cached left out; a path that it changed, with kind, mode,
+//! owner, size or link target, and for a small file its content's digest; a failure, with the files it left.
+
+use clap::Parser;
+use stagedive::cli::args::{Cli, Command as Subcommand};
+use stagedive::cli::{engine, project};
+use stagedive::debug::{self, Command, Event, Session};
+use stagedive::engine::Engine;
+use stagedive::image::digest::Digest;
+use stagedive::layers::{Entry, Kind, Meta};
+use stagedive::plan::{Plan, StepId};
+use stagedive::snapshot::SnapshotId;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Files up to this size are read.
+const SMALL: u64 = 64 << 10;
+
+fn main() {
+    #[cfg(target_os = "linux")]
+    stagedive::engine::embedded::process::main_if_engine();
+    let arguments = std::env::args().skip(1).filter(|it| it != "--bench");
+    let arguments = ["stagedive".to_owned(), "build".to_owned()].into_iter().chain(arguments);
+    let Some(Subcommand::Build(command)) = Cli::parse_from(arguments).command else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let project = project::open(&command.build).unwrap_or_else(|failure| panic!("{failure}"));
+        let engine = engine::start(&command.build, &project).await.unwrap_or_else(|failure| panic!("{failure}"));
+        let mut setup = project.setup(engine.clone());
+        setup.paused = true;
+        let (session, events) = debug::start(setup);
+        steps(&session, events, engine.as_ref()).await;
+        session.send(Command::Quit);
+        engine.close().await.expect("the engine ends");
+    });
+}
+
+async fn steps(session: &Session, mut events: mpsc::Receiver<Event>, engine: &dyn Engine) {
+    let mut plan: Option<Arc<Plan>> = None;
+    let mut finished = false;
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Planned { plan: it } => plan = Some(it),
+            Event::PlanFailed { message, .. } => panic!("no plan: {message}"),
+            Event::Step { step, status: debug::StepStatus::Done(outcome), .. } => {
+                let plan = plan.as_deref().expect("a plan");
+                show(engine, plan, step, &outcome.snapshot).await;
+            }
+            Event::Stopped(stop) => match (&stop.failure, plan.as_deref()) {
+                (Some(failure), Some(plan)) => {
+                    println!("FAILED {:?}", failure.exit_code);
+                    if let Some(after) = &failure.after {
+                        show(engine, plan, stop.step, after).await;
+                    }
+                    return;
+                }
+                _ if finished => return,
+                _ => session.send(Command::StepOver),
+            },
+            Event::Finished { .. } => finished = true,
+            Event::Ended => return,
+            _ => {}
+        }
+    }
+}
+
+/// What the instruction changed; of a FROM nothing, as engines bring bases in other layers.
+async fn show(engine: &dyn Engine, plan: &Plan, id: StepId, at: &SnapshotId) {
+    let step = plan.step(id);
+    println!("{} {}: {}", plan.stage(id.stage).label(), id.index, step.text);
+    let tree = engine.tree(at).await.expect("a tree");
+    println!("  {} paths", tree.walk(stagedive::layers::FileTree::ROOT).len() - 1);
+    if !step.layer {
+        return;
+    }
+    let layers = engine.layers(at).await.expect("layers");
+    let Some(layer) = layers.last() else { return };
+    let mut lines = Vec::new();
+    for entry in &layer.entries {
+        match entry {
+            // A directory whose time alone has changed comes with some engines only.
+            Entry::Put { meta, .. } if meta.kind == Kind::Directory => {}
+            Entry::Put { path, meta, .. } => {
+                let content = match meta.kind == Kind::File && meta.size <= SMALL {
+                    true => {
+                        let bytes = engine.read(at, path, 0, SMALL as usize).await.expect("a file");
+                        Digest::of(&bytes).hex().get(..12).unwrap_or_default().to_owned()
+                    }
+                    false => String::new(),
+                };
+                lines.push(format!("  + {path} {} {content}", properties(meta)));
+            }
+            entry => lines.push(format!("  - {}", entry.path())),
+        }
+    }
+    lines.sort();
+    lines.iter().for_each(|line| println!("{line}"));
+}
+
+fn properties(meta: &Meta) -> String {
+    match meta.kind {
+        Kind::Symlink => format!("-> {}", meta.target),
+        kind => format!("{kind:?} {:o} {}:{} {}", meta.mode, meta.uid, meta.gid, meta.size),
+    }
+}
