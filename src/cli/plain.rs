@@ -139,7 +139,7 @@ fn done(outcome: &StepOutcome) -> Option<String> {
     if outcome.cached {
         return Some("CACHED".to_owned());
     }
-    let changes = &outcome.changes;
+    let changes = outcome.changes.unwrap_or_default();
     let mut parts = Vec::new();
     for (count, letter) in [(changes.added, 'A'), (changes.modified, 'M'), (changes.removed, 'D')] {
         if count > 0 {

@@ -205,10 +205,10 @@ fn result(outcome: &StepOutcome) -> Value {
         "snapshot": outcome.snapshot,
         "cached": outcome.cached,
         "duration_ms": millis(outcome.duration),
-        "added": outcome.changes.added,
-        "modified": outcome.changes.modified,
-        "removed": outcome.changes.removed,
-        "bytes": outcome.changes.bytes,
+        "added": outcome.changes.map(|it| it.added),
+        "modified": outcome.changes.map(|it| it.modified),
+        "removed": outcome.changes.map(|it| it.removed),
+        "bytes": outcome.changes.map(|it| it.bytes),
     })
 }
 

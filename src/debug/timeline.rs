@@ -197,7 +197,7 @@ pub(super) mod tests {
             snapshot: SnapshotId(snapshot.to_owned()),
             cached: false,
             duration: Duration::ZERO,
-            changes: ChangeSummary::default(),
+            changes: Some(ChangeSummary::default()),
             key: Vec::new(),
         }
     }

@@ -121,7 +121,8 @@ pub struct StepOutcome {
     /// Wall time of the run; of the run that was reused, if cached.
     pub duration: Duration,
     /// What the step's own layer changed; zeros when it made none.
-    pub changes: ChangeSummary,
+    /// `None` from an engine that would have to list all files for it.
+    pub changes: Option<ChangeSummary>,
     /// What the step's cache key was made of, in order: (name, value). Secrets are not in it.
     pub key: Vec<(String, String)>,
 }

@@ -403,7 +403,7 @@ impl Engine for Scripted {
                 Err(StepError { kind: *kind, message: message.clone(), help: help.clone(), after })
             }
             End::Done | End::Never { .. } => {
-                let changes = self.changes(parent, &play.layer);
+                let changes = Some(self.changes(parent, &play.layer));
                 let snapshot = self.save(parent, id, &play);
                 let key = vec![("step".to_owned(), job.step.text.clone())];
                 Ok(StepOutcome { snapshot, cached: play.cached, duration: play.duration(), changes, key })

@@ -254,7 +254,7 @@ impl Build {
     /// Bytes that a COPY has carried over, once it is done.
     pub fn carried(&self, step: StepId) -> Option<u64> {
         match self.status(step) {
-            StepStatus::Done(outcome) => Some(outcome.changes.bytes),
+            StepStatus::Done(outcome) => outcome.changes.map(|it| it.bytes),
             _ => None,
         }
     }

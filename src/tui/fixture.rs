@@ -225,7 +225,7 @@ pub(crate) fn outcome(step: StepId, bytes: u64, millis: u64, cached: bool) -> St
         snapshot: snapshot(step),
         cached,
         duration: Duration::from_millis(millis),
-        changes: ChangeSummary { added, modified: 0, removed: 0, bytes },
+        changes: Some(ChangeSummary { added, modified: 0, removed: 0, bytes }),
         key: Vec::new(),
     }
 }

@@ -51,7 +51,9 @@ impl Project {
         let mut command = Command::new(program());
         command.args(args).current_dir(self.context()).env("STAGEDIVE_ROOT", self.store());
         command.env("HOME", self.dir.path()).env("NO_COLOR", "");
-        for name in ["XDG_DATA_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "SOURCE_DATE_EPOCH", "NO_COLOR", "STAGEDIVE_ENGINE"] {
+        for name in
+            ["XDG_DATA_HOME", "DOCKER_HOST", "DOCKER_CONFIG", "SOURCE_DATE_EPOCH", "NO_COLOR", "STAGEDIVE_ENGINE"]
+        {
             command.env_remove(name);
         }
         command

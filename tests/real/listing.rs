@@ -25,7 +25,8 @@ fn main() {
     let arguments = std::env::args().skip(1).filter(|it| it != "--bench");
     let arguments = ["stagedive".to_owned(), "build".to_owned()].into_iter().chain(arguments);
     let Some(Subcommand::Build(command)) = Cli::parse_from(arguments).command else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let project = project::open(&command.build).unwrap_or_else(|failure| panic!("{failure}"));
         let engine = engine::start(&command.build, &project).await.unwrap_or_else(|failure| panic!("{failure}"));

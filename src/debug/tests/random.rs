@@ -212,7 +212,7 @@ impl Table {
                 snapshot,
                 cached: false,
                 duration: Duration::ZERO,
-                changes: ChangeSummary::default(),
+                changes: Some(ChangeSummary::default()),
                 key: Vec::new(),
             }),
             false => Err(StepError {

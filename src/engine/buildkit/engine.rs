@@ -11,8 +11,8 @@ use super::session::Session;
 use super::{channel, export, failed, files, frontend, mapping, session, shells, solve};
 use crate::engine::settings::Settings;
 use crate::engine::{
-    Capabilities, ChangeSummary, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage,
-    Shell, ShellRequest, StepError, StepOutcome,
+    Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage, Shell,
+    ShellRequest, StepError, StepOutcome,
 };
 use crate::image::digest::Digest;
 use crate::layers::{FileTree, Layer};
@@ -390,8 +390,7 @@ impl Snapshot {
 }
 
 fn outcome(snapshot: SnapshotId, start: Instant) -> StepOutcome {
-    let changes = ChangeSummary::default();
-    StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes, key: Vec::new() }
+    StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes: None, key: Vec::new() }
 }
 
 /// The place of a command's file system among its mounts.
@@ -407,7 +406,10 @@ fn capabilities(address: &Address, bridge: &Bridge) -> Capabilities {
         super::address::Speaks::Docker => "docker",
         super::address::Speaks::BuildKit => "buildkit",
     };
-    let mut limits = vec!["what a shell changes is not shown".to_owned()];
+    let mut limits = vec![
+        "what a shell changes is not shown".to_owned(),
+        "what an instruction changed is counted where its layer is looked at, and nowhere else".to_owned(),
+    ];
     if !bridge.can(EVALUATE) {
         limits.push(
             "this builder is old (before Docker 23, BuildKit 0.11): no shell after a failure, no signals to a shell"

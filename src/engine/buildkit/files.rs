@@ -89,9 +89,9 @@ pub(super) async fn changed(
     for (path, meta) in changed {
         // Directories that only lead to what has changed are in a difference too.
         let same = meta.kind == Kind::Directory
-            && below.lookup(path.as_bstr()).is_some_and(|id| {
-                Meta { content: None, hard_link: 0, ..below.meta(id).to_meta() } == meta
-            });
+            && below
+                .lookup(path.as_bstr())
+                .is_some_and(|id| Meta { content: None, hard_link: 0, ..below.meta(id).to_meta() } == meta);
         if !same {
             entries.push(Entry::Put { path, meta, opaque: false });
         }

@@ -21,7 +21,7 @@ pub(super) async fn run(engine: &Embedded, job: Job, output: &Output) -> Result<
         snapshot,
         cached: false,
         duration: start.elapsed(),
-        changes: ChangeSummary::default(),
+        changes: Some(ChangeSummary::default()),
         key: Vec::new(),
     };
     match &job.step.op {
@@ -33,7 +33,7 @@ pub(super) async fn run(engine: &Embedded, job: Job, output: &Output) -> Result<
                 let layer = engine.store.entries(id).map_err(store_error)?;
                 add(&mut changes, &layer);
             }
-            Ok(StepOutcome { changes, ..free(snapshot) })
+            Ok(StepOutcome { changes: Some(changes), ..free(snapshot) })
         }
         Op::From(_) | Op::Config => Ok(free(parent(engine, &job)?)),
         Op::Run(_) | Op::Copy(_) | Op::Workdir { .. } => keyed(engine, job, output).await,
@@ -112,8 +112,12 @@ fn on_parent(engine: &Embedded, parent: &SnapshotId, record: StepRecord) -> Resu
 }
 
 fn outcome(record: StepRecord, cached: bool) -> StepOutcome {
-    let changes =
-        ChangeSummary { added: record.added, modified: record.modified, removed: record.removed, bytes: record.bytes };
+    let changes = Some(ChangeSummary {
+        added: record.added,
+        modified: record.modified,
+        removed: record.removed,
+        bytes: record.bytes,
+    });
     StepOutcome { snapshot: record.snapshot, cached, duration: record.duration, changes, key: record.key }
 }
 

@@ -248,10 +248,10 @@ impl Painter<'_> {
         let status = build.status(step);
         let layer = self.plan.step(step).layer || step.index == 0;
         let size = match status {
-            StepStatus::Done(outcome) if layer || outcome.changes.bytes > 0 => {
-                let style = if outcome.changes.bytes == 0 { look.muted } else { look.text };
-                Some(vec![Span::styled(text::size(outcome.changes.bytes), style)])
-            }
+            StepStatus::Done(outcome) => outcome.changes.filter(|changes| layer || changes.bytes > 0).map(|changes| {
+                let style = if changes.bytes == 0 { look.muted } else { look.text };
+                vec![Span::styled(text::size(changes.bytes), style)]
+            }),
             StepStatus::Running => build
                 .progress(step)
                 .filter(|(_, total, _)| *total > 0)
