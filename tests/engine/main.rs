@@ -3,6 +3,7 @@
 //! Where a user can have none (a system without user namespaces), each test holds the engine to a clear error instead.
 
 mod ends;
+mod escapes;
 mod mounts;
 mod place;
 mod probe;

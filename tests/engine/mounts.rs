@@ -255,19 +255,3 @@ async fn a_cache_begins_with_what_it_is_given() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn a_mount_point_is_not_looked_for_outside_when_it_is_taken_away() {
-    in_every_mode(async |place, launcher| {
-        place.write("victim/m", "");
-        std::fs::create_dir_all(place.path("base/d/m")).unwrap();
-        outcome(&launcher, place.sh("gone", "rm -r /d")).await.output();
-        // The mount point is made in the image. Then its directory becomes a link to a place of the host's.
-        let mut task = place.sh("a", &format!("mv /d /e && ln -s {} /d", place.path("victim").display()));
-        task.stack.lower.push(place.path("gone/upper"));
-        task.run.mounts = vec![Mount { target: "/d/m".into(), kind: MountKind::Tmpfs { size: None } }];
-        outcome(&launcher, task).await.output();
-        assert!(place.path("victim/m").exists());
-    })
-    .await;
-}
