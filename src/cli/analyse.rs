@@ -12,6 +12,7 @@ use crate::image::inventory::{self, Inventory, Options, Progress};
 use crate::image::platform::Platform;
 use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
 use crate::plan::{Base, Plan, StageId, StepId};
+use crate::snapshot::store;
 use crate::tui::text;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -78,6 +79,27 @@ impl Found {
         };
         self.save().await?;
         Ok(read?)
+    }
+
+    /// The image that this one is built on, and how many layers it has: of a build what its first FROM names, of an
+    /// image the one in the local store that it shares the most of its lowest layers with, all of that one's. `None`
+    /// where nothing says so.
+    pub fn base(&self, args: &BuildArgs) -> Option<(String, usize)> {
+        if let Some(build) = &self.build {
+            let is_from = |step: &&Option<StepId>| step.is_some_and(|id| build.plan.step(id).keyword == "from");
+            let count = build.layers.iter().take_while(is_from).count();
+            let first = build.layers.first().copied().flatten()?;
+            let name = build.plan.step(first).text.split_whitespace().nth(1)?.to_owned();
+            return (count > 0).then_some((name, count));
+        }
+        let root = project::store_root(args.root.as_deref()).ok()?;
+        let layers: Vec<_> = self.opened.layers.iter().map(|layer| &layer.diff_id).collect();
+        let bases = store::known_images(&root).into_iter().filter_map(|image| {
+            let its: Vec<_> = image.layers.iter().map(|layer| &layer.diff_id).collect();
+            let below = !its.is_empty() && its.len() < layers.len() && layers.starts_with(&its);
+            below.then_some((image.name, its.len()))
+        });
+        bases.max_by_key(|(_, count)| *count)
     }
 
     /// Keeps what the store has learned meanwhile.

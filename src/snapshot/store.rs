@@ -181,6 +181,19 @@ impl Draft {
 const DIRECTORIES: [&str; 10] =
     ["layers", "snapshots", "steps", "digests", "images", "blobs", "caches", "pending", "sessions", "work"];
 
+/// What all stores below `root` know of images, whatever their modes. Opens none of them.
+pub fn known_images(root: &Path) -> Vec<ImageRecord> {
+    let modes = fs::read_dir(root).into_iter().flatten().flatten();
+    modes.flat_map(|mode| images(&mode.path())).collect()
+}
+
+fn images(root: &Path) -> Vec<ImageRecord> {
+    let files = fs::read_dir(root.join("images")).into_iter().flatten().flatten();
+    let mut images: Vec<ImageRecord> = files.filter_map(|file| read_json(&file.path())).collect();
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    images
+}
+
 impl Store {
     /// Opens or makes the store below `root` for one mode. The second part of the answer is what dead sessions
     /// left behind: directories for the caller to remove, since only the engine process may be able to.
@@ -440,10 +453,7 @@ impl Store {
 
     /// All images, by name.
     pub fn images(&self) -> Vec<ImageRecord> {
-        let files = fs::read_dir(self.root.join("images")).into_iter().flatten().flatten();
-        let mut images: Vec<ImageRecord> = files.filter_map(|file| read_json(&file.path())).collect();
-        images.sort_by(|a, b| a.name.cmp(&b.name));
-        images
+        images(&self.root)
     }
 
     /// Drops every step result and, with `all`, every image and cache mount too; then everything that nothing

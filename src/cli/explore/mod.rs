@@ -20,7 +20,8 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
     let found = analyse::find(&args.build).await?;
     let options = screen::options(&args.screen, String::new());
     let reading = analyse::reading(&args.build, args.verify);
-    let summary = explore::run(found.opened.clone(), reading, None, options).await;
+    let base = found.base(&args.build).map(|(name, layers)| explore::image::Base { name, layers });
+    let summary = explore::run(found.opened.clone(), reading, base, options).await;
     let saved = found.save().await;
     let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
     for line in &summary.lines {

@@ -3,9 +3,11 @@
 use super::image::Reading;
 use super::state::Explorer;
 use super::waste::kinds;
+use crate::layers::{self, Change, Kind};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::put_line;
+use crate::tui::widgets::tree::columns;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -27,8 +29,44 @@ pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer) -> usize {
 fn lines(explorer: &Explorer, width: usize) -> Vec<Line<'static>> {
     let mut page = Page { look: &explorer.look, width, lines: Vec::new() };
     layer(explorer, &mut page);
+    path(explorer, &mut page);
     image(explorer, &mut page);
     page.lines
+}
+
+/// Which layers touched the path that is selected beside it.
+fn path(explorer: &Explorer, page: &mut Page<'_>) {
+    let Some(path) = explorer.selected_path() else { return };
+    let Some(touches) = layers::blame(&explorer.image.tree, path.as_ref()) else { return };
+    page.head(&format!("/{path}"));
+    for touch in touches.iter().filter(|touch| touch.change() != Change::Unchanged) {
+        let (verb, style) = match touch.change() {
+            Change::Added => ("added", page.look.added),
+            Change::Removed => ("removed", page.look.removed),
+            Change::Modified | Change::Unchanged => ("changed", page.look.changed),
+        };
+        let mut words = Vec::new();
+        if let Some(removal) = touch.gone.as_ref().filter(|removal| removal.by.as_slice() != path.as_slice()) {
+            words.push(format!("with /{}", removal.by));
+        }
+        let differs = touch.differences();
+        if let Some(meta) = touch.after.filter(|meta| meta.kind != Kind::Directory || differs.matter()) {
+            if meta.kind == Kind::File && (touch.before.is_none() || differs.content) {
+                words.push(text::size(meta.size));
+            }
+            if touch.before.is_none() || differs.mode {
+                words.push(columns::mode(meta));
+            }
+            if touch.before.is_none() || differs.owner {
+                words.push(columns::owner(meta));
+            }
+            words.push(columns::time(meta.mtime.0));
+        }
+        if touch.before.is_some() && touch.after.is_some() && !differs.matter() {
+            words.push("the same as before".to_owned());
+        }
+        page.styled(&format!("layer {}", touch.layer), verb, style, &words.join("  "));
+    }
 }
 
 fn layer(explorer: &Explorer, page: &mut Page<'_>) {
@@ -52,7 +90,7 @@ fn layer(explorer: &Explorer, page: &mut Page<'_>) {
     if facts.unpacked > 0 {
         page.fact("unpacked", &exact(facts.unpacked));
     }
-    if let Some(waste) = explorer.account.as_ref().and_then(|account| account.waste.layers.get(explorer.layer)) {
+    if let Some(waste) = explorer.account.as_ref().and_then(|waste| waste.layers.get(explorer.layer)) {
         let dead = match waste.dead.total() {
             0 => String::new(),
             dead => format!(", {} of it dead: {}", text::size(dead), kinds(waste.dead)),
@@ -138,7 +176,9 @@ impl Page<'_> {
         if !self.lines.is_empty() {
             self.lines.push(Line::default());
         }
-        self.lines.push(Line::styled(title.to_owned(), self.look.text.add_modifier(Modifier::BOLD)));
+        let safe = text::sanitise(title);
+        let title = text::clip_start(&safe, self.width, self.look.signs.ellipsis).into_owned();
+        self.lines.push(Line::styled(title, self.look.text.add_modifier(Modifier::BOLD)));
     }
 
     fn words(&mut self, words: &str, style: Style) {
@@ -151,6 +191,18 @@ impl Page<'_> {
         if !value.is_empty() {
             self.pair(name, value);
         }
+    }
+
+    /// A name, a word in a colour and what follows it, on one line.
+    fn styled(&mut self, name: &str, word: &str, style: Style, rest: &str) {
+        let rest = text::sanitise(rest);
+        let room = self.width.saturating_sub(NAME + 9);
+        let rest = text::clip(&rest, room, self.look.signs.ellipsis).into_owned();
+        self.lines.push(Line::from(vec![
+            Span::styled(format!("{name:<NAME$}"), self.look.muted),
+            Span::styled(format!("{word:<9}"), style),
+            Span::styled(rest, self.look.text),
+        ]));
     }
 
     fn pair(&mut self, name: &str, value: &str) {

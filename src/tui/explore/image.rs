@@ -121,7 +121,7 @@ impl Image {
     pub fn instruction(&self, layer: usize) -> String {
         let instruction = self.layers.get(layer).and_then(|layer| layer.facts.instruction.as_ref());
         match instruction {
-            Some(instruction) => instruction.text.split_whitespace().collect::<Vec<_>>().join(" "),
+            Some(instruction) => one_line(&instruction.text),
             None => UNATTRIBUTED.to_owned(),
         }
     }
@@ -141,6 +141,11 @@ impl Image {
 
 /// What stands for the instruction of a layer that the image's history does not explain.
 pub const UNATTRIBUTED: &str = "Layer (unattributed)";
+
+/// An instruction's lines in one.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 /// How many layers a file system has, by its name from [`Image::at`].
 pub fn height(at: &SnapshotId) -> Option<u32> {

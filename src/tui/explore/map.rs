@@ -156,6 +156,11 @@ impl Map {
         }
     }
 
+    /// The selected path, once there is something to select.
+    pub fn selected(&self) -> Option<BString> {
+        self.node().map(|node| self.tree.path(node))
+    }
+
     /// The selected path, or that of the directory.
     fn path(&self) -> BString {
         self.tree.path(self.node().unwrap_or(self.directory))

@@ -26,7 +26,7 @@ use super::terminal::Signal;
 use super::{Options, Summary, views};
 use crate::image::inventory::{self, Progress};
 use crate::image::source::Opened;
-use crate::layers::{Account, FileTree};
+use crate::layers::FileTree;
 use answers::Subject;
 use futures_util::StreamExt;
 use image::{Base, Image};
@@ -34,6 +34,7 @@ use state::Explorer;
 use std::io;
 use tokio::sync::mpsc;
 use update::{Effect, Message, update};
+use waste::Report;
 
 /// Messages that are taken in before a frame, at most.
 const BATCH: usize = 512;
@@ -178,10 +179,11 @@ impl Front {
                 });
             }
             Effect::Account => {
-                let tree = self.subject.tree.clone();
+                let Some(inventory) = self.subject.inventory.clone() else { return Ok(()) };
+                let base = self.state.image.base.as_ref().map_or(0, |base| base.layers);
                 self.background.spawn(async move {
-                    let account = tokio::task::spawn_blocking(move || Account::of(&tree)).await.ok()?;
-                    Some(Message::Accounted(Box::new(account)))
+                    let report = tokio::task::spawn_blocking(move || Report::of(&inventory, base)).await.ok()?;
+                    Some(Message::Accounted(Box::new(report)))
                 });
             }
             Effect::Copy(text) => {

@@ -4,7 +4,7 @@ use super::image::{Image, Reading};
 use super::layout::{self, Areas};
 use super::map::Map;
 use super::waste::Waste;
-use crate::layers::Account;
+use crate::layers;
 use crate::plan::{StageId, StepId};
 use crate::tui::Options;
 use crate::tui::app::Note;
@@ -14,6 +14,7 @@ use crate::tui::views::files::Files;
 use crate::tui::views::layer::Layer;
 use crate::tui::views::viewer::Viewer;
 use crate::tui::widgets::{Pane, Place, Slot};
+use bstr::BString;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ pub struct Explorer {
     pub map: Map,
     pub waste: Waste,
     /// What is dead in the image, once that is known.
-    pub account: Option<Box<Account>>,
+    pub account: Option<layers::waste::Waste>,
     pub viewer: Viewer,
     pub input: Option<Input>,
     /// The help's first line, while it is open.
@@ -171,6 +172,17 @@ impl Explorer {
             running: false,
             failed: false,
             compared: self.mark.is_some_and(|mark| mark != self.layer),
+        }
+    }
+
+    /// The path that is selected in the pane on show.
+    pub fn selected_path(&self) -> Option<BString> {
+        match self.shows {
+            PaneId::Layer => self.layer_pane.selected(),
+            PaneId::Files => self.files.selected(),
+            PaneId::Map => self.map.selected(),
+            PaneId::Waste => self.waste.target().and_then(|target| target.path),
+            PaneId::Layers | PaneId::Details | PaneId::Viewer => None,
         }
     }
 

@@ -5,10 +5,11 @@ use super::draw;
 use super::image::{Base, Image, Layer, Reading};
 use super::state::Explorer;
 use super::update::{Effect, Message, update};
+use super::waste::Report;
 use crate::image::config::{History, ImageConfig};
 use crate::image::history::of_layers;
 use crate::image::inventory::{Inventory, LayerFacts, Progress};
-use crate::layers::{Account, Entry, FileTree, Kind, Layer as Changes, Meta};
+use crate::layers::{Entry, FileTree, Kind, Layer as Changes, Meta};
 use crate::tui::Options;
 use crate::tui::theme::{Depth, Look, Theme};
 use crate::tui::views;
@@ -107,8 +108,8 @@ fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
             effects.extend(update(explorer, Message::Loaded { slot, query, answer }));
         }
         if effects[at] == Effect::Account {
-            let account = Box::new(Account::of(&explorer.image.tree));
-            effects.extend(update(explorer, Message::Accounted(account)));
+            let report = Report::of(explorer.image.inventory.as_ref().unwrap(), 0);
+            effects.extend(update(explorer, Message::Accounted(Box::new(report))));
         }
         at += 1;
     }

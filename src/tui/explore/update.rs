@@ -2,11 +2,12 @@
 
 use super::layout::content;
 use super::state::{Explorer, PaneId};
+use super::waste::Report;
 use super::{draw, layers};
 use crate::engine::EngineError;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::SourceError;
-use crate::layers::{Account, Kind};
+use crate::layers::Kind;
 use crate::snapshot::SnapshotId;
 use crate::tui::input::{Input, Purpose, Typed};
 use crate::tui::keymap::{self, Action, Context, Key, Motion, key_of};
@@ -32,7 +33,7 @@ pub enum Message {
         answer: Result<Answer, EngineError>,
     },
     /// What of the image is dead, and what is there twice.
-    Accounted(Box<Account>),
+    Accounted(Box<Report>),
     /// What became of writing files out.
     Extracted(Result<String, String>),
     Signal(i32),
@@ -80,9 +81,9 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
             }
             Vec::new()
         }
-        Message::Accounted(account) => {
-            explorer.waste.set(&explorer.image, &account);
-            explorer.account = Some(account);
+        Message::Accounted(mut report) => {
+            explorer.waste.set(&mut report);
+            explorer.account = Some(report.waste);
             Vec::new()
         }
         Message::Read(read) => {

@@ -1,10 +1,12 @@
-//! What is in the image and serves nobody: bytes that are dead, by the layers that wrote and killed them, contents that
-//! are there more than once, keys that lie in a layer.
+//! What is in the image and serves nobody: what stands out, with what to do about it; bytes that are dead, by the layers
+//! that wrote and killed them; contents that are there more than once.
 
-use super::image::Image;
+use super::image::{UNATTRIBUTED, one_line};
 use crate::engine::EngineError;
-use crate::layers::Account;
+use crate::image::inventory::Inventory;
+use crate::layers::findings::{self, Made, Severity};
 use crate::layers::waste::{DeadBytes, How};
+use crate::layers::{self, Account, FileTree};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::mark_hits;
@@ -20,8 +22,18 @@ use ratatui::style::Modifier;
 const MOST: usize = 300;
 /// Columns of a size, with the space behind it.
 const SIZE: usize = 11;
+/// Rows for what to do.
+const MEND: u16 = 2;
 /// Rows that a turn of the mouse's wheel moves by.
 const WHEEL: isize = 3;
+
+/// All of it, worked out beside the screen.
+#[derive(Debug)]
+pub struct Report {
+    pub waste: layers::waste::Waste,
+    summary: String,
+    rows: Vec<Row>,
+}
 
 #[derive(Debug, Default)]
 pub struct Waste {
@@ -34,7 +46,7 @@ pub struct Waste {
     needle: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Row {
     /// `None` of a heading.
     bytes: Option<u64>,
@@ -42,6 +54,9 @@ struct Row {
     /// What became of it.
     fate: String,
     place: Option<Target>,
+    /// What to do about it.
+    mend: String,
+    danger: bool,
 }
 
 /// A layer, and a path in it.
@@ -52,10 +67,9 @@ pub struct Target {
 }
 
 impl Waste {
-    pub fn set(&mut self, image: &Image, account: &Account) {
-        let waste = &account.waste;
-        self.summary = format!("{} of {} are dead", text::size(waste.dead.total()), text::size(waste.total()));
-        self.rows = Some(rows(image, account));
+    pub fn set(&mut self, report: &mut Report) {
+        self.summary = std::mem::take(&mut report.summary);
+        self.rows = Some(std::mem::take(&mut report.rows));
         self.selected = self.rows().iter().position(|row| row.place.is_some()).unwrap_or(0);
         self.top = 0;
     }
@@ -80,88 +94,127 @@ impl Waste {
     }
 }
 
-fn rows(image: &Image, account: &Account) -> Vec<Row> {
-    let waste = &account.waste;
-    let tree = &image.tree;
-    let mut out = vec![head(format!(
-        "{} live, {} dead: {}",
-        text::size(waste.live),
-        text::size(waste.dead.total()),
-        kinds(waste.dead)
-    ))];
-    out.push(head(format!(
-        "{} are copies of a content that is there already; dive's score {:.3}",
-        text::size(account.duplicate_bytes()),
-        account.score.efficiency
-    )));
-    let keys =
-        image.layers.iter().enumerate().flat_map(|(layer, it)| it.facts.keys.iter().map(move |key| (layer, key)));
-    let mut keys = keys.peekable();
-    if keys.peek().is_some() {
-        out.push(head("Private keys: whoever has the image has them, whatever later layers do".to_owned()));
-        out.extend(keys.take(MOST).map(|(layer, path)| Row {
-            bytes: Some(tree.lookup(path.as_ref()).map_or(0, |node| tree.bytes(node))),
-            words: shown(path),
-            fate: format!("in layer {layer}"),
-            place: Some(Target { layer: layer as u32, path: Some(path.clone()) }),
-        }));
+impl Report {
+    /// Looks at all of an image, of which the lowest `base` layers are another's. Takes its time.
+    pub fn of(inventory: &Inventory, base: usize) -> Report {
+        let account = Account::of(&inventory.tree);
+        let waste = &account.waste;
+        let summary = format!("{} of {} are dead", text::size(waste.dead.total()), text::size(waste.total()));
+        let mut rows = vec![
+            head(&format!(
+                "{} live, {} dead: {}",
+                text::size(waste.live),
+                text::size(waste.dead.total()),
+                kinds(waste.dead)
+            )),
+            head(&format!(
+                "{} are copies of a content that is there already; dive's score {:.3}",
+                text::size(account.duplicate_bytes()),
+                account.score.efficiency
+            )),
+        ];
+        section(&mut rows, "What stands out", found(inventory, base, &account));
+        let layers = waste.layers.iter().enumerate();
+        let dead = layers.clone().filter(|(_, of)| of.dead.total() > 0);
+        let dead = dead.map(|(layer, of)| {
+            let fate = format!("of {}: {}", text::size(of.bytes), kinds(of.dead));
+            layer_row(inventory, layer, of.dead.total(), fate)
+        });
+        section(&mut rows, "Dead, by the layer that wrote it", dead.collect());
+        let killers = layers.filter(|(_, of)| of.killed.total() > 0);
+        let killers = killers.map(|(layer, of)| layer_row(inventory, layer, of.killed.total(), kinds(of.killed)));
+        section(&mut rows, "Dead, by the layer that killed it", killers.collect());
+        section(&mut rows, "Dead, the largest", gone(&inventory.tree, waste));
+        section(&mut rows, "The same content more than once", copies(&inventory.tree, &account));
+        Report { waste: account.waste, summary, rows }
     }
-    let dead: Vec<usize> = (0..waste.layers.len()).filter(|at| waste.layers[*at].dead.total() > 0).collect();
-    if !dead.is_empty() {
-        out.push(head("By the layer that wrote them".to_owned()));
-        out.extend(dead.into_iter().map(|layer| {
-            let of = &waste.layers[layer];
-            Row {
-                bytes: Some(of.dead.total()),
-                words: format!("{layer} {}", image.instruction(layer)),
-                fate: format!("of {}: {}", text::size(of.bytes), kinds(of.dead)),
-                place: Some(Target { layer: layer as u32, path: None }),
-            }
-        }));
-        out.push(head("By the layer that killed them".to_owned()));
-        let killers = waste.layers.iter().enumerate().filter(|(_, of)| of.killed.total() > 0);
-        out.extend(killers.map(|(layer, of)| Row {
-            bytes: Some(of.killed.total()),
-            words: format!("{layer} {}", image.instruction(layer)),
-            fate: kinds(of.killed),
-            place: Some(Target { layer: layer as u32, path: None }),
-        }));
-        out.push(head("The largest of them".to_owned()));
-        let mut gone: Vec<_> = waste.gone.iter().collect();
-        gone.sort_by_key(|it| (std::cmp::Reverse(it.bytes), it.node, it.wrote));
-        out.extend(gone.into_iter().take(MOST).map(|it| {
-            let path = tree.path(it.node);
-            let verb = match it.how {
-                How::Deleted => "deleted",
-                How::Overwritten => "overwritten",
-                How::Metadata => "written again, the same,",
-            };
-            Row {
-                bytes: Some(it.bytes),
-                words: shown(&path),
-                fate: format!("of layer {}, {verb} by layer {}", it.wrote, it.killed),
-                place: Some(Target { layer: it.wrote, path: Some(path) }),
-            }
-        }));
-    }
-    if !account.duplicates.is_empty() {
-        out.push(head("The same content more than once".to_owned()));
-        out.extend(account.duplicates.iter().take(MOST).filter_map(|it| {
-            let (first, path) = it.nodes.first().map(|node| (*node, tree.path(*node)))?;
-            let second = it.nodes.get(1).map(|node| shown(&tree.path(*node))).unwrap_or_default();
-            Some(Row {
-                bytes: Some(it.extra),
-                words: shown(&path),
-                fate: format!("{} copies, another is {second}", it.nodes.len()),
-                place: Some(Target { layer: tree.layer(first), path: Some(path) }),
-            })
-        }));
-    }
-    out
 }
 
-fn head(words: String) -> Row {
-    Row { bytes: None, words, fate: String::new(), place: None }
+fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
+    let made = inventory.layers.iter().enumerate().map(|(index, facts)| Made {
+        instruction: facts.instruction.as_ref().map(|it| it.text.as_str()),
+        arguments: facts.instruction.as_ref().map_or("", |it| it.args.as_str()),
+        base: index < base,
+        keys: &facts.keys,
+        databases: &facts.databases,
+    });
+    let made: Vec<Made<'_>> = made.collect();
+    let found = findings::findings(&inventory.tree, account, &made, &inventory.config.config.env);
+    let row = |it: findings::Finding| {
+        let example = it.examples.first();
+        // What is about variables or packages names no path.
+        let path = example.filter(|path| layers::blame(&inventory.tree, path.as_ref()).is_some());
+        let named = match (path, example) {
+            (Some(path), _) => shown(path),
+            (None, Some(name)) => text::sanitise_bytes(name).into_owned(),
+            (None, None) => String::new(),
+        };
+        Row {
+            bytes: Some(it.bytes),
+            words: format!("{}: {named}", it.what),
+            fate: it.wrote.map(|layer| format!("layer {layer}")).unwrap_or_default(),
+            place: it.wrote.map(|layer| Target { layer, path: path.cloned() }),
+            mend: it.mend,
+            danger: it.severity == Severity::Danger,
+        }
+    };
+    found.into_iter().take(MOST).map(row).collect()
+}
+
+fn layer_row(inventory: &Inventory, layer: usize, bytes: u64, fate: String) -> Row {
+    let instruction = inventory.layers.get(layer).and_then(|facts| facts.instruction.as_ref());
+    let words = instruction.map_or(UNATTRIBUTED.to_owned(), |it| one_line(&it.text));
+    let place = Some(Target { layer: layer as u32, path: None });
+    Row { bytes: Some(bytes), words: format!("{layer} {words}"), fate, place, ..Row::default() }
+}
+
+fn gone(tree: &FileTree, waste: &layers::waste::Waste) -> Vec<Row> {
+    let mut gone: Vec<_> = waste.gone.iter().collect();
+    gone.sort_by_key(|it| (std::cmp::Reverse(it.bytes), it.node, it.wrote));
+    let row = |it: &layers::waste::Dead| {
+        let path = tree.path(it.node);
+        let verb = match it.how {
+            How::Deleted => "deleted",
+            How::Overwritten => "overwritten",
+            How::Metadata => "written again, the same,",
+        };
+        Row {
+            bytes: Some(it.bytes),
+            words: shown(&path),
+            fate: format!("of layer {}, {verb} by layer {}", it.wrote, it.killed),
+            place: Some(Target { layer: it.wrote, path: Some(path) }),
+            ..Row::default()
+        }
+    };
+    gone.into_iter().take(MOST).map(row).collect()
+}
+
+fn copies(tree: &FileTree, account: &Account) -> Vec<Row> {
+    let row = |it: &layers::duplicates::Duplicate| {
+        let (first, path) = it.nodes.first().map(|node| (*node, tree.path(*node)))?;
+        let second = it.nodes.get(1).map(|node| shown(&tree.path(*node))).unwrap_or_default();
+        Some(Row {
+            bytes: Some(it.extra),
+            words: shown(&path),
+            fate: format!("{} copies, another is {second}", it.nodes.len()),
+            place: Some(Target { layer: tree.layer(first), path: Some(path) }),
+            ..Row::default()
+        })
+    };
+    account.duplicates.iter().take(MOST).filter_map(row).collect()
+}
+
+/// A heading and what is under it, if there is anything.
+fn section(rows: &mut Vec<Row>, title: &str, more: Vec<Row>) {
+    if !more.is_empty() {
+        rows.push(Row::default());
+        rows.push(head(title));
+        rows.extend(more);
+    }
+}
+
+fn head(words: &str) -> Row {
+    Row { words: words.to_owned(), ..Row::default() }
 }
 
 fn shown(path: &BString) -> String {
@@ -247,9 +300,19 @@ impl Pane for Waste {
         let Some(rows) = &self.rows else {
             return words(&["This is known when all layers have been read.".to_owned()], area, buffer, look);
         };
-        self.page = usize::from(area.height);
+        // What to do about the selected one has a place of its own, so that the list does not jump.
+        let foot = if area.height > 8 { MEND } else { 0 };
+        let list = Rect { height: area.height - foot, ..area };
+        self.page = usize::from(list.height);
         self.top = scroll::in_sight(self.top, self.selected, self.page, rows.len());
-        let inner = scroll::bar(area, buffer, look, self.top, rows.len());
+        if let Some(row) = rows.get(self.selected) {
+            let mend = text::sanitise(&row.mend);
+            let lines = text::wrap(&mend, usize::from(area.width));
+            for (line, y) in lines.iter().zip(list.bottom()..area.bottom()) {
+                buffer.set_stringn(area.x, y, line, usize::from(area.width), look.accent);
+            }
+        }
+        let inner = scroll::bar(list, buffer, look, self.top, rows.len());
         let needle = self.needle.to_lowercase();
         for (y, (at, row)) in (inner.y..inner.bottom()).zip(rows.iter().enumerate().skip(self.top)) {
             let line = Rect { y, height: 1, ..inner };
@@ -277,11 +340,12 @@ fn draw(row: &Row, line: Rect, buffer: &mut Buffer, look: &Look) {
     let least = text::width(&safe).min(room * 3 / 5);
     let fate = text::clip(&row.fate, room.saturating_sub(least + 2), look.signs.ellipsis);
     let left = room.saturating_sub(text::width(&fate) + if fate.is_empty() { 0 } else { 2 });
-    let name = match row.place.as_ref().is_some_and(|place| place.path.is_some()) {
+    let name = match row.words.starts_with('/') {
         true => text::clip_start(&safe, left, look.signs.ellipsis),
         false => text::clip(&safe, left, look.signs.ellipsis),
     };
-    buffer.set_stringn(line.x + SIZE as u16, line.y, name, left, look.text);
+    let style = if row.danger { look.removed } else { look.text };
+    buffer.set_stringn(line.x + SIZE as u16, line.y, name, left, style);
     let x = line.right().saturating_sub(text::width(&fate) as u16);
     buffer.set_stringn(x, line.y, &fate, usize::from(line.right() - x), look.muted);
 }

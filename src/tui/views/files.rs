@@ -29,6 +29,13 @@ impl Default for Files {
     }
 }
 
+impl Files {
+    /// The selected path.
+    pub fn selected(&self) -> Option<BString> {
+        self.browser.selection()
+    }
+}
+
 impl Pane for Files {
     fn title(&self) -> String {
         let word = if self.shown.after.is_some() { "after" } else { "before" };

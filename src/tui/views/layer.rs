@@ -34,6 +34,11 @@ impl Default for Layer {
 }
 
 impl Layer {
+    /// The selected path.
+    pub fn selected(&self) -> Option<BString> {
+        self.browser.selection()
+    }
+
     /// Selects a path of the layer that is asked for next, or of the one on show.
     pub fn reveal(&mut self, path: BString) {
         self.goal = Some(path);

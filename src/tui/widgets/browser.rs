@@ -113,6 +113,11 @@ impl Browser {
         diff.after(id).map(|_| diff.path(id))
     }
 
+    /// The path of the selection, also of one that was removed.
+    pub fn selection(&self) -> Option<BString> {
+        Some(self.diff()?.path(self.tree.selected()?))
+    }
+
     /// The path of the selection, as it can be shown.
     pub fn selected_path(&self) -> String {
         let id = self.tree.selected();

@@ -3,7 +3,7 @@
 //! Only rows that are on show are drawn, and only those of open directories exist, so that 300,000 paths answer
 //! a key as fast as thirty.
 
-mod columns;
+pub(crate) mod columns;
 mod draw;
 mod rows;
 #[cfg(test)]
