@@ -166,11 +166,10 @@ impl Maker<'_> {
         };
         for (base, found) in self.expand(pivot) {
             let directory = found.kind == Some(Kind::Directory);
-            if !directory && copy.unpack.unwrap_or(copy.add) && !copy.parents {
-                if self.was_unpacked(base.as_bstr(), &found, after) {
-                    self.archive(Copied::Archive(found.path));
-                    continue;
-                }
+            let unpacks = !directory && copy.unpack.unwrap_or(copy.add) && !copy.parents;
+            if unpacks && self.was_unpacked(base.as_bstr(), &found, after) {
+                self.archive(Copied::Archive(found.path));
+                continue;
             }
             let Some(target) = self.prepare(base.as_bstr(), directory, false) else { continue };
             let shape = match (directory, &only) {

@@ -270,10 +270,7 @@ impl Origins {
             Some(Row::Stage(stage)) => traced.contribution.stage(*stage).map_or(String::new(), |share| {
                 let base =
                     if share.base > 0 { format!(" on a base of {}", text::size(share.base)) } else { String::new() };
-                let left = share.built.saturating_add(share.base).saturating_sub(share.shipped);
-                let built = text::size(share.built);
-                let left = text::size(left);
-                format!("built {built}{base}; {left} of it are not in the image, or dead in it")
+                format!("built {}{base}", text::size(share.built))
             }),
             Some(Row::More(_)) | None => String::new(),
         }
