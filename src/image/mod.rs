@@ -20,6 +20,7 @@ pub mod tar_writer;
 pub mod daemon;
 pub mod export;
 pub mod inventory;
+pub mod listing;
 pub mod push;
 pub mod source;
 

@@ -4,6 +4,7 @@ use super::widgets::syntax::Tones;
 use super::widgets::{Answer, Query, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
+use crate::image::listing::{self, Listing};
 use crate::layers::{Diff, FileTree, Layer, Patch, Scope, patch};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -30,6 +31,9 @@ pub async fn answer(session: &Session, query: &Query) -> Result<Answer, EngineEr
             think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
         }
         Query::Log(step) => Ok(Answer::Log(session.log(*step).await)),
+        Query::Listing { at, path, size } => {
+            listing(*size, |offset, limit| session.read(at, path, offset, limit)).await
+        }
         Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
     }
 }
@@ -65,6 +69,21 @@ async fn content(session: &Session, at: &SnapshotId, path: &BString) -> Result<V
         Some(_) => session.read(at, path, 0, patch::LIMIT + 1).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// What is in an archive of `size` bytes that `read` reads: of a zip archive the end tells, of others the beginning.
+pub async fn listing<'r, R>(size: u64, read: impl Fn(u64, usize) -> R) -> Result<Answer, EngineError>
+where
+    R: Future<Output = Result<Vec<u8>, EngineError>> + 'r,
+{
+    let start = read(0, 512).await?;
+    let answer = |listing: Option<Listing>| Answer::Listing(listing.map(Arc::new));
+    if listing::is_zip(&start) {
+        let end = read(size.saturating_sub(listing::MOST_READ as u64), listing::MOST_READ).await?;
+        return think(move || answer(listing::zip(&end, size))).await;
+    }
+    let start = read(0, listing::MOST_READ).await?;
+    think(move || answer(listing::tar(&start, size))).await
 }
 
 /// What the words of a text are.

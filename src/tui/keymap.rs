@@ -307,7 +307,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Output, &[ch(' ')], A::Pane, "a page down"),
     bind(C::Output, &[ch('y')], A::Pane, "copy the lines in sight to the clipboard"),
     bind(C::Viewer, &[ch('d')], A::Pane, "what changed in the file, or its text"),
-    bind(C::Viewer, &[ch('m')], A::Pane, "the file's bytes, or its text"),
+    bind(C::Viewer, &[ch('m')], A::Pane, "the file's bytes, its text, or what is in an archive"),
     bind(C::Viewer, &[ch('w')], A::Pane, "wrap long lines, or not"),
     bind(C::Viewer, &[ch(' ')], A::Pane, "a page down"),
     bind(C::Viewer, &[ch('x')], A::Pane, "extract the file"),

@@ -6,7 +6,7 @@ use crate::image::inventory::Inventory;
 use crate::image::source::SourceError;
 use crate::layers::{Diff, FileTree, Kind, NodeId, Patch, Scope, patch};
 use crate::snapshot::SnapshotId;
-use crate::tui::answers::tones;
+use crate::tui::answers::{listing, tones};
 use crate::tui::extract::shown;
 use crate::tui::widgets::{Answer, Query};
 use bstr::{BStr, BString, ByteSlice};
@@ -51,6 +51,9 @@ impl Subject {
             Query::Patch { before, after, path } => {
                 let (old, new) = (self.whole(before, path).await?, self.whole(after, path).await?);
                 think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
+            }
+            Query::Listing { at, path, size } => {
+                listing(*size, |offset, limit| self.content(at, path, offset, limit)).await
             }
             Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
             Query::Scratch { .. } | Query::Log(_) => Err(error("an image has no shells and no output")),

@@ -1,25 +1,27 @@
-//! One file, beside the tree it was opened from: its text, what changed in it, or its bytes.
+//! One file, beside the tree it was opened from: its text, what changed in it, its bytes, or what is in an archive.
+
+mod rows;
 
 use crate::engine::EngineError;
+use crate::image::listing::{self, Listing};
 use crate::layers::patch::{self, Patch, Sign};
 use crate::layers::{Kind, Meta};
 use crate::snapshot::SnapshotId;
 use crate::tui::text;
 use crate::tui::theme::Look;
-use crate::tui::widgets::ansi::Line;
+use crate::tui::widgets::archive::ArchiveText;
 use crate::tui::widgets::browser::{error_words, words};
 use crate::tui::widgets::hex::{self, Hex};
 use crate::tui::widgets::paged::{self, Paged};
 use crate::tui::widgets::pager::{Pager, Text};
 use crate::tui::widgets::patch::PatchText;
-use crate::tui::widgets::syntax::{Tone, Tones};
+use crate::tui::widgets::syntax::Tones;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, Source, scroll};
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
-use std::borrow::Cow;
+use rows::{How, draw};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -47,6 +49,15 @@ struct File {
     hit: Option<usize>,
     error: Option<EngineError>,
     tones: Colours,
+    listing: Listed,
+}
+
+/// Whether the file is an archive.
+#[derive(Debug)]
+enum Listed {
+    Unknown,
+    No,
+    Known(ArchiveText),
 }
 
 /// What the words of the text's beginning are.
@@ -61,6 +72,7 @@ enum Colours {
 enum Mode {
     Text,
     Hex,
+    Archive,
     Diff,
     /// There is nothing in it to read.
     Facts,
@@ -125,6 +137,7 @@ impl Viewer {
             hit: None,
             error: None,
             tones: Colours::Unasked,
+            listing: Listed::Unknown,
         });
         self.wants()
     }
@@ -154,6 +167,10 @@ impl Pane for Viewer {
             Mode::Text => file.pager.mouse(event, &file.text),
             Mode::Hex => file.pager.mouse(event, &file.hex),
             Mode::Diff => file.patch.as_ref().is_some_and(|patch| file.pager.mouse(event, patch)),
+            Mode::Archive => match &file.listing {
+                Listed::Known(archive) => file.pager.mouse(event, archive),
+                Listed::Unknown | Listed::No => false,
+            },
             Mode::Facts => false,
         });
         if moved { Outcome::Consumed } else { Outcome::Ignored }
@@ -178,6 +195,7 @@ impl Pane for Viewer {
             (_, Err(error)) => file.error = Some(error),
             (Query::File { offset, .. }, Ok(Answer::File(bytes))) => file.take(*offset, bytes),
             (Query::Patch { .. }, Ok(Answer::Patch(patch))) => file.take_patch(&patch),
+            (Query::Listing { .. }, Ok(Answer::Listing(listing))) => file.take_listing(listing),
             _ => {}
         }
         file.run_errand();
@@ -194,8 +212,9 @@ impl Pane for Viewer {
             return 0;
         }
         file.search(true);
-        match (file.hit.is_some() || file.hex.hit.is_some(), file.mode, &file.patch) {
-            (true, Mode::Diff, Some(patch)) => patch.count(text),
+        match (file.hit.is_some() || file.hex.hit.is_some(), file.mode, &file.patch, &file.listing) {
+            (true, Mode::Diff, Some(patch), _) => patch.count(text),
+            (true, Mode::Archive, _, Listed::Known(archive)) => archive.count(text),
             (found, ..) => usize::from(found),
         }
     }
@@ -230,6 +249,12 @@ impl File {
                     Query::Patch { before: before.clone(), after: self.at.clone(), path: self.path.clone() }
                 }
                 _ => return None,
+            },
+            Mode::Archive => match self.listing {
+                Listed::Unknown => {
+                    Query::Listing { at: self.at.clone(), path: self.path.clone(), size: self.meta.size }
+                }
+                Listed::No | Listed::Known(_) => return None,
             },
             Mode::Text => self.read(self.text.offset(self.wanted_piece()?), paged::PIECE),
             Mode::Hex => self.read(self.hex.offset(self.wanted_block()?), hex::BLOCK + hex::OVERLAP),
@@ -287,7 +312,12 @@ impl File {
             Mode::Text => {
                 let known = (0..self.text.pieces()).find(|piece| self.text.offset(*piece) == offset);
                 let first = known == Some(0) || offset == 0;
-                if first && self.text.pieces() == 0 && patch::is_binary(&bytes) {
+                let fresh = first && self.text.pieces() == 0;
+                let unlisted = matches!(self.listing, Listed::Unknown) && self.meta.kind == Kind::File;
+                if fresh && unlisted && listing::may_be_archive(&bytes) {
+                    return self.switch(Mode::Archive);
+                }
+                if fresh && patch::is_binary(&bytes) {
                     self.switch(Mode::Hex);
                     self.hex.take(0, bytes[..bytes.len().min(hex::BLOCK + hex::OVERLAP)].to_vec());
                     return;
@@ -299,7 +329,17 @@ impl File {
                 self.hex.take((offset / hex::BLOCK as u64) as usize, bytes);
                 self.pager.grown(&self.hex, 0);
             }
-            Mode::Diff | Mode::Facts => {}
+            Mode::Diff | Mode::Archive | Mode::Facts => {}
+        }
+    }
+
+    fn take_listing(&mut self, listing: Option<Arc<Listing>>) {
+        match listing {
+            Some(listing) => self.listing = Listed::Known(ArchiveText::new(listing)),
+            None => {
+                self.listing = Listed::No;
+                self.switch(Mode::Hex);
+            }
         }
     }
 
@@ -340,7 +380,12 @@ impl File {
                 }
             },
             KeyCode::Char('m') if plain && readable => {
-                self.switch(if self.mode == Mode::Hex { Mode::Text } else { Mode::Hex });
+                let is_archive = matches!(self.listing, Listed::Known(_));
+                self.switch(match self.mode {
+                    Mode::Hex => Mode::Text,
+                    Mode::Text if is_archive => Mode::Archive,
+                    _ => Mode::Hex,
+                });
             }
             KeyCode::Char('x') if plain => {
                 return Outcome::Effect(Request::Extract { at: self.at.clone(), path: self.path.clone() });
@@ -352,6 +397,10 @@ impl File {
                     Mode::Text => self.pager.key(key, &self.text),
                     Mode::Hex => self.pager.key(key, &self.hex),
                     Mode::Diff => self.patch.as_ref().is_some_and(|patch| self.pager.key(key, patch)),
+                    Mode::Archive => match &self.listing {
+                        Listed::Known(archive) => self.pager.key(key, archive),
+                        Listed::Unknown | Listed::No => false,
+                    },
                     Mode::Facts => false,
                 };
                 if !moved {
@@ -373,6 +422,15 @@ impl File {
             self.hit = patch.find(&self.pager.needle, from, forward);
             if let Some(row) = self.hit {
                 self.pager.reveal(row, patch);
+            }
+            return;
+        }
+        if self.mode == Mode::Archive {
+            let Listed::Known(archive) = &self.listing else { return };
+            let from = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
+            self.hit = archive.find(&self.pager.needle, from, forward);
+            if let Some(row) = self.hit {
+                self.pager.reveal(row, archive);
             }
             return;
         }
@@ -490,6 +548,12 @@ impl File {
                 let how = How { gutter: 0, gutter_text: |_, _| String::new(), style: |_| None, tones: |_| None };
                 draw(&mut self.pager, &self.hex, how, inner, buffer, look);
             }
+            Mode::Archive => {
+                let Listed::Known(archive) = &self.listing else { return };
+                let inner = scroll::bar(inner, buffer, look, self.pager.top(), archive.len());
+                let how = How { gutter: 0, gutter_text: |_, _| String::new(), style: |_| None, tones: |_| None };
+                draw(&mut self.pager, archive, how, inner, buffer, look);
+            }
             Mode::Diff => {
                 let Some(patch) = &self.patch else { return };
                 let digits = patch.digits();
@@ -519,10 +583,15 @@ impl File {
                 parts.push("d shows what changed".to_owned());
             }
             Mode::Text | Mode::Hex => parts.extend(self.no_patch.map(str::to_owned)),
+            Mode::Archive => match &self.listing {
+                Listed::Known(archive) => parts.push(archive.summary()),
+                Listed::Unknown | Listed::No => parts.push("reading what is in it".to_owned()),
+            },
             Mode::Facts => {}
         }
         match self.mode {
-            Mode::Text => parts.push("m shows its bytes".to_owned()),
+            Mode::Text if matches!(self.listing, Listed::Known(_)) => parts.push("m shows what is in it".to_owned()),
+            Mode::Text | Mode::Archive => parts.push("m shows its bytes".to_owned()),
             Mode::Hex => parts.push("m shows it as text".to_owned()),
             Mode::Diff | Mode::Facts => {}
         }
@@ -547,64 +616,6 @@ impl File {
             Kind::File | Kind::Symlink => String::new(),
         }
     }
-}
-
-/// How a text's rows are drawn.
-struct How<G, S, T> {
-    /// Columns at the left, and what stands there at a row and a row of its wrapped line.
-    gutter: u16,
-    gutter_text: G,
-    /// Over all of a row.
-    style: S,
-    /// Of the words of a row.
-    tones: T,
-}
-
-/// Draws what is in sight of a text.
-fn draw<'t>(
-    pager: &mut Pager,
-    text: &impl Text,
-    how: How<impl Fn(usize, usize) -> String, impl Fn(usize) -> Option<Style>, impl Fn(usize) -> Option<&'t [Run]>>,
-    area: Rect,
-    buffer: &mut Buffer,
-    look: &Look,
-) {
-    let gutter = how.gutter.min(area.width / 2);
-    let inner = Rect { x: area.x + gutter, width: area.width - gutter, ..area };
-    pager.fit(text, usize::from(inner.width), usize::from(inner.height));
-    for ((row, sub), y) in pager.visible(text).into_iter().zip(area.y..area.bottom()) {
-        buffer.set_stringn(area.x, y, (how.gutter_text)(row, sub), usize::from(gutter), look.muted);
-        let line = Rect { y, height: 1, ..inner };
-        match text.line(row) {
-            Some(content) => {
-                let content = match (how.tones)(row).filter(|tones| !tones.is_empty()) {
-                    Some(tones) => Cow::Owned(coloured(&content, tones, look)),
-                    None => content,
-                };
-                pager.draw(&content, sub, line, buffer, look);
-            }
-            None => {
-                let waiting = Line { text: look.signs.ellipsis.into(), ..Line::default() };
-                pager.draw(&waiting, 0, line, buffer, look);
-            }
-        }
-        if let Some(style) = (how.style)(row) {
-            buffer.set_style(line, style);
-        }
-    }
-}
-
-/// Where a tone ends.
-type Run = (u32, Option<Tone>);
-
-/// A line in the colours of its words; what it had at its end stays.
-fn coloured(line: &Line, tones: &[Run], look: &Look) -> Line {
-    let plain = Style::new();
-    let mut runs: Vec<(u32, Style)> =
-        tones.iter().map(|(end, tone)| (*end, tone.map_or(plain, |tone| tone.style(look)))).collect();
-    let end = tones.last().map_or(0, |(end, _)| *end);
-    runs.extend(line.runs.iter().filter(|(its, _)| *its > end).copied());
-    Line { runs: runs.into(), ..line.clone() }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! Invariant: an answer that no longer fits what the widget shows is dropped by the widget.
 
 pub mod ansi;
+pub mod archive;
 pub mod browser;
 pub mod encode;
 pub mod hex;
@@ -23,6 +24,7 @@ pub mod treemap;
 
 use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
+use crate::image::listing::Listing;
 use crate::layers::{Diff, Layer, Meta, Patch};
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
@@ -185,6 +187,12 @@ pub enum Query {
         path: BString,
     },
     Log(StepId),
+    /// What is in an archive of so many bytes.
+    Listing {
+        at: SnapshotId,
+        path: BString,
+        size: u64,
+    },
     /// What the words of a text are, by the file's name.
     Tones {
         name: BString,
@@ -227,6 +235,8 @@ pub enum Answer {
     File(Vec<u8>),
     Patch(Arc<Patch>),
     Log(Log),
+    /// `None` if it is no archive.
+    Listing(Option<Arc<Listing>>),
     Tones(Arc<Tones>),
 }
 

@@ -29,6 +29,7 @@ fn serve(viewer: &mut Viewer, requests: Vec<Request>, old: &[u8], new: &[u8]) ->
                 Answer::File(from[..from.len().min(*limit)].to_vec())
             }
             Query::Patch { .. } => Answer::Patch(Arc::new(Patch::between(old, new))),
+            Query::Listing { size, .. } => Answer::Listing(listing::tar(new, *size).map(Arc::new)),
             other => panic!("{other:?}"),
         };
         open.extend(viewer.loaded(&query, Ok(answer)));
@@ -236,4 +237,30 @@ fn words_have_the_colours_of_their_language() {
     let color = |x: u16| buffer[(x, 0)].fg;
     // Behind the line's number.
     assert_eq!((Some(color(5)), Some(color(13)), Some(color(16))), (look.keyword.fg, look.flag.fg, look.comment.fg));
+}
+
+#[test]
+fn an_archive_is_listed_and_what_only_begins_like_one_is_not() {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(2);
+    archive.append_data(&mut header, "bin/tool", &b"#!"[..]).unwrap();
+    let bytes = archive.into_inner().unwrap();
+    let mut viewer = opened(&bytes);
+    let shown = drawn(&mut viewer, 70, 6);
+    assert!(shown.contains("-rwxr-xr-x") && shown.contains("bin/tool"), "{shown}");
+    assert!(shown.contains("tar: 1 member, 2 B unpacked"), "{shown}");
+    assert_eq!(viewer.find("tool"), 1);
+    // Its bytes, its text, and the list again.
+    press(&mut viewer, KeyCode::Char('m'));
+    let requests = viewer.wants();
+    serve(&mut viewer, requests, b"", &bytes);
+    assert!(drawn(&mut viewer, 70, 6).contains("62 69 6e 2f"), "{}", drawn(&mut viewer, 70, 6));
+    press(&mut viewer, KeyCode::Char('m'));
+    press(&mut viewer, KeyCode::Char('m'));
+    assert_eq!(drawn(&mut viewer, 70, 6), shown);
+
+    let mut viewer = opened(b"\x1f\x8b\x08 and nothing that could be read");
+    assert!(drawn(&mut viewer, 70, 6).contains("1f 8b 08"));
 }

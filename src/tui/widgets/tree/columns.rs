@@ -13,12 +13,17 @@ pub(crate) fn mode(meta: MetaRef<'_>) -> String {
         Kind::CharDevice => 'c',
         Kind::BlockDevice => 'b',
     };
-    let mut out = String::from(kind);
+    format!("{kind}{}", permissions(meta.mode))
+}
+
+/// `rwxr-sr-t`.
+pub(crate) fn permissions(mode: u32) -> String {
+    let mut out = String::new();
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
-        let bits = meta.mode >> shift;
+        let bits = mode >> shift;
         out.push(if bits & 4 != 0 { 'r' } else { '-' });
         out.push(if bits & 2 != 0 { 'w' } else { '-' });
-        out.push(match (meta.mode & special != 0, bits & 1 != 0) {
+        out.push(match (mode & special != 0, bits & 1 != 0) {
             (true, true) => letter,
             (true, false) => letter.to_ascii_uppercase(),
             (false, true) => 'x',
