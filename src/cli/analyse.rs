@@ -45,12 +45,22 @@ pub struct Build {
 
 /// What `--root`, `--platform` and the name say where the image is, and whether every byte is to be checked.
 pub async fn open(args: &BuildArgs, verify: bool) -> Result<(Inventory, Option<Build>), Failure> {
+    let (inventory, build, _) = open_on_base(args, verify).await?;
+    Ok((inventory, build))
+}
+
+/// The same, with the image that it is built on, where that is known: its name, and how many layers it has.
+pub async fn open_on_base(
+    args: &BuildArgs,
+    verify: bool,
+) -> Result<(Inventory, Option<Build>, Option<(String, usize)>), Failure> {
     let found = find(args).await?;
+    let base = found.base(args);
     let shown = Shown::new(found.opened.layers.len());
     let tell = shown.clone();
     let read = found.read(args, verify, move |progress| tell.tell(&progress)).await;
     shown.clear();
-    Ok((read?, found.build))
+    Ok((read?, found.build, base))
 }
 
 /// Finds the image that the command line names: in this machine's store, in a daemon, in a registry, in a file; or

@@ -19,14 +19,15 @@ use bstr::{BStr, BString, ByteSlice};
 use std::sync::Arc;
 
 pub async fn run(args: BlameArgs) -> Result<(), Failure> {
-    let (inventory, build) = analyse::open(&args.build, false).await?;
+    let (inventory, build, base) = analyse::open_on_base(&args.build, false).await?;
     analyse::warn(&inventory);
     let path = find(&inventory, &args.path)?;
     let way = match &build {
         Some(build) => way(build, &path).await?,
         None => None,
     };
-    let report = report::report(&inventory, build.as_ref(), way.as_ref(), path.as_ref());
+    let base = report::base(&inventory, base);
+    let report = report::report(&inventory, build.as_ref(), base, way.as_ref(), path.as_ref());
     let text = match args.json {
         true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
         false => text::render(&report, super::size::style()),

@@ -22,6 +22,9 @@ pub struct Report {
     /// As asked for.
     pub image: String,
     pub origin: String,
+    /// The image that it is built on, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseImage>,
     #[serde(flatten)]
     pub path: Path,
     /// What is there in the end; `null` if it is gone.
@@ -39,6 +42,13 @@ pub struct Report {
     /// Of a build: where the chain ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BaseImage {
+    pub name: String,
+    /// How many of the lowest layers are its; `None` if the image names its base, and nothing here knows it.
+    pub layers: Option<usize>,
 }
 
 /// A layer, by what made it.
@@ -136,9 +146,32 @@ pub struct Source {
     pub path: Option<Path>,
 }
 
-pub fn report(inventory: &Inventory, build: Option<&Build>, way: Option<&Way>, path: &BStr) -> Report {
+/// What is known of the base: by its layers, or else as the image's annotations name it.
+///
+/// Source: OCI image-spec `annotations.md`, "Pre-Defined Annotation Keys".
+pub fn base(inventory: &Inventory, known: Option<(String, usize)>) -> Option<BaseImage> {
+    if let Some((name, layers)) = known {
+        return Some(BaseImage { name, layers: Some(layers) });
+    }
+    let annotation = |name: &str| inventory.annotations.get(&format!("org.opencontainers.image.base.{name}"));
+    let name = annotation("name").or_else(|| annotation("digest")).filter(|name| !name.is_empty())?;
+    Some(BaseImage { name: name.clone(), layers: None })
+}
+
+pub fn report(
+    inventory: &Inventory,
+    build: Option<&Build>,
+    base: Option<BaseImage>,
+    way: Option<&Way>,
+    path: &BStr,
+) -> Report {
     let tree = &inventory.tree;
-    let names = |index: u32| layer(inventory, build, index);
+    let of_base = base.as_ref().map_or(0, |base| base.layers.unwrap_or(0));
+    let names = |index: u32| {
+        let layer = layer(inventory, build, index);
+        let own = base.as_ref().filter(|_| (index as usize) < of_base).map(|base| base.name.clone());
+        Layer { base: layer.base.or(own), ..layer }
+    };
     let touches = layers::blame(tree, path).unwrap_or_default();
     let node = tree.lookup(path);
     let entries = layers::last_of_each(tree, path);
@@ -147,6 +180,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, way: Option<&Way>, p
         schema: SCHEMA,
         image: inventory.name.clone(),
         origin: inventory.origin.clone(),
+        base: base.clone(),
         path: Path::new(path),
         now: node.map(|id| state(tree.meta(id))),
         bytes: node.map_or(0, |id| tree.bytes(id)),

@@ -15,7 +15,7 @@ const IMAGE: &[(&str, &[&str])] = &[
 fn rendered(path: &str) -> String {
     let inventory = inventory(IMAGE);
     let path = find(&inventory, path).unwrap_or_else(|error| panic!("{error}"));
-    let report = report::report(&inventory, None, None, path.as_ref());
+    let report = report::report(&inventory, None, None, None, path.as_ref());
     let text = text::render(&report, Style { columns: 80, colours: false });
     assert!(text.lines().all(|line| crate::tui::text::width(line) <= 80), "{text}");
     assert!(!text.contains('\u{1b}'));
@@ -49,7 +49,7 @@ fn what_is_not_there_is_told_with_what_is_near() {
 #[test]
 fn json_has_what_the_schema_says() {
     let inventory = inventory(IMAGE);
-    let report = report::report(&inventory, None, None, "app/server".into());
+    let report = report::report(&inventory, None, None, None, "app/server".into());
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["schema"], &json["path"]), (&1.into(), &"app/server".into()));
     let touches = json["touches"].as_array().unwrap();
@@ -61,4 +61,26 @@ fn json_has_what_the_schema_says() {
     assert_eq!(touches[0]["layer"]["instruction"], "COPY . /app");
     assert_eq!(touches[1]["before"]["uid"], 0);
     assert!(json.get("entries").is_none() && json.get("chain").is_none());
+}
+
+#[test]
+fn the_base_is_known_by_its_layers_or_as_the_image_names_it() {
+    let mut inventory = inventory(IMAGE);
+    let shown = |inventory: &Inventory, known: Option<(String, usize)>| {
+        let base = report::base(inventory, known);
+        let report = report::report(inventory, None, base, None, "etc/passwd".into());
+        let bases: Vec<Option<String>> = report.touches.iter().map(|touch| touch.layer.base.clone()).collect();
+        (report.base.map(|base| (base.name, base.layers)), bases)
+    };
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(shown(&inventory, None), (None, vec![None, None]));
+    let known = Some(("debian:12".to_owned(), 1));
+    assert_eq!(
+        shown(&inventory, known.clone()),
+        (Some(("debian:12".to_owned(), Some(1))), vec![name("debian:12"), None])
+    );
+    let key = "org.opencontainers.image.base.name".to_owned();
+    inventory.annotations.insert(key, "other:1".to_owned());
+    assert_eq!(shown(&inventory, None), (Some(("other:1".to_owned(), None)), vec![None, None]));
+    assert_eq!(shown(&inventory, known).1, vec![name("debian:12"), None]);
 }

@@ -37,7 +37,17 @@ fn head(report: &Report, style: Style) -> Vec<String> {
     let path = format!("/{}", report.path.path);
     let path = clip_start(&sanitise(&path), room, "…").into_owned();
     let gap = " ".repeat(style.columns.saturating_sub(width(&path) + width(&what)));
-    vec![format!("{}{gap}{what}", style.paint("1", &path))]
+    let mut lines = vec![format!("{}{gap}{what}", style.paint("1", &path))];
+    if let Some(base) = &report.base {
+        let name = sanitise(&base.name);
+        let words = match base.layers {
+            Some(1) => format!("on {name}, whose layer is #0"),
+            Some(count) => format!("on {name}, whose layers are #0 to #{}", count.saturating_sub(1)),
+            None => format!("on {name}, as its annotations say; which layers are its own is not known here"),
+        };
+        lines.push(style.paint("2", &clip(&words, style.columns, "…")));
+    }
+    lines
 }
 
 pub fn properties(state: &State, bytes: u64) -> String {
