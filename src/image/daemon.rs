@@ -51,6 +51,20 @@ pub(super) async fn open(
     archive::open_archive(name, origin, archive, Form::Oci, &Pick::Any, wanted).await
 }
 
+/// Writes an image of the daemon into a file, under all of these names of it, as `docker save` does.
+pub async fn save(names: &[String], into: &Path, surroundings: &Surroundings) -> Result<(), SourceError> {
+    let daemon = Daemon::find(surroundings)?;
+    let query: Vec<(&str, &str)> = names.iter().map(|name| ("names", name.as_str())).collect();
+    let url = daemon.url("/images/get", &query)?;
+    let answer = daemon.client.get(url).send().await.map_err(|error| daemon.unreachable(&error))?;
+    let what = names.join(" ");
+    if !answer.status().is_success() {
+        return Err(daemon.refusal(&format!("the image {what}"), answer).await);
+    }
+    let expected = Expected { what: format!("{what} from {}", daemon.place), digest: None, size: None };
+    fetch::receive(answer, into, expected, &|_| ()).await.map(drop)
+}
+
 /// Gives the daemon an image in an archive, as `docker load` does; returns what the daemon says about it.
 pub async fn load(archive: &Path, surroundings: &Surroundings) -> Result<String, SourceError> {
     #[derive(Deserialize)]

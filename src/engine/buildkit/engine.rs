@@ -199,7 +199,7 @@ impl BuildKit {
     async fn add_stage(&self, build: &Build, stage: StageId) -> Result<(), EngineError> {
         let link = self.link().await?;
         let mut options = build.options.clone();
-        options.insert("target".to_owned(), build.plan.stage(stage).label());
+        frontend::set_target(&mut options, &build.plan, stage);
         let definition = frontend::define(&link.bridge, options).await?;
         let mapping = mapping::map(&build.plan, stage, &definition);
         let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;
@@ -468,7 +468,7 @@ impl Engine for BuildKit {
         let dir =
             dir.map_err(|error| EngineError::new(format!("the Dockerfile cannot be given to the builder: {error}")))?;
         self.sources.set(frontend::DOCKERFILE, dir);
-        let options = frontend::options(&self.settings, options, frontend::FILE)?;
+        let options = frontend::options(&self.settings, options, plan)?;
         let definition = frontend::define(&link.bridge, options.clone()).await?;
         let mapping = mapping::map(plan, plan.target, &definition);
         let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;

@@ -3,7 +3,7 @@
 //! The build is solved once more as a plain one, the way `docker build` asks for it: everything comes from the
 //! builder's cache, and the image is the builder's in every byte.
 
-use super::address::Speaks;
+use super::address::{Speaks, Transport};
 use super::channel::failed;
 use super::engine::BuildKit;
 use super::frontend::FRONTEND;
@@ -86,8 +86,7 @@ async fn archive(
     }
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?;
-    let writer = open(temporary.path()).await?;
-    let exported = solve(engine, request, exporter, attributes, Some(writer)).await?;
+    let exported = fill(engine, request, exporter, attributes, temporary.path()).await?;
     temporary.persist(dest).map_err(|error| at(dest, error.error))?;
     Ok(exported)
 }
@@ -102,8 +101,7 @@ async fn unpacked(
 ) -> Result<Option<Exported>, EngineError> {
     let file = tempfile::NamedTempFile::new();
     let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
-    let writer = open(file.path()).await?;
-    let exported = solve(engine, request, exporter, attributes, Some(writer)).await?;
+    let exported = fill(engine, request, exporter, attributes, file.path()).await?;
     let into = dest.to_owned();
     let work = move || -> std::io::Result<()> {
         std::fs::create_dir_all(&into)?;
@@ -116,6 +114,71 @@ async fn unpacked(
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
     done.map_err(|error| at(dest, error))?;
     Ok(exported)
+}
+
+/// Writes an archive into a file that is there.
+async fn fill(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    exporter: &str,
+    attributes: HashMap<String, String>,
+    file: &Path,
+) -> Result<Option<Exported>, EngineError> {
+    let writer = open(file).await?;
+    let tried = solve(engine, request, exporter, attributes.clone(), Some(writer)).await;
+    match tried {
+        // A Docker Engine with its older image store has no exporter for images; but it saves what it has loaded.
+        Err(error) if error.message.contains("could not be found") && matches!(exporter, "oci" | "docker") => {
+            saved(engine, request, exporter, attributes, file).await
+        }
+        tried => tried,
+    }
+}
+
+async fn saved(
+    engine: &BuildKit,
+    request: &ExportRequest,
+    exporter: &str,
+    attributes: HashMap<String, String>,
+    file: &Path,
+) -> Result<Option<Exported>, EngineError> {
+    let host = match &engine.address.transport {
+        Transport::Unix(path) => format!("unix://{}", path.display()),
+        Transport::Tcp { host, tls: None } => format!("tcp://{host}"),
+        _ => {
+            return Err(EngineError {
+                message: format!("{} writes no image archives", engine.address),
+                help: vec!["load the image there with -t NAME, and use `docker save`".to_owned()],
+            });
+        }
+    };
+    let exported = solve(engine, request, "moby", attributes, None).await?;
+    let exported = exported.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))?;
+    let mut names: Vec<String> = request.tags.iter().map(|tag| reference::normalized(tag)).collect();
+    if names.is_empty() {
+        names.push(exported.image.to_string());
+    }
+    let surroundings = Surroundings { docker_host: Some(host), ..Surroundings::from_environment() };
+    let beside = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).map_err(|error| at(file, error))?;
+    let whole = beside.path().join("image.tar");
+    let saved = daemon::save(&names, &whole, &surroundings).await;
+    saved.map_err(|error| EngineError { message: error.message, help: error.help })?;
+    std::fs::rename(&whole, file).map_err(|error| at(file, error))?;
+    if exporter == "oci" && !is_layout(file).unwrap_or(false) {
+        return Err(EngineError::new("this Docker Engine saves no OCI archives (Docker 25 does): use type=docker"));
+    }
+    Ok(Some(exported))
+}
+
+/// Whether an archive is an OCI layout; what `docker save` writes is one beside Docker's own form.
+fn is_layout(file: &Path) -> std::io::Result<bool> {
+    let mut archive = tar::Archive::new(std::fs::File::open(file)?);
+    for entry in archive.entries()? {
+        if entry?.path_bytes().as_ref() == b"oci-layout" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn open(path: &Path) -> Result<Box<dyn AsyncWrite + Send + Unpin>, EngineError> {

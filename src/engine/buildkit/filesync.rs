@@ -309,3 +309,102 @@ fn attributes(path: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
 fn attributes(_: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
     Ok(HashMap::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bollard_buildkit_proto::moby::filesync::packet::file_sync_client::FileSyncClient;
+    use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
+    use futures_util::StreamExt;
+    use hyper_util::rt::TokioIo;
+    use tonic::transport::{Endpoint, Server};
+
+    /// What a builder is told that asks for `dir` with these headers, and then for every file: one line each.
+    fn check(dir: &str, headers: &[(&'static str, &str)], expected: &[&str]) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("d")).unwrap();
+        std::fs::write(root.path().join("d/one"), "1").unwrap();
+        std::fs::write(root.path().join("large"), vec![b'x'; CHUNK + 1]).unwrap();
+        std::fs::write(root.path().join("größe"), "").unwrap();
+        let sources = Arc::new(Sources::default());
+        sources.set("context", root.path().to_owned());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let shown = runtime.block_on(ask(sources, dir, headers));
+        assert_eq!(shown, expected, "{dir} {headers:?}");
+    }
+
+    async fn ask(sources: Arc<Sources>, dir: &str, headers: &[(&'static str, &str)]) -> Vec<String> {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let server = super::super::connection::Connection::new(server);
+        let incoming = tokio_stream::once(Ok::<_, io::Error>(server)).chain(tokio_stream::pending());
+        let service = FileSyncServer::new(FileSync(sources));
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        let mut client = Some(client);
+        let connector = tower::service_fn(move |_| {
+            let client = client.take().map(TokioIo::new).ok_or(io::Error::from(io::ErrorKind::NotConnected));
+            async move { client }
+        });
+        let channel = Endpoint::from_static("http://test").connect_with_connector(connector).await.unwrap();
+        let (sender, receiver) = mpsc::channel(8);
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        request.metadata_mut().insert("dir-name", dir.parse().unwrap());
+        for (name, value) in headers {
+            request.metadata_mut().append(*name, value.parse().unwrap());
+        }
+        let mut packets = match FileSyncClient::new(channel).diff_copy(request).await {
+            Ok(packets) => packets.into_inner(),
+            Err(status) => return vec![status.message().to_owned()],
+        };
+        let mut lines = Vec::new();
+        let mut number = 0;
+        let mut open = 0;
+        let mut sizes: HashMap<u32, usize> = HashMap::new();
+        loop {
+            let packet = match packets.message().await {
+                Ok(Some(packet)) => packet,
+                Ok(None) => return lines,
+                Err(status) => {
+                    lines.push(status.message().to_owned());
+                    return lines;
+                }
+            };
+            match (packet.r#type(), packet.stat) {
+                (PacketType::PacketStat, Some(stat)) => {
+                    let directory = stat.mode & go_mode::DIRECTORY != 0;
+                    lines.push(format!("{}{} {}:{}", stat.path, if directory { "/" } else { "" }, stat.uid, stat.gid));
+                    if !directory {
+                        open += 1;
+                        let wanted = Packet { id: number, ..packet_of(PacketType::PacketReq) };
+                        sender.send(wanted).await.unwrap();
+                    }
+                    number += 1;
+                }
+                (PacketType::PacketData, _) if packet.data.is_empty() => {
+                    lines.push(format!("{} has {}", packet.id, sizes.remove(&packet.id).unwrap_or(0)));
+                    open -= 1;
+                }
+                (PacketType::PacketData, _) => *sizes.entry(packet.id).or_default() += packet.data.len(),
+                (PacketType::PacketFin, _) => lines.push("fin".to_owned()),
+                _ => {}
+            }
+            if number > 0 && open == 0 && lines.last().is_some_and(|line| line.contains(" has ")) {
+                sender.send(packet_of(PacketType::PacketFin)).await.unwrap();
+            }
+        }
+    }
+
+    /// Lines in an order that does not depend on when the builder asks.
+    #[test]
+    fn the_conversation() {
+        check("elsewhere", &[], &["no access to the directory elsewhere"]);
+        check("context", &[("include-patterns", "d/one")], &["d/ 0:0", "d/one 0:0", "1 has 1", "fin"]);
+        check("context", &[("include-patterns", "large")], &["large 0:0", &format!("0 has {}", CHUNK + 1), "fin"]);
+        let encoded = [("include-patterns", "gr%C3%B6%C3%9Fe"), ("include-patterns-encoded", "1")];
+        check("context", &encoded, &["größe 0:0", "0 has 0", "fin"]);
+        check(
+            "context",
+            &[("followpaths", "d"), ("exclude-patterns", "**/x*")],
+            &["d/ 0:0", "d/one 0:0", "1 has 1", "fin"],
+        );
+    }
+}

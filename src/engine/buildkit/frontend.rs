@@ -8,7 +8,7 @@ use super::trouble;
 use crate::engine::EngineError;
 use crate::engine::settings::{Context, Settings};
 use crate::image::source::Source;
-use crate::plan::{Network, Options, Plan};
+use crate::plan::{Network, Options, Plan, StageId};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
 use std::collections::HashMap;
 use std::io;
@@ -22,14 +22,52 @@ pub(super) const DOCKERFILE: &str = "dockerfile";
 /// The Dockerfile's name in its directory, as the builder sees it.
 pub(super) const FILE: &str = "Dockerfile";
 
+/// The same Dockerfile, with a name for every stage: only by a name can a stage be the target.
+const NAMED_FILE: &str = "Dockerfile.named";
+
+/// Makes a stage the target.
+pub(super) fn set_target(options: &mut HashMap<String, String>, plan: &Plan, stage: StageId) {
+    options.remove("target");
+    match &plan.stage(stage).name {
+        Some(name) => drop(options.insert("target".to_owned(), name.clone())),
+        None if plan.stages.last().is_some_and(|last| last.id == stage) => {}
+        None => {
+            options.insert("filename".to_owned(), NAMED_FILE.to_owned());
+            options.insert("target".to_owned(), given_name(stage));
+        }
+    }
+}
+
+fn given_name(stage: StageId) -> String {
+    format!("stagedive-stage-{}", stage.0)
+}
+
+/// The text with a name for every stage that has none. No line moves.
+fn with_names(plan: &Plan) -> String {
+    let mut text = plan.dockerfile.text.to_string();
+    let stages = plan.dockerfile.instructions.iter().filter(|it| it.keyword == "from").zip(&plan.stages);
+    for (from, stage) in stages.collect::<Vec<_>>().into_iter().rev() {
+        let end = from.span.start + text.get(from.span.start..from.span.end).map_or(0, |it| it.trim_end().len());
+        if stage.name.is_none() && text.is_char_boundary(end) {
+            text.insert_str(end, &format!(" AS {}", given_name(stage.id)));
+        }
+    }
+    text
+}
+
 /// Puts a plan's Dockerfile, as it was read, into a new directory with the ignore file that is its own.
 pub(super) fn write_dockerfile(below: &Path, plan: &Plan, context: Option<&Context>) -> io::Result<PathBuf> {
     let dir = tempfile::Builder::new().prefix("plan-").tempdir_in(below)?.keep();
     std::fs::write(dir.join(FILE), plan.dockerfile.text.as_bytes())?;
+    std::fs::write(dir.join(NAMED_FILE), with_names(plan))?;
     let own = context.and_then(|it| it.ignore_files.first().filter(|file| **file != it.path.join(".dockerignore")));
     if let Some(own) = own {
         match std::fs::read(own) {
-            Ok(bytes) => std::fs::write(dir.join(format!("{FILE}.dockerignore")), bytes)?,
+            Ok(bytes) => {
+                for file in [FILE, NAMED_FILE] {
+                    std::fs::write(dir.join(format!("{file}.dockerignore")), &bytes)?;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -42,17 +80,17 @@ pub(super) fn local_name(context: &str) -> String {
     format!("context-{context}")
 }
 
-/// The frontend's options for a build. `file` is the Dockerfile's name in its directory.
+/// The frontend's options for a build.
 pub(super) fn options(
     settings: &Settings,
     options: &Options,
-    file: &str,
+    plan: &Plan,
 ) -> Result<HashMap<String, String>, EngineError> {
-    let mut out = HashMap::from([("filename".to_owned(), file.to_owned())]);
-    let mut set = |name: &str, value: String| drop(out.insert(name.to_owned(), value));
-    if let Some(target) = &options.target {
-        set("target", target.clone());
+    let mut out = HashMap::from([("filename".to_owned(), FILE.to_owned())]);
+    if options.target.is_some() {
+        set_target(&mut out, plan, plan.target);
     }
+    let mut set = |name: &str, value: String| drop(out.insert(name.to_owned(), value));
     if !options.platform.is_empty() && options.platform != options.build_platform {
         set("platform", options.platform.clone());
     }

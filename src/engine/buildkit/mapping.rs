@@ -188,3 +188,128 @@ fn root_output(op: &pb::Op) -> i64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::config::ImageConfig;
+    use crate::image::digest::Digest;
+    use crate::plan::{Options, lower};
+    use prost::Message;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    /// Makes definitions of vertices with names: `NAME = KIND INPUT…`, the last line the result. Kinds: `source`;
+    /// `exec PARENT [DEST:INPUT…]`; `file PARENT [SOURCE]`; `merge BELOW COPIED`. `-` is an empty file system.
+    fn definition(text: &str) -> (Definition, HashMap<String, String>) {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut def = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (name, rest) = line.split_once(" = ").unwrap();
+            let mut words = rest.split(' ');
+            let kind = words.next().unwrap();
+            let mut inputs = Vec::new();
+            let mut input = |word: &str| match word {
+                "-" => -1,
+                word => {
+                    inputs.push(pb::Input { digest: names[word].clone(), index: 0 });
+                    inputs.len() as i64 - 1
+                }
+            };
+            let op = match kind {
+                "source" => pb::op::Op::Source(pb::SourceOp { identifier: name.to_owned(), ..pb::SourceOp::default() }),
+                "exec" => {
+                    let mounts = words.map(|word| {
+                        let (dest, from) = word.split_once(':').unwrap_or(("/", word));
+                        pb::Mount { dest: dest.to_owned(), input: input(from), ..pb::Mount::default() }
+                    });
+                    let meta = pb::Meta { args: vec![name.to_owned()], ..pb::Meta::default() };
+                    let mounts = mounts.collect();
+                    pb::op::Op::Exec(pb::ExecOp { meta: Some(meta), mounts, ..pb::ExecOp::default() })
+                }
+                "file" => {
+                    let parent = input(words.next().unwrap());
+                    let secondary_input = words.next().map_or(-1, &mut input);
+                    let copy = pb::FileActionCopy { dest: name.to_owned(), ..pb::FileActionCopy::default() };
+                    let action = Some(pb::file_action::Action::Copy(copy));
+                    let action = pb::FileAction { input: parent, secondary_input, output: 0, action };
+                    pb::op::Op::File(pb::FileOp { actions: vec![action] })
+                }
+                "merge" => {
+                    let inputs = words.map(|word| pb::MergeInput { input: input(word) });
+                    pb::op::Op::Merge(pb::MergeOp { inputs: inputs.collect() })
+                }
+                kind => panic!("{kind}"),
+            };
+            let bytes = pb::Op { inputs, op: Some(op), ..pb::Op::default() }.encode_to_vec();
+            names.insert(name.to_owned(), Digest::of(&bytes).to_string());
+            def.push(bytes);
+        }
+        if let Some(last) = def.last() {
+            let input = pb::Input { digest: Digest::of(last).to_string(), index: 0 };
+            def.push(pb::Op { inputs: vec![input], ..pb::Op::default() }.encode_to_vec());
+        }
+        let raw = pb::Definition { def, ..pb::Definition::default() };
+        (Definition::read(raw).unwrap(), names.into_iter().map(|(name, digest)| (digest, name)).collect())
+    }
+
+    /// Where each step of the stages that are mapped is found: stages on lines, `-` for an empty file system.
+    fn check(dockerfile: &str, graph: &str, expected: &str) {
+        let (definition, names) = definition(graph);
+        let dockerfile = Arc::new(crate::dockerfile::parse(dockerfile.as_bytes()));
+        let bases = BTreeMap::from([("base".to_owned(), ImageConfig::default())]);
+        let plan = lower(dockerfile, &Options::default(), &bases).unwrap();
+        let shown = match map(&plan, plan.target, &definition) {
+            Err(error) => error.to_string(),
+            Ok(mapping) => {
+                let stages = plan.stages.iter().filter(|stage| mapping.has_stage(stage.id));
+                let line = |stage: &crate::plan::Stage| {
+                    let places = stage.steps.iter().map(|step| match mapping.after(step.id) {
+                        Some(Some(edge)) => names[&edge.vertex].as_str(),
+                        Some(None) => "-",
+                        None => "?",
+                    });
+                    places.collect::<Vec<_>>().join(" ")
+                };
+                stages.map(line).collect::<Vec<_>>().join("\n")
+            }
+        };
+        assert_eq!(shown, expected, "{}", plan.dockerfile.text);
+    }
+
+    #[test]
+    fn chains() {
+        check("FROM base\nRUN a\nENV B=1\nRUN a\n", "s = source\nx = exec s\ny = exec x", "s x x y");
+        check("FROM scratch\nLABEL a=b\n", "", "- -");
+        check("FROM base\nWORKDIR /a\nWORKDIR /\nWORKDIR b\n", "s = source\nx = file s\ny = file x", "s x x y");
+        check("FROM base AS a\nRUN a\nFROM a\nRUN b\n", "s = source\nx = exec s\ny = exec x", "s x\nx y");
+    }
+
+    #[test]
+    fn stages_that_look_alike_are_told_apart() {
+        let dockerfile =
+            "FROM base AS a\nRUN x\nFROM base AS b\nRUN x\nRUN y\nFROM base\nCOPY --from=b / /1\nCOPY --from=a / /2\n";
+        let graph = "s = source\nx = exec s\ny = exec x\n1 = file s y\n2 = file 1 x";
+        check(dockerfile, graph, "s x\ns x y\ns 1 2");
+    }
+
+    #[test]
+    fn what_mounts_show_is_a_stage_too() {
+        let dockerfile = "FROM base AS a\nRUN x\nFROM base AS b\nRUN y\nFROM base\nRUN --mount=type=cache,target=/c --mount=from=b,target=/b/ --mount=from=a,target=/a z\n";
+        check(dockerfile, "s = source\nx = exec s\ny = exec s\nz = exec s /c:- /b:y /a:x", "s x\ns y\ns z");
+    }
+
+    #[test]
+    fn linked_copies() {
+        let dockerfile = "FROM base AS a\nRUN x\nFROM base\nCOPY --link --from=a / /\nCOPY --link c /\n";
+        let graph = "s = source\nx = exec s\nl = file - x\nm = merge s l\nc = source\nk = file - c\nn = merge m k";
+        check(dockerfile, graph, "s x\ns m n");
+        check("FROM scratch\nCOPY --link c /\nCOPY d /\n", "c = source\nl = file - c\nd = file l c", "- l d");
+    }
+
+    #[test]
+    fn another_graph_is_no_answer() {
+        check("FROM base\nRUN a\n", "s = source", "line 2: the builder made no vertex of \"RUN a\"");
+        check("FROM base\nCOPY a /\n", "s = source\nx = exec s", "line 2: the builder made no vertex of \"COPY a /\"");
+    }
+}

@@ -75,18 +75,17 @@ fn exit_code(message: &str) -> Option<i32> {
 
 /// Why a step failed; `after` is for who knows more.
 pub(super) fn step_error(status: &Status, details: &Details) -> StepError {
+    if is_lost(status) {
+        return gone("").into();
+    }
     let message = short(status.message());
     let (kind, message) = match (status.code(), details.exit) {
         (_, Some(code)) => (StepErrorKind::Exit(code), exit_message(code)),
         (Code::Cancelled, None) => (StepErrorKind::Cancelled, "cancelled".to_owned()),
-        _ if is_lost(status) || is_full(&message) => (StepErrorKind::Engine, message),
+        _ if is_full(&message) => (StepErrorKind::Engine, message),
         _ => (StepErrorKind::Input, message),
     };
-    let help = match kind {
-        StepErrorKind::Engine if is_lost(status) => gone("").help,
-        _ => help(&message),
-    };
-    StepError { kind, message, help, after: None }
+    StepError { kind, help: help(&message), message, after: None }
 }
 
 fn exit_message(code: i32) -> String {
@@ -118,7 +117,6 @@ pub(super) fn is_lost(status: &Status) -> bool {
         || transport && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
         || text.contains("transport error")
         || text.contains("no such job")
-        || text.contains("connection")
 }
 
 /// The builder ended while it was needed.
