@@ -99,7 +99,8 @@ impl Found {
             let is_from = |step: &&Option<StepId>| step.is_some_and(|id| build.plan.step(id).keyword == "from");
             let count = build.layers.iter().take_while(is_from).count();
             let first = build.layers.first().copied().flatten()?;
-            let name = build.plan.step(first).text.split_whitespace().nth(1)?.to_owned();
+            let words = build.plan.step(first).text.split_whitespace().skip(1);
+            let name = words.into_iter().find(|word| !word.starts_with("--"))?.to_owned();
             return (count > 0).then_some((name, count));
         }
         let root = project::store_root(args.root.as_deref()).ok()?;

@@ -475,3 +475,23 @@ fn progress_is_told() {
     finished.sort();
     assert_eq!(finished, [0, 1]);
 }
+
+#[test]
+fn a_layer_is_read_through_in_one_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let layers = [
+        plain(archive(&["f a 3", "f b 2"])),
+        plain(archive(&["f c 1", "f c 5", "f empty 0", "h d c", "h lower a", "l link c"])),
+    ];
+    let found = read_text(&layout(dir.path(), &layers), dir.path(), &Options::default());
+    let mut contents: BTreeMap<String, u64> = BTreeMap::new();
+    let links = found.read_through(1, &mut |path, offset, bytes| {
+        contents.insert(path.to_string(), offset + bytes.len() as u64);
+    });
+    let links: Vec<String> = links.unwrap().iter().map(|(path, target)| format!("{path} {target}")).collect();
+    assert_eq!(contents.into_iter().collect::<Vec<_>>(), [("c".to_owned(), 5)]);
+    assert_eq!(links, ["d c", "lower a"]);
+    // A link out of its layer leads to the layer that has the content.
+    assert_eq!(found.read(1, "lower".into(), 0, 9).unwrap(), b"xxx");
+    assert_eq!(found.layer_below(1, "a".into()), Some(0));
+}

@@ -269,3 +269,76 @@ fn links_are_followed_and_do_not_lead_out() {
     check("usr/lib/y", None);
     check("", Some(""));
 }
+
+/// An image of one archive, read from a file. The directory must outlive it.
+fn archived(dir: &std::path::Path, layers: &[&[&str]]) -> Inventory {
+    let mut out = tar::Builder::new(std::fs::File::create(dir.join("image.tar")).unwrap());
+    let mut put = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(bytes.len() as u64);
+        out.append_data(&mut header, name, bytes).unwrap();
+    };
+    let mut diff_ids = Vec::new();
+    for (number, members) in layers.iter().enumerate() {
+        let mut layer = tar::Builder::new(Vec::new());
+        for member in *members {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o750);
+            match member.split_once(" = ") {
+                Some((path, target)) => {
+                    header.set_entry_type(tar::EntryType::Link);
+                    layer.append_link(&mut header, path, target).unwrap();
+                }
+                None => {
+                    let (path, content) = member.split_once(' ').unwrap();
+                    header.set_size(content.len() as u64);
+                    layer.append_data(&mut header, path, content.as_bytes()).unwrap();
+                }
+            }
+        }
+        let bytes = layer.into_inner().unwrap();
+        diff_ids.push(crate::image::digest::Digest::of(&bytes));
+        put(&number.to_string(), &bytes);
+    }
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    put("config.json", config.to_string().as_bytes());
+    let names: Vec<String> = (0..layers.len()).map(|number| number.to_string()).collect();
+    put("manifest.json", serde_json::json!([{"Config": "config.json", "Layers": names}]).to_string().as_bytes());
+    out.into_inner().unwrap();
+    let text = format!("docker-archive:{}", dir.join("image.tar").display());
+    let surroundings =
+        crate::image::source::Surroundings { scratch: dir.to_owned(), docker_config: None, docker_host: None };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let opened = crate::image::source::open_in(&text, "linux/amd64", &surroundings).await.unwrap();
+        crate::image::inventory::read(&opened, &Default::default(), |_| ()).await.unwrap()
+    })
+}
+
+#[test]
+fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let inventory = archived(
+        dir.path(),
+        &[
+            &["a/one first", "a/two lower", "b outside"],
+            &["a/one second", "a/one again", "a/three = a/one", "a/four = b"],
+        ],
+    );
+    let to = dir.path().join("out");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let extract = |path: &str, to: &std::path::Path| {
+        let at = crate::snapshot::SnapshotId("layers 2".to_owned());
+        let inventory = Arc::new(inventory.clone());
+        runtime.block_on(super::extract::extract(inventory, at, path.into(), to.to_owned()))
+    };
+    let said = extract("a", &to).unwrap();
+    assert!(said.starts_with("4 files, 22 B written to"), "{said}");
+    let read = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
+    assert_eq!(["one", "two", "three", "four"].map(read), ["again", "lower", "again", "outside"]);
+    assert!(extract("a", &to.join("one")).unwrap_err().contains("exists already"));
+    assert!(extract("nowhere", &dir.path().join("x")).unwrap_err().contains("there is no"));
+}
