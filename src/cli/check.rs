@@ -8,7 +8,7 @@ use crate::dockerfile::diagnostic::{Position, position, render};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lint::{BaseImage, Finding, Report, Surroundings, lint};
 use crate::dockerfile::stages::Rejected;
-use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Severity};
 use crate::engine::{Engine, Output};
 use crate::image::config::ImageConfig;
 use crate::plan;
@@ -146,15 +146,26 @@ impl Checked<'_> {
         let mut options = self.project.options.clone();
         options.all_stages |= options.target.is_none();
         let unknown = bases.values().any(Option::is_none);
-        let known = bases.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
-        let errors = match plan::missing_bases(&self.dockerfile, &options, &known) {
+        let mut bases = bases.into_iter().map(|(name, config)| (name, config.unwrap_or_default())).collect();
+        let errors = match plan::missing_bases(&self.dockerfile, &options, &bases) {
             Err(errors) => errors,
-            Ok(missing) if unknown || !missing.is_empty() => return None,
-            Ok(_) => plan::lower(self.dockerfile.clone(), &options, &known).err()?,
+            Ok(missing) => {
+                let unknown = unknown || !missing.is_empty();
+                bases.extend(missing.into_iter().map(|name| (name, ImageConfig::default())));
+                let mut errors = plan::lower(self.dockerfile.clone(), &options, &bases).err()?;
+                errors.retain(|error| !unknown || !self.expands(error));
+                errors
+            }
         };
         let diagnostic = errors.into_iter().next()?;
         let Position { line, .. } = position(&self.dockerfile.text, diagnostic.span.start);
         Some(Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic })
+    }
+
+    /// Whether something is expanded in the instruction that an error is about: then another base may make it right.
+    fn expands(&self, error: &Diagnostic) -> bool {
+        let about = |it: &&Instruction| it.span.start <= error.span.start && error.span.start <= it.span.end;
+        self.dockerfile.instructions.iter().find(about).is_none_or(|it| it.original.contains('$'))
     }
 
     fn draw(&self, diagnostic: &Diagnostic) -> String {

@@ -16,9 +16,18 @@ pub fn wildcard_match(pattern: &[u8], name: &[u8]) -> Result<bool, BadPattern> {
     Ok(Wildcard::new(pattern)?.matches(name))
 }
 
-/// Whether the pattern has a character that means more than itself.
+/// Whether the pattern has a character that means more than itself. One without is no pattern for BuildKit but a name,
+/// with the backslashes that are in it.
 pub fn has_wildcard(pattern: &[u8]) -> bool {
-    pattern.iter().any(|c| matches!(c, b'*' | b'?' | b'[' | b'\\'))
+    let mut rest = pattern.iter();
+    while let Some(c) = rest.next() {
+        match c {
+            b'*' | b'?' | b'[' => return true,
+            b'\\' => drop(rest.next()),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// A pattern, read once and matched many times.

@@ -264,7 +264,7 @@ pub enum MountKind {
         source: String,
         writable: bool,
     },
-    /// `input`, if any, is what the cache begins with.
+    /// `source` is the part of the cache that is mounted; `input`, if any, is what that part begins with.
     Cache {
         id: String,
         sharing: Sharing,

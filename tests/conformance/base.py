@@ -47,8 +47,9 @@ def root_layer():
     return out.getvalue(), gzip.compress(out.getvalue(), mtime=0)
 
 
-def write(directory, name):
-    """Writes the layout. What is made for another `name` is another image, with the same content."""
+def write(directory, name, packed_layer=None):
+    """Writes the layout, of another layer (as it is, as it is packed) than the usual if one is given. What is made for
+    another `name` is another image, with the same content."""
     root = pathlib.Path(directory)
     (root / "blobs/sha256").mkdir(parents=True)
 
@@ -57,7 +58,7 @@ def write(directory, name):
         (root / "blobs/sha256" / digest).write_bytes(data)
         return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)}
 
-    layer, packed = root_layer()
+    layer, packed = packed_layer or root_layer()
     packed = blob(packed, "application/vnd.oci.image.layer.v1.tar+gzip")
     # Where it shows nowhere: nothing of a base's first line of history is compared but its text.
     second = int(hashlib.sha256(name.encode()).hexdigest()[:6], 16)

@@ -111,15 +111,18 @@ fn one(
                 let fill = |into: BorrowedFd<'_>| match input {
                     Some(input) => {
                         let first = inputs.input(*input)?.clone();
-                        copy_path(&first, Some(inputs.root(*input)?.as_fd()), source, into, "/")
+                        copy_path(&first, Some(inputs.root(*input)?.as_fd()), source, into, source)
                     }
                     None => Ok(()),
                 };
                 make_cache(directory, (*mode, *uid, *gid), fill)?;
             }
-            let attributes = NOSUID | NODEV | if *read_only { RDONLY } else { PLAIN };
-            let mount = bind(here(), directory, false, attributes).map_err(failed(directory.display()))?;
-            out.prepared.push(Prepared { target: target.into(), point: Point::Directory, mount });
+            // A part of the cache, found as a process with the cache as its root would: what others have put there
+            // meanwhile, links to anywhere among it, leads nowhere else.
+            let whole = open_directory(directory).map_err(failed(directory.display()))?;
+            let part = open_in_root(&whole, relative(source), OFlags::PATH).map_err(not_there(source))?;
+            let (mount, point) = mounted_again(&part, if *read_only { RDONLY } else { PLAIN })?;
+            out.prepared.push(Prepared { target: target.into(), point, mount });
         }
         MountKind::Tmpfs { size } => {
             let size = size.map(|size| size.to_string());
