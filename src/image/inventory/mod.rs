@@ -8,6 +8,8 @@
 
 mod blob;
 mod cache;
+#[cfg(test)]
+mod cases;
 mod content;
 mod record;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// A member as a line: `f PATH SIZE`, `d PATH`, `l PATH TARGET` (symbolic), `h PATH TARGET` (hard), `c PATH` (a
 /// character device 1:3), `p PATH` (a FIFO). A number after `+` is the mode.
-fn member(line: &str) -> (TarEntry, Vec<u8>) {
+pub(super) fn member(line: &str) -> (TarEntry, Vec<u8>) {
     let (line, mode) = line.split_once(" +").unwrap_or((line, "644"));
     let mut words = line.split(' ');
     let (kind, path, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or_default());
@@ -43,7 +43,7 @@ fn member(line: &str) -> (TarEntry, Vec<u8>) {
     (entry, vec![b'x'; size as usize])
 }
 
-fn archive(lines: &[&str]) -> Vec<u8> {
+pub(super) fn archive(lines: &[&str]) -> Vec<u8> {
     raw(lines.iter().map(|line| {
         let (entry, content) = member(line);
         (header(&entry), content)
@@ -51,7 +51,7 @@ fn archive(lines: &[&str]) -> Vec<u8> {
 }
 
 /// Of headers and contents.
-fn raw(members: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Vec<u8> {
+pub(super) fn raw(members: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Vec<u8> {
     let mut out = Vec::new();
     for (header, content) in members {
         out.extend(header);
@@ -62,7 +62,7 @@ fn raw(members: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Vec<u8> {
     out
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -92,23 +92,23 @@ fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     format!("oci:{}", dir.join("layout").display())
 }
 
-fn read_text(text: &str, dir: &Path, options: &Options) -> Inventory {
+pub(super) fn read_text(text: &str, dir: &Path, options: &Options) -> Inventory {
     let surroundings = Surroundings { scratch: dir.to_owned(), docker_config: None, docker_host: None };
     let opened = block_on(source::open_in(text, "linux/amd64", &surroundings)).unwrap();
     block_on(read(&opened, options, |_| ())).unwrap()
 }
 
-fn inventory(layers: &[(Vec<u8>, Vec<u8>)]) -> Inventory {
+pub(super) fn inventory(layers: &[(Vec<u8>, Vec<u8>)]) -> Inventory {
     let dir = tempfile::tempdir().unwrap();
     read_text(&layout(dir.path(), layers), dir.path(), &Options::default())
 }
 
-fn plain(bytes: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn plain(bytes: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
     (bytes.clone(), bytes)
 }
 
 /// What a tree holds, as lines: kind, path, layer, bytes counted there, and a link's target.
-fn listing(inventory: &Inventory) -> Vec<String> {
+pub(super) fn listing(inventory: &Inventory) -> Vec<String> {
     let tree = &inventory.tree;
     let line = |id: NodeId| {
         let meta = tree.meta(id);
@@ -140,7 +140,7 @@ fn check_noted(layers: &[&[&str]], expected: &[&str], notes: &[&str]) {
 }
 
 #[track_caller]
-fn check(layers: &[&[&str]], expected: &[&str]) {
+pub(super) fn check(layers: &[&[&str]], expected: &[&str]) {
     check_noted(layers, expected, &[]);
 }
 
@@ -280,7 +280,7 @@ fn names_and_numbers_of_every_writer() {
 }
 
 /// Makes a header's checksum right again.
-fn fix(block: &mut [u8]) {
+pub(super) fn fix(block: &mut [u8]) {
     block[148..156].fill(b' ');
     let sum: u32 = block[..512].iter().map(|byte| u32::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
