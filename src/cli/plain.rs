@@ -64,6 +64,9 @@ impl<W: Write> Plain<W> {
             StepStatus::Done(outcome) => {
                 self.flush_partial(step)?;
                 let prefix = self.prefix(step);
+                for reason in &outcome.why {
+                    writeln!(self.out, "{prefix} not cached: {}", printable(reason))?;
+                }
                 // What takes no time and changes no file has been said by its own line.
                 match done(outcome) {
                     Some(line) => writeln!(self.out, "{prefix} {line}"),

@@ -209,6 +209,7 @@ fn result(outcome: &StepOutcome) -> Value {
         "modified": outcome.changes.map(|it| it.modified),
         "removed": outcome.changes.map(|it| it.removed),
         "bytes": outcome.changes.map(|it| it.bytes),
+        "why": outcome.why,
     })
 }
 

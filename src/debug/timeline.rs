@@ -198,7 +198,7 @@ pub(super) mod tests {
             cached: false,
             duration: Duration::ZERO,
             changes: Some(ChangeSummary::default()),
-            key: Vec::new(),
+            why: Vec::new(),
         }
     }
 

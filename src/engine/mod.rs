@@ -123,8 +123,9 @@ pub struct StepOutcome {
     /// What the step's own layer changed; zeros when it made none.
     /// `None` from an engine that would have to list all files for it.
     pub changes: Option<ChangeSummary>,
-    /// What the step's cache key was made of, in order: (name, value). Secrets are not in it.
-    pub key: Vec<(String, String)>,
+    /// Why it ran although it had run before, a sentence for each part of its cache key that has changed. Empty if
+    /// an earlier result was reused, or if none is known.
+    pub why: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -405,8 +405,8 @@ impl Engine for Scripted {
             End::Done | End::Never { .. } => {
                 let changes = Some(self.changes(parent, &play.layer));
                 let snapshot = self.save(parent, id, &play);
-                let key = vec![("step".to_owned(), job.step.text.clone())];
-                Ok(StepOutcome { snapshot, cached: play.cached, duration: play.duration(), changes, key })
+                let (cached, duration) = (play.cached, play.duration());
+                Ok(StepOutcome { snapshot, cached, duration, changes, why: Vec::new() })
             }
         }
     }

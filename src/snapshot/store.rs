@@ -6,6 +6,7 @@
 //!   layers/ID/entries        the same as a list (postcard of `Layer`)
 //!   snapshots/ID             the layers it is made of, bottom first, one a line
 //!   steps/KEY.json           the result of a step, by its cache key
+//!   places/KEY.json          keys of steps that ran at a place, for instance in a stage of a project
 //!   digests/KEY.json         the digest of what a step reads from a stage, by the question
 //!   images/NAME.json         an image by the hash of its name
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
@@ -147,6 +148,9 @@ struct State {
     /// Results of this session; those in `unsaved` are not on the disk yet.
     steps: HashMap<Digest, StepRecord>,
     unsaved: Vec<Digest>,
+    /// Keys of steps by the place they ran at, the latest first; `unsaved_places` are not on the disk yet.
+    places: HashMap<Digest, Vec<Digest>>,
+    unsaved_places: BTreeSet<Digest>,
     /// Digests of what lies in stacks of layers, by the question; in `unsaved_digests` as above.
     digests: HashMap<Digest, Digest>,
     unsaved_digests: Vec<Digest>,
@@ -178,8 +182,11 @@ impl Draft {
     }
 }
 
-const DIRECTORIES: [&str; 10] =
-    ["layers", "snapshots", "steps", "digests", "images", "blobs", "caches", "pending", "sessions", "work"];
+const DIRECTORIES: [&str; 11] =
+    ["layers", "snapshots", "steps", "places", "digests", "images", "blobs", "caches", "pending", "sessions", "work"];
+
+/// As many keys are kept for a place: those of a few builds.
+const KEYS_AT_A_PLACE: usize = 128;
 
 /// What all stores below `root` know of images, whatever their modes. Opens none of them.
 pub fn known_images(root: &Path) -> Vec<ImageRecord> {
@@ -353,6 +360,25 @@ impl Store {
         state.unsaved.push(key);
     }
 
+    /// Keys of the steps that ran at a place, the latest first. Some may have no result any more.
+    pub fn at(&self, place: &Digest) -> Vec<Digest> {
+        if let Some(keys) = self.state().places.get(place) {
+            return keys.clone();
+        }
+        read_json(&self.place_path(place)).unwrap_or_default()
+    }
+
+    /// Keeps the key of a step that ran at a place; of very many, the latest.
+    pub fn put_at(&self, place: Digest, key: Digest) {
+        let mut keys = self.at(&place);
+        keys.retain(|it| *it != key);
+        keys.insert(0, key);
+        keys.truncate(KEYS_AT_A_PLACE);
+        let mut state = self.state();
+        state.places.insert(place.clone(), keys);
+        state.unsaved_places.insert(place);
+    }
+
     /// The digest of something in a stack of layers. Layers never change and their names are never used again, so
     /// the answer to the same question stays.
     pub fn digest(&self, question: &Digest) -> Option<Digest> {
@@ -371,9 +397,13 @@ impl Store {
 
     /// Brings what this session made to the disk and records it there. Takes as long as the disk does.
     pub fn save(&self) -> Result<(), StoreError> {
-        let (keys, questions, made) = {
+        let (keys, places, questions, made) = {
             let mut state = self.state();
-            (std::mem::take(&mut state.unsaved), std::mem::take(&mut state.unsaved_digests), state.made.clone())
+            let places = std::mem::take(&mut state.unsaved_places);
+            let places: Vec<_> =
+                places.into_iter().filter_map(|it| Some((state.places.get(&it)?.clone(), it))).collect();
+            let questions = std::mem::take(&mut state.unsaved_digests);
+            (std::mem::take(&mut state.unsaved), places, questions, state.made.clone())
         };
         let pending: Vec<PathBuf> = made.iter().map(|id| self.root.join("pending").join(&id.0)).collect();
         let pending: Vec<&PathBuf> = pending.iter().filter(|path| path.exists()).collect();
@@ -390,6 +420,9 @@ impl Store {
             if let Some(record) = record {
                 write_json(&self.step_path(&key), &record)?;
             }
+        }
+        for (keys, place) in places {
+            write_json(&self.place_path(&place), &keys)?;
         }
         for question in questions {
             let digest = self.state().digests.get(&question).cloned();
@@ -413,6 +446,8 @@ impl Store {
             let _ = fs::remove_file(self.digest_path(&question));
         }
         state.unsaved_digests.clear();
+        state.places.clear();
+        state.unsaved_places.clear();
         let made: Vec<LayerId> = state.made.iter().filter(|id| id.diff_id().is_none()).cloned().collect();
         let gone = |layers: &Arc<[LayerId]>| layers.iter().any(|id| made.contains(id));
         let snapshots: Vec<SnapshotId> =
@@ -463,7 +498,7 @@ impl Store {
         let mut bytes = 0;
         let list =
             |name: &str| fs::read_dir(self.root.join(name)).into_iter().flatten().flatten().map(|file| file.path());
-        for path in list("steps").chain(list("digests")) {
+        for path in list("steps").chain(list("places")).chain(list("digests")) {
             fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
         }
         if all {
@@ -500,6 +535,10 @@ impl Store {
 
     fn step_path(&self, key: &Digest) -> PathBuf {
         self.root.join("steps").join(format!("{}.json", key.hex()))
+    }
+
+    fn place_path(&self, place: &Digest) -> PathBuf {
+        self.root.join("places").join(format!("{}.json", place.hex()))
     }
 
     fn digest_path(&self, question: &Digest) -> PathBuf {
@@ -612,6 +651,7 @@ mod tests {
         let snapshot = store.snapshot(std::slice::from_ref(&id)).unwrap();
         store.record(digest(text), record(snapshot));
         store.keep_digest(digest(text), digest("content"));
+        store.put_at(digest("place"), digest(text));
         id
     }
 
@@ -645,6 +685,8 @@ mod tests {
             assert_eq!(next.step(&digest(text)).is_some(), found.contains(text), "{text} in the next session");
             assert_eq!(next.digest(&digest(text)).is_some(), found.contains(text), "what {text} read");
         }
+        let known: Vec<Digest> = saved.iter().rev().map(|it| digest(it)).collect();
+        assert_eq!(next.at(&digest("place")), known, "the keys of the place");
         for (id, text) in layers.iter().zip(saved.iter().chain(unsaved)) {
             assert_eq!(next.layer_dir(id).exists(), found.contains(text), "the layer of {text}");
         }

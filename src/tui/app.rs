@@ -237,6 +237,10 @@ impl App {
             after: self.build.after(step),
             running: matches!(status, crate::debug::StepStatus::Running),
             failed: matches!(status, crate::debug::StepStatus::Failed(_)),
+            why: match status {
+                crate::debug::StepStatus::Done(outcome) => outcome.why.clone(),
+                _ => Vec::new(),
+            },
             instead: String::new(),
         }
     }

@@ -226,7 +226,7 @@ pub(crate) fn outcome(step: StepId, bytes: u64, millis: u64, cached: bool) -> St
         cached,
         duration: Duration::from_millis(millis),
         changes: Some(ChangeSummary { added, modified: 0, removed: 0, bytes }),
-        key: Vec::new(),
+        why: Vec::new(),
     }
 }
 

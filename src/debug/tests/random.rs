@@ -213,7 +213,7 @@ impl Table {
                 cached: false,
                 duration: Duration::ZERO,
                 changes: Some(ChangeSummary::default()),
-                key: Vec::new(),
+                why: Vec::new(),
             }),
             false => Err(StepError {
                 kind: StepErrorKind::Exit(1),

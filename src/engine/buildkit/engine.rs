@@ -276,7 +276,6 @@ impl BuildKit {
                 } else {
                     outcome.cached = !afresh;
                 }
-                outcome.key = vec![("vertex".to_owned(), edge.vertex.clone())];
                 Ok(outcome)
             }
             Err(unsolved) => {
@@ -390,7 +389,7 @@ impl Snapshot {
 }
 
 fn outcome(snapshot: SnapshotId, start: Instant) -> StepOutcome {
-    StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes: None, key: Vec::new() }
+    StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes: None, why: Vec::new() }
 }
 
 /// The place of a command's file system among its mounts.

@@ -22,7 +22,7 @@ pub(super) async fn run(engine: &Embedded, job: Job, output: &Output) -> Result<
         cached: false,
         duration: start.elapsed(),
         changes: Some(ChangeSummary::default()),
-        key: Vec::new(),
+        why: Vec::new(),
     };
     match &job.step.op {
         Op::From(Base::Image(name)) => {
@@ -62,8 +62,10 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         && let Some(record) = engine.store.step(&key)
     {
         let record = if linked { on_parent(engine, &parent, record)? } else { record };
-        return Ok(outcome(record, true));
+        return Ok(outcome(record, true, Vec::new()));
     }
+    let place = place(engine, &job.step);
+    let why = if job.no_cache { Vec::new() } else { why(engine, &place, &parts) };
     let start = Instant::now();
     let draft = engine.store.draft().map_err(store_error)?;
     let task = task(engine, &job.step, &parent, inputs, fetched, &draft)?;
@@ -93,8 +95,25 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         bytes: changes.bytes,
         key: parts,
     };
-    engine.store.record(key, record.clone());
-    Ok(outcome(record, false))
+    engine.store.record(key.clone(), record.clone());
+    engine.store.put_at(place, key);
+    Ok(outcome(record, false, why))
+}
+
+/// A stage of a project, as far as builds of the same project are to be told from others.
+fn place(engine: &Embedded, step: &Step) -> Digest {
+    let context = engine.settings.context.as_ref().map(|it| it.path.as_os_str().as_encoded_bytes());
+    let stage = step.id.stage.0.to_string();
+    Digest::of(&[context.unwrap_or_default(), b"\0", stage.as_bytes()].concat())
+}
+
+/// What keeps a step from reusing a result of its stage: the differences to that earlier step's key which is most
+/// like its own.
+fn why(engine: &Embedded, place: &Digest, parts: &[(String, String)]) -> Vec<String> {
+    let earlier = engine.store.at(place).into_iter().filter_map(|key| engine.store.step(&key));
+    let alike = earlier.filter(|record| record.key.first() == parts.first());
+    let differences = alike.map(|record| cache_key::difference(&record.key, parts));
+    differences.min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// What `COPY --link` made, put on another file system than the one it was made for.
@@ -111,14 +130,14 @@ fn on_parent(engine: &Embedded, parent: &SnapshotId, record: StepRecord) -> Resu
     Ok(StepRecord { snapshot, added, modified, removed, bytes, ..record })
 }
 
-fn outcome(record: StepRecord, cached: bool) -> StepOutcome {
+fn outcome(record: StepRecord, cached: bool, why: Vec<String>) -> StepOutcome {
     let changes = Some(ChangeSummary {
         added: record.added,
         modified: record.modified,
         removed: record.removed,
         bytes: record.bytes,
     });
-    StepOutcome { snapshot: record.snapshot, cached, duration: record.duration, changes, key: record.key }
+    StepOutcome { snapshot: record.snapshot, cached, duration: record.duration, changes, why }
 }
 
 fn commit(engine: &Embedded, parent: &SnapshotId, draft: &Draft, layer: Layer) -> Result<SnapshotId, StepError> {

@@ -171,6 +171,7 @@ impl Explorer {
             after,
             running: false,
             failed: false,
+            why: Vec::new(),
             compared: self.mark.is_some_and(|mark| mark != self.layer),
         }
     }

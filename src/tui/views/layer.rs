@@ -83,7 +83,7 @@ impl Pane for Layer {
     }
 
     fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
-        self.browser.mouse(event, split(area).0)
+        self.browser.mouse(event, split(area, &self.shown.why).tree)
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
@@ -112,15 +112,19 @@ impl Pane for Layer {
         }
         match self.browser.diff().cloned() {
             Some(diff) if !diff.is_empty() => {
-                let (tree, line) = split(area);
+                let Split { tree, why, sums: line } = split(area, &self.shown.why);
                 self.browser.tree.render(tree, buffer, look, focused);
+                if why.height > 0 {
+                    let text = text::sanitise(&not_cached(&self.shown.why)).into_owned();
+                    buffer.set_stringn(why.x, why.y, text, usize::from(why.width), look.muted);
+                }
                 let parts = std::iter::once(sums(&diff)).chain(self.browser.tree.state());
                 let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
                 buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
             }
             Some(_) if self.shown.compared => words(&[NO_DIFFERENCE.to_owned()], area, buffer, look),
-            Some(_) => words(&[nothing_changed(&self.shown.text)], area, buffer, look),
-            None => words(&[without_tree(&self.shown)], area, buffer, look),
+            Some(_) => words(&with_why(nothing_changed(&self.shown.text), &self.shown.why), area, buffer, look),
+            None => words(&with_why(without_tree(&self.shown), &self.shown.why), area, buffer, look),
         }
     }
 }
@@ -130,11 +134,29 @@ fn query(place: &Place) -> Option<Query> {
     (place.before.as_ref() != Some(&after)).then(|| Query::Diff { before: place.before.clone(), after })
 }
 
-/// The tree, and the line with the sums; the latter is empty if there is no room.
-fn split(area: Rect) -> (Rect, Rect) {
-    let line = u16::from(area.height >= SUMS);
-    let tree = Rect { height: area.height - line, ..area };
-    (tree, Rect { y: tree.bottom(), height: line, width: area.width * line, ..area })
+struct Split {
+    tree: Rect,
+    why: Rect,
+    sums: Rect,
+}
+
+/// The tree, the line that says why the instruction was not cached, and the one with the sums. The lines are empty if
+/// there is no room, or nothing to say.
+fn split(area: Rect, why: &[String]) -> Split {
+    let sums = u16::from(area.height >= SUMS);
+    let why = u16::from(area.height > SUMS && !why.is_empty());
+    let tree = Rect { height: area.height - sums - why, ..area };
+    let line = |y, height| Rect { y, height, width: area.width * height, ..area };
+    Split { tree, why: line(tree.bottom(), why), sums: line(tree.bottom() + why, sums) }
+}
+
+fn not_cached(why: &[String]) -> String {
+    format!("not cached: {}", why.join("; "))
+}
+
+fn with_why(words: String, why: &[String]) -> Vec<String> {
+    let why = (!why.is_empty()).then(|| text::sanitise(&not_cached(why)).into_owned());
+    std::iter::once(words).chain(why).collect()
 }
 
 /// `3 added · 1 changed · 2 removed · +79.8 MB -5.0 kB`.
@@ -284,6 +306,19 @@ mod tests {
         pane.render(area, &mut buffer, &Look::new(&Theme::dark(), Depth::None, false), false);
         let line = |y| (0..60).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
         (0..8).map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn says_what_kept_it_from_being_cached() {
+        let mut at = place(6, "RUN go mod download");
+        at.why = vec!["user was \"root\" and is \"a\u{1b}\"".to_owned(), "the content has changed".to_owned()];
+        let mut pane = Layer::default();
+        let [Request::Load(Slot::Layer, query)] = &pane.show(&at)[..] else { panic!() };
+        pane.loaded(query, Ok(Answer::Diff(Arc::new(sample::diff()))));
+        insta::assert_snapshot!(drawn(&mut pane));
+        at.after = at.before.clone();
+        pane.show(&at);
+        insta::assert_snapshot!(drawn(&mut pane));
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Place {
     pub failed: bool,
     /// `before` is another point that the user has chosen to compare with.
     pub compared: bool,
+    /// Why it ran although it had run before, in sentences; not safe to print.
+    pub why: Vec<String>,
     /// What to say while there is no file system, if that is not for a build to explain.
     pub instead: String,
 }
