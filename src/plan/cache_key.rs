@@ -6,7 +6,9 @@
 //! takes part, its value never; nor does the id of a cache.
 
 use super::{Copy, CopySource, Mount, MountKind, Network, Op, Run, Step, unix_path};
+use crate::dockerfile::lint::names_a_secret;
 use crate::image::digest::Digest;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The parts of a step's key, in order: (name, value).
@@ -82,6 +84,24 @@ fn rank(name: &str) -> u8 {
 /// How the names of parts begin that are content digests.
 const CONTENT: &str = "content of ";
 
+/// And those of variables.
+const VARIABLE: &str = "variable ";
+
+/// Whether two keys are of the same instruction, whatever came before it, and what it reads.
+pub fn same_statement(a: &[(String, String)], b: &[(String, String)]) -> bool {
+    let statement = |parts: &[(String, String)]| {
+        let own = |name: &str| matches!(name, "operation" | "command" | "sources" | "destination" | "path");
+        parts.iter().filter(|(name, _)| own(name)).cloned().collect::<Vec<_>>()
+    };
+    statement(a) == statement(b)
+}
+
+/// Whether they begin on the same file system.
+pub fn same_parent(a: &[(String, String)], b: &[(String, String)]) -> bool {
+    let parent = |parts: &[(String, String)]| parts.iter().find(|(name, _)| name == "parent").cloned();
+    parent(a) == parent(b)
+}
+
 fn sentence(name: &str, old: Option<&str>, new: Option<&str>) -> String {
     if name == "parent" {
         return "the step before it, or its base, is another".to_owned();
@@ -93,22 +113,51 @@ fn sentence(name: &str, old: Option<&str>, new: Option<&str>) -> String {
             _ => format!("the content of {what} has changed"),
         };
     }
+    if name.strip_prefix(VARIABLE).is_some_and(names_a_secret) {
+        return format!("{name} has changed");
+    }
     match (old, new) {
-        (None, Some(new)) => format!("{name} is new: {}", shown(new)),
-        (Some(old), None) => format!("{name} is gone: it was {}", shown(old)),
-        (Some(old), Some(new)) => format!("{name} was {} and is {}", shown(old), shown(new)),
+        (None, Some(new)) => format!("{name} is new: {}", shown(new, 0)),
+        (Some(old), None) => format!("{name} is gone: it was {}", shown(old, 0)),
+        (Some(old), Some(new)) => {
+            let (old, new) = (statement(old), statement(new));
+            let same = old.chars().zip(new.chars()).take_while(|(a, b)| a == b).count();
+            format!("{name} was {} and is {}", shown(&old, same), shown(&new, same))
+        }
         (None, None) => format!("{name} has changed"),
     }
 }
 
-/// A value on one line, cut where it is long.
-fn shown(value: &str) -> String {
-    const MOST: usize = 80;
+/// A list of words as they would be written: the shell's command without the shell, one word without the list.
+fn statement(value: &str) -> Cow<'_, str> {
+    let words: Vec<String> = match value.starts_with('[').then(|| serde_json::from_str(value)) {
+        Some(Ok(words)) => words,
+        _ => return value.into(),
+    };
+    match words.as_slice() {
+        [only] => only.clone().into(),
+        [_, flag, command] if flag == "-c" => command.clone().into(),
+        _ => words.join(" ").into(),
+    }
+}
+
+/// A value on one line, cut where it is long; `same` is where it begins to differ from the other, in characters.
+fn shown(value: &str, same: usize) -> String {
+    const MOST: usize = 60;
+    const BEFORE: usize = 20;
     if value.is_empty() {
         return "empty".to_owned();
     }
-    let mut out: String = value.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if value.chars().nth(MOST).is_some() {
+    let start = if same > MOST / 2 { same - BEFORE } else { 0 };
+    let mut out = if start > 0 { "…".to_owned() } else { String::new() };
+    for c in value.chars().skip(start).take(MOST) {
+        match c {
+            '\n' => out.push(' '),
+            c if c.is_control() => out.extend(c.escape_debug()),
+            c => out.push(c),
+        }
+    }
+    if value.chars().nth(start + MOST).is_some() {
         out.push('…');
     }
     out
@@ -141,7 +190,7 @@ impl Parts {
         for entry in &run.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             if !run.unkeyed_env.iter().any(|unkeyed| unkeyed == name) {
-                self.put(format!("variable {name}"), value);
+                self.put(format!("{VARIABLE}{name}"), value);
             }
         }
         for file in &run.files {
@@ -250,9 +299,18 @@ mod tests {
     #[test]
     fn what_a_run_depends_on() {
         check("RUN a", "RUN a", &[]);
-        check("RUN a", "RUN b", &[r#"command was [\"/bin/sh\",\"-c\",\"a\"] and is [\"/bin/sh\",\"-c\",\"b\"]"#]);
+        check("RUN a", "RUN b", &["command was a and is b"]);
         check("ARG A=1\nRUN a", "ARG A=2\nRUN a", &["variable A was 1 and is 2"]);
         check("RUN a", "ENV A=1\nRUN a", &["variable A is new: 1"]);
+        check("ARG API_TOKEN=1\nRUN a", "ARG API_TOKEN=2\nRUN a", &["variable API_TOKEN has changed"]);
+        let long = "0123456789".repeat(9);
+        check(
+            &format!("RUN {long} a"),
+            &format!("RUN {long} b {long}"),
+            &[
+                "command was …1234567890123456789 a and is …1234567890123456789 b 01234567890123456789012345678901234567…",
+            ],
+        );
         check("USER 1\nRUN a", "RUN a", &["user was 1 and is empty"]);
         check("RUN --network=none a", "RUN a", &["network was none and is default"]);
         check("RUN --mount=type=cache,target=/c,id=x a", "RUN --mount=type=cache,target=/c,id=y,sharing=locked a", &[]);
@@ -265,7 +323,7 @@ mod tests {
         check("COPY a b", "COPY a b", &[]);
         check("COPY a b", "COPY a c", &["destination was /b and is /c"]);
         check("COPY x/a b", "COPY y/a b", &[]);
-        check("COPY a c", "COPY b c", &[r#"sources was [\"a\"] and is [\"b\"]"#]);
+        check("COPY a c", "COPY b c", &["sources was a and is b"]);
         check("COPY --chmod=1 a b", "COPY a b", &["mode was 1 and is empty"]);
         check("ENV A=1\nCOPY a b", "ENV A=2\nUSER 1\nCOPY a b", &[]);
         check("COPY <<A /x\n1\nA", "COPY <<A /x\n2\nA", &["the content of the heredoc A has changed"]);

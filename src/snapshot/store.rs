@@ -148,8 +148,8 @@ struct State {
     /// Results of this session; those in `unsaved` are not on the disk yet.
     steps: HashMap<Digest, StepRecord>,
     unsaved: Vec<Digest>,
-    /// Keys of steps by the place they ran at, the latest first; `unsaved_places` are not on the disk yet.
-    places: HashMap<Digest, Vec<Digest>>,
+    /// Keys of steps with their numbers, by the place they ran at, the latest first; `unsaved_places` are not on the disk yet.
+    places: HashMap<Digest, Vec<(Digest, u32)>>,
     unsaved_places: BTreeSet<Digest>,
     /// Digests of what lies in stacks of layers, by the question; in `unsaved_digests` as above.
     digests: HashMap<Digest, Digest>,
@@ -360,8 +360,9 @@ impl Store {
         state.unsaved.push(key);
     }
 
-    /// Keys of the steps that ran at a place, the latest first. Some may have no result any more.
-    pub fn at(&self, place: &Digest) -> Vec<Digest> {
+    /// Keys of the steps that ran at a place, with their numbers there, the latest first. Some may have no result any
+    /// more.
+    pub fn at(&self, place: &Digest) -> Vec<(Digest, u32)> {
         if let Some(keys) = self.state().places.get(place) {
             return keys.clone();
         }
@@ -369,10 +370,10 @@ impl Store {
     }
 
     /// Keeps the key of a step that ran at a place; of very many, the latest.
-    pub fn put_at(&self, place: Digest, key: Digest) {
+    pub fn put_at(&self, place: Digest, key: Digest, number: u32) {
         let mut keys = self.at(&place);
-        keys.retain(|it| *it != key);
-        keys.insert(0, key);
+        keys.retain(|(it, _)| *it != key);
+        keys.insert(0, (key, number));
         keys.truncate(KEYS_AT_A_PLACE);
         let mut state = self.state();
         state.places.insert(place.clone(), keys);
@@ -651,7 +652,7 @@ mod tests {
         let snapshot = store.snapshot(std::slice::from_ref(&id)).unwrap();
         store.record(digest(text), record(snapshot));
         store.keep_digest(digest(text), digest("content"));
-        store.put_at(digest("place"), digest(text));
+        store.put_at(digest("place"), digest(text), 1);
         id
     }
 
@@ -685,7 +686,7 @@ mod tests {
             assert_eq!(next.step(&digest(text)).is_some(), found.contains(text), "{text} in the next session");
             assert_eq!(next.digest(&digest(text)).is_some(), found.contains(text), "what {text} read");
         }
-        let known: Vec<Digest> = saved.iter().rev().map(|it| digest(it)).collect();
+        let known: Vec<_> = saved.iter().rev().map(|it| (digest(it), 1)).collect();
         assert_eq!(next.at(&digest("place")), known, "the keys of the place");
         for (id, text) in layers.iter().zip(saved.iter().chain(unsaved)) {
             assert_eq!(next.layer_dir(id).exists(), found.contains(text), "the layer of {text}");

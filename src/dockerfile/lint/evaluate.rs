@@ -258,7 +258,7 @@ impl Walk<'_, '_> {
     }
 
     fn secret(&mut self, keyword: &str, name: &str, place: Place) {
-        if is_secret(name) {
+        if names_a_secret(name) {
             let message = format!("the value of {keyword} {name} stays in the image, for all to read");
             let help = "if it is a secret, use RUN --mount=type=secret";
             self.note("SecretsUsedInArgOrEnv", place, name, message, help);
@@ -413,7 +413,7 @@ pub(super) fn expand(
 }
 
 /// Whether a name sounds like that of a secret, and does not sound harmless as well.
-fn is_secret(name: &str) -> bool {
+pub fn names_a_secret(name: &str) -> bool {
     static SECRET: LazyLock<Option<Regex>> =
         LazyLock::new(|| words("apikey|auth|credential|credentials|key|password|pword|passwd|secret|token"));
     static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| words("public|file|version"));

@@ -12,6 +12,8 @@ mod options;
 mod platform;
 mod text;
 
+pub use evaluate::names_a_secret;
+
 use super::ignore::Ignore;
 use super::stages::{Outline, Rejected, outline};
 use super::{Diagnostic, Dockerfile, Instruction, Lines, Severity, Span};

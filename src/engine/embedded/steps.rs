@@ -65,7 +65,7 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         return Ok(outcome(record, true, Vec::new()));
     }
     let place = place(engine, &job.step);
-    let why = if job.no_cache { Vec::new() } else { why(engine, &place, &parts) };
+    let why = if job.no_cache { Vec::new() } else { why(engine, &place, &job.step, &parts) };
     let start = Instant::now();
     let draft = engine.store.draft().map_err(store_error)?;
     let task = task(engine, &job.step, &parent, inputs, fetched, &draft)?;
@@ -96,7 +96,7 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         key: parts,
     };
     engine.store.record(key.clone(), record.clone());
-    engine.store.put_at(place, key);
+    engine.store.put_at(place, key, job.step.id.index);
     Ok(outcome(record, false, why))
 }
 
@@ -107,13 +107,16 @@ fn place(engine: &Embedded, step: &Step) -> Digest {
     Digest::of(&[context.unwrap_or_default(), b"\0", stage.as_bytes()].concat())
 }
 
-/// What keeps a step from reusing a result of its stage: the differences to that earlier step's key which is most
-/// like its own.
-fn why(engine: &Embedded, place: &Digest, parts: &[(String, String)]) -> Vec<String> {
-    let earlier = engine.store.at(place).into_iter().filter_map(|key| engine.store.step(&key));
-    let alike = earlier.filter(|record| record.key.first() == parts.first());
-    let differences = alike.map(|record| cache_key::difference(&record.key, parts));
-    differences.min_by_key(Vec::len).unwrap_or_default()
+/// What keeps a step from reusing an earlier result of its own: the differences to that key which is most like its own.
+/// Its own are those of the same instruction at the same place, and of another one on the same file system.
+fn why(engine: &Embedded, place: &Digest, step: &Step, parts: &[(String, String)]) -> Vec<String> {
+    let earlier = engine.store.at(place).into_iter();
+    let earlier = earlier.filter_map(|(key, index)| Some((engine.store.step(&key)?.key, index)));
+    let own = earlier.filter(|(key, index)| {
+        let edited = cache_key::same_parent(key, parts) && key.first() == parts.first();
+        edited || *index == step.id.index && cache_key::same_statement(key, parts)
+    });
+    own.map(|(key, _)| cache_key::difference(&key, parts)).min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// What `COPY --link` made, put on another file system than the one it was made for.
