@@ -1,5 +1,6 @@
 //! `stagedive diff A B`: what differs between two images, directories or places in a build.
 
+mod hashing;
 pub mod points;
 pub mod reached;
 pub mod report;

@@ -3,6 +3,7 @@
 use super::super::analyse;
 use super::super::args::BuildArgs;
 use super::super::exit::Failure;
+use super::hashing;
 use super::points::Point;
 use super::reached::Reached;
 use crate::engine::Engine;
@@ -171,10 +172,17 @@ impl Side {
             return Ok(());
         }
         let mut hashes: HashMap<NodeId, ContentHash> = HashMap::new();
+        // A question for each file takes its time; of many, the whole file system is read once.
+        let all = match &self.reader {
+            Reader::Place(engine, at) if nodes.len() > FEW => hashing::of_all(engine.as_ref(), at).await,
+            _ => None,
+        };
         for id in nodes {
             let path = self.tree.path(id);
-            let hash = match &self.reader {
-                Reader::Directory(root) => {
+            let known = all.as_ref().and_then(|all| all.get(&path)).copied();
+            let hash = match (&self.reader, known) {
+                (_, Some(hash)) => hash,
+                (Reader::Directory(root), None) => {
                     let (root, path) = (root.clone(), path.clone());
                     super::super::blocking(move || hash_file(&root, path.as_bstr())).await??
                 }
@@ -204,6 +212,9 @@ impl Side {
         }
     }
 }
+
+/// Files of a place that are read one by one.
+const FEW: usize = 64;
 
 /// Bytes that are read at once.
 const PART: usize = 4 << 20;
@@ -283,15 +294,6 @@ fn read_file(root: &Path, path: &BStr, limit: usize) -> Result<Vec<u8>, Failure>
 }
 
 fn hash_file(root: &Path, path: &BStr) -> Result<ContentHash, Failure> {
-    let mut file = open_file(root, path)?;
-    let mut hasher = XxHash3_128::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(ContentHash(hasher.finish_128())),
-            Ok(got) => hasher.write(&buffer[..got]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Failure::Other(format!("{}/{path}: {error}", root.display()))),
-        }
-    }
+    let hash = hashing::of_file(open_file(root, path)?);
+    hash.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))
 }
