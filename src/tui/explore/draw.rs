@@ -2,7 +2,7 @@
 //!
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
-use super::image::Reading;
+use super::image::{Reading, height};
 use super::layout::{Areas, content};
 use super::state::{Explorer, PaneId};
 use super::{details, layers};
@@ -11,6 +11,7 @@ use crate::tui::keymap::{Action, Context, key_of};
 use crate::tui::text;
 use crate::tui::views::help::{self, Help};
 use crate::tui::views::{border, keys, note_at_right, scrollbar, too_small};
+use crate::tui::widgets::Pane;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Modifier, Style};
@@ -105,7 +106,12 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
     let note = match id {
         PaneId::Layers => layers::title(explorer),
         PaneId::Details => String::new(),
-        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Viewer => {
+        PaneId::Viewer => {
+            let layer = explorer.viewer.at().and_then(height).and_then(|height| height.checked_sub(1));
+            let layer = layer.map(|layer| format!(" at layer {layer}")).unwrap_or_default();
+            format!("{}{layer}", explorer.viewer.title())
+        }
+        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste => {
             explorer.widget(id).map(|widget| widget.title()).unwrap_or_default()
         }
     };

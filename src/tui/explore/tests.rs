@@ -3,7 +3,7 @@
 use super::answers::{Subject, resolve};
 use super::draw;
 use super::image::{Base, Image, Layer, Reading};
-use super::state::Explorer;
+use super::state::{Explorer, PaneId};
 use super::update::{Effect, Message, update};
 use super::waste::Report;
 use crate::image::config::{History, ImageConfig};
@@ -224,6 +224,19 @@ fn what_cannot_be_read_is_said() {
         vec![Message::Read(Box::new(Ok(inventory)))]
     };
     check("broken", None, broken, &[KeyCode::Down, KeyCode::Char('2')]);
+}
+
+#[test]
+fn a_file_that_takes_the_trees_place_gives_way_to_it() {
+    let mut explorer = explorer(None, (80, 24));
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    typed("4").into_iter().for_each(|code| drop(press(&mut explorer, code)));
+    press(&mut explorer, KeyCode::Char('*'));
+    press(&mut explorer, KeyCode::Down);
+    press(&mut explorer, KeyCode::Enter);
+    assert!(explorer.viewing && drawn(&mut explorer).contains("/etc/group at layer 0"));
+    press(&mut explorer, KeyCode::Char('4'));
+    assert!(!explorer.viewing && explorer.focus == PaneId::Files);
 }
 
 #[test]

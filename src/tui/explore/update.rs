@@ -304,6 +304,8 @@ fn focus(explorer: &mut Explorer, id: PaneId) {
         explorer.shows = id;
     }
     explorer.focus = id;
+    // Where there is no room for both, the file gives way.
+    explorer.viewing &= explorer.areas().of(id).is_some();
 }
 
 /// To the layer and the path that the selected row of the waste is about.

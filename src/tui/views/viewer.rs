@@ -143,6 +143,13 @@ impl Viewer {
     }
 }
 
+impl Viewer {
+    /// The file system that the open file is of.
+    pub fn at(&self) -> Option<&SnapshotId> {
+        self.file.as_ref().map(|file| &file.at)
+    }
+}
+
 impl Pane for Viewer {
     fn title(&self) -> String {
         let path = |file: &File| text::sanitise_bytes(&[b"/", file.path.as_slice()].concat()).into_owned();
