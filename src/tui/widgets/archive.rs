@@ -63,7 +63,7 @@ fn line(member: &Member) -> Line {
         Some(mode) => format!("{}{}", member.kind, columns::permissions(mode)),
         None => format!("{}?????????", member.kind),
     };
-    let time = member.mtime.map(|time| columns::time(time)).unwrap_or_default();
+    let time = member.mtime.map(columns::time).unwrap_or_default();
     let facts = format!("{mode} {:>9} {time:<16} ", text::size(member.size));
     let mut shown = format!("{facts}{}", text::sanitise_bytes(&member.path));
     if !member.target.is_empty() {

@@ -38,15 +38,18 @@ impl Tone {
     }
 }
 
-/// Where each tone ends, in bytes of a line as it is shown, line after line.
+/// Where a tone ends, in bytes of a line as it is shown.
+pub type Run = (u32, Option<Tone>);
+
+/// What the words of a text are, line after line.
 #[derive(Debug, Default)]
 pub struct Tones {
-    lines: Vec<Box<[(u32, Option<Tone>)]>>,
+    lines: Vec<Box<[Run]>>,
 }
 
 impl Tones {
     /// Those of a line, counted from 0.
-    pub fn line(&self, index: usize) -> Option<&[(u32, Option<Tone>)]> {
+    pub fn line(&self, index: usize) -> Option<&[Run]> {
         self.lines.get(index).map(|line| &**line)
     }
 
@@ -72,7 +75,7 @@ impl Tones {
                 continue;
             };
             let Ok(changes) = state.parse_line(line, grammars) else { break };
-            let mut runs: Vec<(u32, Option<Tone>)> = Vec::new();
+            let mut runs: Vec<Run> = Vec::new();
             let mut put = |end: usize, tone: Option<Tone>| {
                 let end = shown(line, end);
                 match runs.last_mut() {

@@ -3,7 +3,7 @@
 use crate::tui::theme::Look;
 use crate::tui::widgets::ansi::Line;
 use crate::tui::widgets::pager::{Pager, Text};
-use crate::tui::widgets::syntax::Tone;
+use crate::tui::widgets::syntax::Run;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -53,9 +53,6 @@ pub(super) fn draw<'t>(
         }
     }
 }
-
-/// Where a tone ends.
-pub(super) type Run = (u32, Option<Tone>);
 
 /// A line in the colours of its words; what it had at its end stays.
 fn coloured(line: &Line, tones: &[Run], look: &Look) -> Line {
