@@ -42,7 +42,7 @@ impl Account {
         self.duplicates.iter().map(|it| it.extra).fold(0, u64::saturating_add)
     }
 
-    /// In no particular order.
+    /// In the order of their nodes.
     pub fn contents(&self) -> impl Iterator<Item = Content> + '_ {
         self.units.iter().map(|unit| Content {
             node: NodeId(unit.node),

@@ -20,24 +20,28 @@ pub fn duplicates(tree: &FileTree) -> Vec<Duplicate> {
 }
 
 pub(super) fn of_units(tree: &FileTree, units: &[Unit]) -> Vec<Duplicate> {
-    let live = units.iter().filter(|unit| unit.fate == Fate::Live);
-    let known = live.filter_map(|unit| {
+    let content = |unit: &Unit| {
         let meta = tree.meta(NodeId(unit.node));
-        Some(((meta.content?, meta.size), unit.bytes, unit.node))
-    });
-    let mut copies: Vec<((ContentHash, u64), u64, u32)> = known.collect();
-    copies.sort_unstable();
-    let mut out: Vec<Duplicate> = copies
-        .chunk_by(|a, b| a.0 == b.0)
-        .filter(|copies| copies.len() > 1)
-        .map(|copies| {
+        meta.content.map(|content| (content, meta.size))
+    };
+    // By a part of the hash first: most contents are there once, and need not be held in full.
+    let live = units.iter().zip(0u32..).filter(|(unit, _)| unit.fate == Fate::Live);
+    let mut known: Vec<(u32, u32)> = live.filter_map(|(it, at)| Some((content(it)?.0.0 as u32, at))).collect();
+    known.sort_unstable();
+    let mut out: Vec<Duplicate> = Vec::new();
+    for alike in known.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
+        let units = alike.iter().filter_map(|(_, at)| units.get(*at as usize));
+        let mut copies: Vec<((ContentHash, u64), u64, u32)> =
+            units.filter_map(|unit| Some((content(unit)?, unit.bytes, unit.node))).collect();
+        copies.sort_unstable();
+        out.extend(copies.chunk_by(|a, b| a.0 == b.0).filter(|copies| copies.len() > 1).map(|copies| {
             let sum = copies.iter().fold(0u64, |sum, copy| sum.saturating_add(copy.1));
             let smallest = copies.iter().map(|copy| copy.1).min().unwrap_or(0);
             let mut nodes: Vec<NodeId> = copies.iter().map(|copy| NodeId(copy.2)).collect();
             nodes.sort_by_cached_key(|node| tree.path(*node));
             Duplicate { extra: sum.saturating_sub(smallest), nodes }
-        })
-        .collect();
+        }));
+    }
     out.sort_by_cached_key(|it| (std::cmp::Reverse(it.extra), it.nodes.first().map(|node| tree.path(*node))));
     out
 }

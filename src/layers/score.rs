@@ -12,7 +12,6 @@
 use super::tree::FileTree;
 use super::waste::{Fate, Unit, units};
 use serde::Serialize;
-use std::collections::HashMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
@@ -28,21 +27,15 @@ pub fn score(tree: &FileTree) -> Score {
     of_units(&units(tree))
 }
 
+/// Of units in the order of their nodes.
 pub(super) fn of_units(units: &[Unit]) -> Score {
-    struct Copies {
-        smallest: u64,
-        is_there: bool,
-    }
-    let mut paths: HashMap<u32, Copies> = HashMap::new();
     let (mut smallest_bytes, mut all_bytes) = (0u64, 0u64);
-    for unit in units {
-        all_bytes = all_bytes.saturating_add(unit.bytes);
-        let copies = paths.entry(unit.node).or_insert(Copies { smallest: unit.bytes, is_there: false });
-        copies.smallest = copies.smallest.min(unit.bytes);
-        copies.is_there |= unit.fate == Fate::Live;
-    }
-    for copies in paths.values().filter(|copies| copies.is_there) {
-        smallest_bytes = smallest_bytes.saturating_add(copies.smallest);
+    for copies in units.chunk_by(|a, b| a.node == b.node) {
+        all_bytes = copies.iter().map(|it| it.bytes).fold(all_bytes, u64::saturating_add);
+        if copies.iter().any(|it| it.fate == Fate::Live) {
+            let smallest = copies.iter().map(|it| it.bytes).min().unwrap_or(0);
+            smallest_bytes = smallest_bytes.saturating_add(smallest);
+        }
     }
     let efficiency = if all_bytes == 0 { 1.0 } else { smallest_bytes as f64 / all_bytes as f64 };
     Score { efficiency, smallest_bytes, all_bytes }

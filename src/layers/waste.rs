@@ -143,10 +143,12 @@ struct Inode {
     lost: Option<(u32, How, u32)>,
 }
 
-/// All contents that take bytes, those of inodes last.
+/// All contents that take bytes, in the order of their nodes.
 pub(super) fn units(tree: &FileTree) -> Vec<Unit> {
     let arena = &*tree.arena;
-    let mut units = Vec::new();
+    // Most versions are files: a list that grows by doubling would be much larger than it has to be.
+    let files = arena.versions.iter().filter(|it| it.kind == Kind::File && it.state == State::Put && it.size > 0);
+    let mut units = Vec::with_capacity(files.count());
     let mut inodes = vec![Inode { first: NONE, live: (NONE, NONE), lost: None }; arena.inodes as usize];
     for node in 1..arena.nodes.len() as u32 {
         // From the newest version to the oldest. `last` is what the layer of the version before made of the path.
@@ -199,6 +201,7 @@ pub(super) fn units(tree: &FileTree) -> Vec<Unit> {
             units.push(Unit { node, bytes, wrote, fate });
         }
     }
+    units.sort_by_key(|unit| unit.node);
     units
 }
 

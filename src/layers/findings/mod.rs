@@ -149,14 +149,20 @@ mod secrets;
 struct Image<'a> {
     tree: &'a FileTree,
     made: &'a [Made<'a>],
-    /// Live bytes and the layer that wrote them, by node; only what is not empty.
-    live: HashMap<NodeId, (u64, u32)>,
+    /// Live bytes and the layer that wrote them, in the order of their nodes; only what is not empty.
+    live: Vec<(NodeId, u64, u32)>,
 }
 
 impl<'a> Image<'a> {
     fn new(tree: &'a FileTree, account: &Account, made: &'a [Made<'a>]) -> Image<'a> {
         let live = account.contents().filter(|it| it.dead.is_none());
-        Image { tree, made, live: live.map(|it| (it.node, (it.bytes, it.wrote))).collect() }
+        Image { tree, made, live: live.map(|it| (it.node, it.bytes, it.wrote)).collect() }
+    }
+
+    /// The bytes that count at a node, and the layer that wrote them.
+    fn live(&self, node: NodeId) -> Option<(u64, u32)> {
+        let at = self.live.binary_search_by_key(&node, |it| it.0).ok()?;
+        self.live.get(at).map(|it| (it.1, it.2))
     }
 
     fn made(&self, layer: u32) -> Made<'a> {
@@ -211,10 +217,10 @@ impl<'a> Image<'a> {
         for node in self.places(leftover.place, named) {
             let mut here: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
             for below in self.tree.walk(node) {
-                let Some((bytes, wrote)) = self.live.get(&below) else { continue };
+                let Some((bytes, wrote)) = self.live(below) else { continue };
                 if seen.insert(below) {
-                    let slot = here.entry(*wrote).or_default();
-                    *slot = (slot.0.saturating_add(*bytes), slot.1 + 1);
+                    let slot = here.entry(wrote).or_default();
+                    *slot = (slot.0.saturating_add(bytes), slot.1 + 1);
                 }
             }
             for (layer, (bytes, count)) in here {
@@ -439,7 +445,7 @@ impl<'a> Image<'a> {
     fn duplicates(&self, account: &Account) -> Vec<Finding> {
         let worth = account.duplicates.iter().filter(|it| it.extra >= LEAST_DUPLICATE).take(MOST_DUPLICATES);
         let finding = |it: &super::duplicates::Duplicate| {
-            let wrote = it.nodes.iter().filter_map(|node| Some(self.live.get(node)?.1)).max();
+            let wrote = it.nodes.iter().filter_map(|node| Some(self.live(*node)?.1)).max();
             Finding {
                 rule: Rule::Duplicate,
                 severity: Severity::Hint,
