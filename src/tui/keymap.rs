@@ -253,7 +253,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Explorer, &[ch('4')], A::Focus(4), "Files: the whole file system at the selected layer"),
     bind(C::Explorer, &[ch('5')], A::Focus(5), "Map: the image's bytes as a picture"),
     bind(C::Explorer, &[ch('6')], A::Focus(6), "Waste: what is dead in the image, or there twice"),
-    bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory"),
+    bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory; of a layer, the whole file system"),
     bind(C::Explorer, &[ctrl('c')], A::Interrupt, "leave"),
     bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
     bind(C::Global, &[plain(KeyCode::Down), ch('j')], A::Move(Motion::Down), "down"),

@@ -194,7 +194,10 @@ impl Explorer {
         let height = self.image.tree.height() as usize;
         match self.image.layers.get(layer).map(|layer| layer.reading) {
             None => "The image has no layers.".to_owned(),
-            Some(Reading::Done) => format!("Layer {layer} is read; it is shown when layer {height} below it is, too."),
+            Some(Reading::Done) if height < layer => {
+                format!("Layer {layer} is read; it is shown when layer {height} below it is, too.")
+            }
+            Some(Reading::Done) => format!("Layer {layer} is read, and put on those below it."),
             Some(_) => format!("Layer {layer} is being read."),
         }
     }

@@ -254,6 +254,11 @@ fn a_path_is_copied_and_extracted() {
     let effects = press(&mut explorer, KeyCode::Enter);
     let [Effect::Extract { path, to, .. }] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!((path.to_string(), to.display().to_string()), ("etc".to_owned(), "./etc".to_owned()));
+    // Of a layer it is everything.
+    typed("1e").into_iter().for_each(|code| drop(press(&mut explorer, code)));
+    let effects = press(&mut explorer, KeyCode::Enter);
+    let [Effect::Extract { path, to, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((path.len(), to.display().to_string()), (0, "./root".to_owned()));
 }
 
 #[test]

@@ -383,14 +383,13 @@ fn moved(at: usize, motion: Motion, height: usize, total: usize) -> usize {
     next.min(total.saturating_sub(1))
 }
 
-/// What is selected in the pane with the focus; in the list of layers, in the pane beside it.
+/// What is selected in the pane with the focus; of a layer, the whole file system there.
 fn extract(explorer: &mut Explorer) -> Vec<Effect> {
-    let pane = match explorer.focus {
-        PaneId::Layers | PaneId::Details => explorer.shows,
-        pane => pane,
-    };
+    if let (PaneId::Layers | PaneId::Details, Some(at)) = (explorer.focus, explorer.image.at(explorer.layer + 1)) {
+        return on_request(explorer, Request::Extract { at, path: BString::default() });
+    }
     let key = KeyEvent::new(KeyCode::Char('x'), KeyModifiers::NONE);
-    match explorer.widget(pane).map(|widget| widget.key(key)) {
+    match explorer.widget(explorer.focus).map(|widget| widget.key(key)) {
         Some(outcome @ Outcome::Effect(_)) => on_outcome(explorer, outcome),
         _ => {
             explorer.complain("nothing is selected that could be extracted");
