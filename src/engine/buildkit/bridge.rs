@@ -5,7 +5,7 @@
 
 use super::channel::failed;
 use super::progress::{Progress, follow};
-use super::session::random_id;
+use super::session::{Session, random_id};
 use super::trouble;
 use crate::engine::EngineError;
 use bollard_buildkit_proto::google::rpc;
@@ -37,6 +37,8 @@ pub(super) struct Bridge {
     pub(super) platforms: Vec<String>,
     /// Cancelled when the build has ended, whoever ended it.
     pub(super) ended: CancellationToken,
+    /// What is solved here may ask it for files later on.
+    _session: Arc<Session>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -48,13 +50,17 @@ pub(super) struct Allowed {
 }
 
 impl Bridge {
-    pub(super) async fn open(channel: &Channel, session: &str, allowed: &Allowed) -> Result<Bridge, EngineError> {
+    pub(super) async fn open(
+        channel: &Channel,
+        session: Arc<Session>,
+        allowed: &Allowed,
+    ) -> Result<Bridge, EngineError> {
         let id = random_id();
         let build = id.parse().map_err(|_| EngineError::new("a build's id is wrong"))?;
         let mut control = buildkit::control_client::ControlClient::new(channel.clone());
         let request = buildkit::SolveRequest {
             r#ref: id.clone(),
-            session: session.to_owned(),
+            session: session.id.clone(),
             cache: Some(buildkit::CacheOptions::default()),
             entitlements: allowed.entitlements.clone(),
             // It is no build of its own, and has no place in the builder's history.
@@ -87,6 +93,7 @@ impl Bridge {
             can: BTreeSet::new(),
             platforms: Vec::new(),
             ended,
+            _session: session,
             _tasks: [solving, following],
         };
         let mut client = bridge.client();

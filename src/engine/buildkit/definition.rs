@@ -63,6 +63,40 @@ impl Definition {
         pb::Definition { def, metadata: metadata.collect(), source: self.raw.source.clone() }
     }
 
+    /// The same graph with other names for all of its vertices, and these by the old ones.
+    ///
+    /// A builder remembers by its name how a vertex ended, a failure too, as long as any build that it was solved in
+    /// is open; of a local directory it then does not see that files have changed. What its cache knows is not by
+    /// name, so nothing is lost. A field that no builder reads makes the difference, and names have one length.
+    pub(super) fn renamed(&self, number: u64) -> (Definition, HashMap<String, String>) {
+        let mut names: HashMap<String, String> = HashMap::new();
+        let mut raw = pb::Definition::default();
+        for bytes in &self.raw.def {
+            let old = Digest::of(bytes).to_string();
+            let mut bytes = bytes.clone();
+            let Some(op) = self.ops.get(&old) else { continue };
+            for input in &op.inputs {
+                if let Some(name) = names.get(&input.digest) {
+                    replace(&mut bytes, input.digest.as_bytes(), name.as_bytes());
+                }
+            }
+            prost::encoding::uint64::encode(UNREAD_FIELD, &number, &mut bytes);
+            let name = Digest::of(&bytes).to_string();
+            if let Some(metadata) = self.raw.metadata.get(&old) {
+                raw.metadata.insert(name.clone(), metadata.clone());
+            }
+            names.insert(old, name);
+            raw.def.push(bytes);
+        }
+        raw.source = self.raw.source.clone().map(|source| {
+            let locations = source.locations.into_iter();
+            let locations = locations.map(|(old, it)| (names.get(&old).cloned().unwrap_or(old), it)).collect();
+            pb::Source { locations, ..source }
+        });
+        // What could be read once can be read again.
+        (Definition::read(raw).unwrap_or_default(), names)
+    }
+
     /// The graph of what `upper` has changed of `lower`.
     pub(super) fn between(&self, lower: Option<&Edge>, upper: &Edge) -> pb::Definition {
         let mut graph = self.up_to(upper, false);
@@ -117,6 +151,20 @@ impl Definition {
             starts.any(|start| i64::from(start.line) == i64::from(line))
         };
         self.raw.def.iter().map(|bytes| Digest::of(bytes).to_string()).filter(begins).collect()
+    }
+}
+
+/// Of the message of a vertex; far from the numbers that BuildKit gives.
+const UNREAD_FIELD: u32 = 47_110;
+
+/// Puts bytes in the place of as many others, wherever they are.
+fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
+    let mut at = 0;
+    while let Some(window) = bytes.get(at..at + old.len()) {
+        if window == old && old.len() == new.len() {
+            bytes[at..at + new.len()].copy_from_slice(new);
+        }
+        at += 1;
     }
 }
 

@@ -69,6 +69,8 @@ pub(super) struct Build {
     /// The target's definition, and those of stages that it does not reach.
     parts: Mutex<Vec<(Arc<Definition>, Mapping)>>,
     adding: tokio::sync::Mutex<()>,
+    /// How often its vertices have been given other names.
+    renamed: std::sync::atomic::AtomicU64,
 }
 
 /// Where one step is found in the definition of its plan.
@@ -151,7 +153,7 @@ impl BuildKit {
             }
             // A bridge of its own, in the session that there is.
             if !link.session.ended.is_cancelled()
-                && let Ok(bridge) = Bridge::open(&link.channel, &link.session.id, &self.allowed).await
+                && let Ok(bridge) = Bridge::open(&link.channel, link.session.clone(), &self.allowed).await
             {
                 let fresh = Link::new(link.channel.clone(), link.session.clone(), bridge);
                 *slot = Some(fresh.clone());
@@ -162,8 +164,25 @@ impl BuildKit {
         let channel = channel::open(&self.address).await?;
         let opened = session::open(&self.address, &channel, &self.settings, self.sources.clone(), self.uploads.clone());
         let session = Arc::new(opened.await?);
-        let bridge = Bridge::open(&channel, &session.id, &self.allowed).await?;
+        let bridge = Bridge::open(&channel, session.clone(), &self.allowed).await?;
         let fresh = Link::new(channel, session, bridge);
+        *slot = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// A link for another plan: in a session of its own, as in one that a builder knows it sees no changes of files.
+    async fn fresh_link(&self) -> Result<Arc<Link>, EngineError> {
+        let link = self.link().await?;
+        let first = self.builds.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if first {
+            return Ok(link);
+        }
+        let mut slot = self.link.lock().await;
+        let (sources, uploads) = (self.sources.clone(), self.uploads.clone());
+        let session = session::open(&self.address, &link.channel, &self.settings, sources, uploads).await?;
+        let session = Arc::new(session);
+        let bridge = Bridge::open(&link.channel, session.clone(), &self.allowed).await?;
+        let fresh = Link::new(link.channel.clone(), session, bridge);
         *slot = Some(fresh.clone());
         Ok(fresh)
     }
@@ -253,14 +272,18 @@ impl BuildKit {
 
     async fn vertex(&self, job: &Job, output: &Output, cancel: &CancellationToken) -> Result<StepOutcome, StepError> {
         let start = Instant::now();
-        let place = self.place(&job.plan, job.step.id).await?;
-        let Some(edge) = &place.edge else { return Ok(outcome(SnapshotId(SCRATCH.to_owned()), start)) };
         let afresh = job.no_cache && !matches!(job.step.op, Op::From(_));
         let mut link = self.link().await?;
-        if afresh && link.bridge.progress.ended(&edge.vertex).is_some() {
+        let mut place = self.place(&job.plan, job.step.id).await?;
+        let again =
+            |place: &Place| place.edge.as_ref().is_some_and(|edge| link.bridge.progress.ended(&edge.vertex).is_some());
+        if afresh && again(&place) {
+            self.build(&job.plan)?.rename();
             link.spoil();
             link = self.link().await?;
+            place = self.place(&job.plan, job.step.id).await?;
         }
+        let Some(edge) = &place.edge else { return Ok(outcome(SnapshotId(SCRATCH.to_owned()), start)) };
         let solved = solve::run(&link.bridge, &place.definition, edge, &place.own, afresh, output, cancel).await;
         let parent = job.parent.clone().filter(|_| !matches!(job.step.op, Op::From(_)));
         match solved {
@@ -279,6 +302,7 @@ impl BuildKit {
                 Ok(outcome)
             }
             Err(unsolved) => {
+                self.build(&job.plan)?.rename();
                 link.spoil();
                 let mut error = unsolved.error;
                 let same = unsolved.details.vertex.as_ref().is_none_or(|vertex| *vertex == edge.vertex);
@@ -365,6 +389,17 @@ impl Link {
 }
 
 impl Build {
+    /// Gives all vertices other names, so that a builder runs again what has failed.
+    fn rename(&self) {
+        let number = self.renamed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (definition, mapping) in parts.iter_mut() {
+            let (renamed, names) = definition.renamed(number);
+            *mapping = mapping.renamed(&names);
+            *definition = Arc::new(renamed);
+        }
+    }
+
     fn place(&self, step: StepId) -> Option<Place> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().find_map(|(definition, mapping)| {
@@ -462,7 +497,7 @@ impl Engine for BuildKit {
     }
 
     async fn prepare(&self, plan: &Arc<Plan>, options: &Options, _: &Output) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let link = self.fresh_link().await?;
         let dir = frontend::write_dockerfile(self.dockerfiles.path(), plan, self.settings.context.as_ref());
         let dir =
             dir.map_err(|error| EngineError::new(format!("the Dockerfile cannot be given to the builder: {error}")))?;
@@ -476,6 +511,7 @@ impl Engine for BuildKit {
             options,
             parts: Mutex::new(vec![(Arc::new(definition), mapping)]),
             adding: tokio::sync::Mutex::default(),
+            renamed: std::sync::atomic::AtomicU64::default(),
         };
         let mut builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
         builds.push(Arc::new(build));

@@ -42,14 +42,12 @@ async fn one(
 ) -> Result<Option<Exported>, EngineError> {
     let names = names(&request.tags)?;
     match (destination, engine.address.speaks) {
-        (Destination::Store, Speaks::Docker) => {
-            solve(engine, request, "moby", HashMap::from([("name".to_owned(), names)]), None).await
-        }
+        (Destination::Store, Speaks::Docker) => solve(engine, request, "moby", name(names), None).await,
         (Destination::Store, Speaks::BuildKit) => {
             let file = tempfile::NamedTempFile::new();
             let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
             let writer = open(file.path()).await?;
-            let attributes = HashMap::from([("name".to_owned(), names)]);
+            let attributes = name(names);
             let exported = solve(engine, request, "docker", attributes, Some(writer)).await?;
             let loaded = daemon::load(file.path(), &Surroundings::from_environment()).await;
             loaded.map_err(|error| {
@@ -58,15 +56,11 @@ async fn one(
             })?;
             Ok(exported)
         }
-        (Destination::Oci { dest, directory: false }, _) => {
-            archive(engine, request, "oci", HashMap::from([("name".to_owned(), names)]), dest).await
-        }
-        (Destination::Docker { dest }, _) => {
-            archive(engine, request, "docker", HashMap::from([("name".to_owned(), names)]), dest).await
-        }
+        (Destination::Oci { dest, directory: false }, _) => archive(engine, request, "oci", name(names), dest).await,
+        (Destination::Docker { dest }, _) => archive(engine, request, "docker", name(names), dest).await,
         (Destination::Tar { dest }, _) => archive(engine, request, "tar", HashMap::new(), dest).await,
         (Destination::Oci { dest, directory: true }, _) => {
-            let attributes = HashMap::from([("name".to_owned(), names)]);
+            let attributes = name(names);
             unpacked(engine, request, "oci", attributes, dest).await
         }
         (Destination::Local { dest }, _) => unpacked(engine, request, "tar", HashMap::new(), dest).await,
@@ -135,6 +129,7 @@ async fn fill(
     }
 }
 
+/// What the Docker Engine has loaded, as it saves it.
 async fn saved(
     engine: &BuildKit,
     request: &ExportRequest,
@@ -198,6 +193,11 @@ async fn named(engine: &BuildKit, request: &ExportRequest) -> Result<Exported, E
     };
     let found = solve(engine, request, exporter, HashMap::new(), None).await?;
     found.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))
+}
+
+/// An image without a name is written too.
+fn name(names: String) -> HashMap<String, String> {
+    if names.is_empty() { HashMap::new() } else { HashMap::from([("name".to_owned(), names)]) }
 }
 
 fn names(tags: &[String]) -> Result<String, EngineError> {

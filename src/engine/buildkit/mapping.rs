@@ -32,6 +32,15 @@ impl Mapping {
         self.steps.contains_key(&StepId { stage, index: 0 })
     }
 
+    /// The same places under the new names of their vertices.
+    pub(super) fn renamed(&self, names: &HashMap<String, String>) -> Mapping {
+        let rename = |edge: &Edge| Edge {
+            vertex: names.get(&edge.vertex).cloned().unwrap_or_else(|| edge.vertex.clone()),
+            output: edge.output,
+        };
+        Mapping { steps: self.steps.iter().map(|(step, edge)| (*step, edge.as_ref().map(rename))).collect() }
+    }
+
     /// Whether some step's file system is this vertex.
     pub(super) fn is_step(&self, vertex: &str) -> bool {
         self.steps.values().flatten().any(|edge| edge.vertex == vertex)
@@ -305,6 +314,24 @@ mod tests {
         let graph = "s = source\nx = exec s\nl = file - x\nm = merge s l\nc = source\nk = file - c\nn = merge m k";
         check(dockerfile, graph, "s x\ns m n");
         check("FROM scratch\nCOPY --link c /\nCOPY d /\n", "c = source\nl = file - c\nd = file l c", "- l d");
+    }
+
+    #[test]
+    fn other_names_leave_the_graph_as_it_is() {
+        let (definition, _) = definition("s = source\nx = exec s\ny = exec x /m:s\nz = file y x");
+        let (renamed, names) = definition.renamed(7);
+        let head = definition.head.clone().unwrap();
+        let new_head = renamed.head.clone().unwrap();
+        assert_eq!(names[&head.vertex], new_head.vertex);
+        let wanted: std::collections::BTreeSet<String> =
+            definition.needs(&head).iter().map(|vertex| names[vertex].clone()).collect();
+        assert_eq!(renamed.needs(&new_head), wanted);
+        assert_eq!(wanted.len(), 4);
+        assert!(wanted.is_disjoint(&definition.needs(&head)));
+        for (old, new) in &names {
+            let op = |definition: &Definition, vertex: &str| definition.op(vertex).map(|op| op.op.clone());
+            assert_eq!(op(&definition, old), op(&renamed, new));
+        }
     }
 
     #[test]
