@@ -362,36 +362,3 @@ impl App {
         plan.stage(stage).steps.iter().find(|step| !step.onbuild).map(|step| step.lines.start)
     }
 }
-
-/// The place where a list of `total` lines is to begin so that `selected` is seen in `height` lines, moving as
-/// little as can be from `top`. A little is kept in sight on both sides.
-pub fn follow(top: usize, selected: usize, height: usize, total: usize) -> usize {
-    if height == 0 {
-        return top;
-    }
-    let margin = (height / 6).min(3);
-    let least = (selected + margin + 1).saturating_sub(height);
-    let most = selected.saturating_sub(margin);
-    let top = if least > most { least } else { top.clamp(least, most) };
-    top.min(total.saturating_sub(height))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_moves_as_little_as_it_can() {
-        let check = |top, selected, height, total, expected| {
-            assert_eq!(follow(top, selected, height, total), expected, "{top} {selected} {height} {total}");
-        };
-        check(0, 3, 12, 100, 0);
-        check(0, 9, 12, 100, 0);
-        check(0, 10, 12, 100, 1);
-        check(50, 40, 12, 100, 38);
-        check(50, 99, 12, 100, 88);
-        check(5, 1, 12, 3, 0);
-        check(7, 3, 0, 100, 7);
-        check(0, 3, 1, 100, 3);
-    }
-}

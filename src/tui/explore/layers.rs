@@ -2,11 +2,11 @@
 
 use super::image::{Layer, Reading};
 use super::state::Explorer;
-use crate::tui::app::follow;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::bar::bar;
 use crate::tui::views::{mark_hits, put_line};
+use crate::tui::widgets::scroll::follow;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};

@@ -304,7 +304,7 @@ impl Pane for Waste {
         let foot = if area.height > 8 { MEND } else { 0 };
         let list = Rect { height: area.height - foot, ..area };
         self.page = usize::from(list.height);
-        self.top = scroll::in_sight(self.top, self.selected, self.page, rows.len());
+        self.top = scroll::follow(self.top, self.selected, self.page, rows.len());
         if let Some(row) = rows.get(self.selected) {
             let mend = text::sanitise(&row.mend);
             let lines = text::wrap(&mend, usize::from(area.width));

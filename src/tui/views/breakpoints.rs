@@ -2,8 +2,9 @@
 
 use crate::debug::{Breakpoint, BreakpointState, Location};
 use crate::plan::Plan;
-use crate::tui::app::{App, PaneId, follow};
+use crate::tui::app::{App, PaneId};
 use crate::tui::text;
+use crate::tui::widgets::scroll::follow;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;

@@ -3,11 +3,11 @@
 
 use crate::debug::trace::{Chain, Contribution, Facts, How, StageShare, StepShare};
 use crate::plan::{Base, Plan, StageId, StepId};
-use crate::tui::app::follow;
 use crate::tui::keymap::Motion;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::bar::bar;
+use crate::tui::widgets::scroll::follow;
 use bstr::{BStr, BString, ByteSlice};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

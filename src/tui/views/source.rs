@@ -4,11 +4,11 @@
 use crate::debug::{Side, Stop};
 use crate::dockerfile::highlight::{Token, highlight};
 use crate::plan::{Plan, StepId};
-use crate::tui::app::follow;
 use crate::tui::keymap::Motion;
 use crate::tui::rail::{Rail, rail};
 use crate::tui::text;
 use crate::tui::views::remarks::remarks;
+use crate::tui::widgets::scroll::follow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;

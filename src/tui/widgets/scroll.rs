@@ -4,10 +4,17 @@ use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-/// The first line to show so that line `selected` of `total` is in sight, moving as little as can be.
-pub(crate) fn in_sight(top: usize, selected: usize, height: usize, total: usize) -> usize {
-    let least = (selected + 1).saturating_sub(height);
-    top.clamp(least, selected.max(least)).min(total.saturating_sub(height))
+/// The place where a list of `total` lines is to begin so that `selected` is seen in `height` lines, moving as
+/// little as can be from `top`. A little is kept in sight on both sides.
+pub(crate) fn follow(top: usize, selected: usize, height: usize, total: usize) -> usize {
+    if height == 0 {
+        return top;
+    }
+    let margin = (height / 6).min(3);
+    let least = (selected + margin + 1).saturating_sub(height);
+    let most = selected.saturating_sub(margin);
+    let top = if least > most { least } else { top.clamp(least, most) };
+    top.min(total.saturating_sub(height))
 }
 
 /// Draws a bar into the last column of `area` if not all lines can be seen. Answers with what is left.
@@ -38,17 +45,18 @@ mod tests {
     use crate::tui::theme::{Depth, Look, Theme};
 
     #[test]
-    fn moves_as_little_as_can_be() {
+    fn a_list_moves_as_little_as_it_can() {
         let check = |top, selected, height, total, expected| {
-            assert_eq!(in_sight(top, selected, height, total), expected, "{top} {selected} {height} {total}");
+            assert_eq!(follow(top, selected, height, total), expected, "{top} {selected} {height} {total}");
         };
-        check(0, 3, 10, 100, 0);
-        check(0, 10, 10, 100, 1);
-        check(50, 40, 10, 100, 40);
-        check(95, 99, 10, 100, 90);
-        check(5, 1, 10, 3, 0);
-        check(0, 5, 0, 10, 6);
-        check(0, 0, 10, 0, 0);
+        check(0, 3, 12, 100, 0);
+        check(0, 9, 12, 100, 0);
+        check(0, 10, 12, 100, 1);
+        check(50, 40, 12, 100, 38);
+        check(50, 99, 12, 100, 88);
+        check(5, 1, 12, 3, 0);
+        check(7, 3, 0, 100, 7);
+        check(0, 3, 1, 100, 3);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Tree {
         self.page = usize::from(area.height);
         let Some(diff) = self.diff.clone() else { return };
         if self.follow {
-            self.top = scroll::in_sight(self.top, self.selected, self.page, self.rows.len());
+            self.top = scroll::follow(self.top, self.selected, self.page, self.rows.len());
         }
         self.top = self.top.min(self.rows.len().saturating_sub(1));
         let inner = scroll::bar(area, buffer, look, self.top, self.rows.len());
