@@ -24,7 +24,7 @@ pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine
         (Some(EngineName::Buildkit) | None, Some(builder)) => address::named(builder, Speaks::BuildKit, &environment),
     };
     let address = address.map_err(|error| wrong(&error))?;
-    remote(address, args, project).await
+    remote(address, args, project, None).await
 }
 
 #[cfg(target_os = "linux")]
@@ -39,13 +39,8 @@ async fn default(args: &BuildArgs, project: &Project, environment: &Environment)
     }
     // Where this machine does not let it run, Docker may be there.
     let Ok(address) = address::docker(environment) else { return Err(Failure::Engine(error)) };
-    match remote(address, args, project).await {
-        Ok(engine) => {
-            eprintln!("the Docker Engine builds: {}", super::plain::printable(&error.message));
-            Ok(engine)
-        }
-        Err(_) => Err(Failure::Engine(error)),
-    }
+    let reason = format!("the Docker Engine builds, as the embedded engine cannot run here: {}", error.message);
+    remote(address, args, project, Some(reason)).await.map_err(|_| Failure::Engine(error))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -55,15 +50,22 @@ async fn default(args: &BuildArgs, project: &Project, environment: &Environment)
             "the embedded engine is Linux's: use --engine docker or --engine buildkit".to_owned(),
         ));
     }
-    remote(address::docker(environment).map_err(|error| wrong(&error))?, args, project).await
+    let reason = "the Docker Engine builds, as the embedded engine is Linux's".to_owned();
+    remote(address::docker(environment).map_err(|error| wrong(&error))?, args, project, Some(reason)).await
 }
 
-async fn remote(address: Address, args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine>, Failure> {
+async fn remote(
+    address: Address,
+    args: &BuildArgs,
+    project: &Project,
+    reason: Option<String>,
+) -> Result<Arc<dyn Engine>, Failure> {
     let mut entitlements = args.allow.clone();
     if project.options.allow_host_network && !entitlements.iter().any(|it| it == "network.host") {
         entitlements.push("network.host".to_owned());
     }
-    let engine = BuildKit::start(address, project.settings.clone(), entitlements).await.map_err(Failure::Engine)?;
+    let engine =
+        BuildKit::start(address, project.settings.clone(), entitlements, reason).await.map_err(Failure::Engine)?;
     Ok(Arc::new(engine))
 }
 

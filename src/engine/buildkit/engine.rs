@@ -107,11 +107,12 @@ const FEW: usize = 100;
 const SCRATCH: &str = "scratch";
 
 impl BuildKit {
-    /// Connects to the builder. `reason` says why it is this one, for people.
+    /// Connects to the builder. `reason` says why it is this one, where nobody asked for it.
     pub async fn start(
         address: Address,
         settings: Settings,
         entitlements: Vec<String>,
+        reason: Option<String>,
     ) -> Result<BuildKit, EngineError> {
         let dockerfiles = tempfile::tempdir();
         let dockerfiles =
@@ -140,6 +141,7 @@ impl BuildKit {
         };
         let link = engine.link().await?;
         engine.capabilities = capabilities(&engine.address, &link.bridge);
+        engine.capabilities.limits.splice(0..0, reason);
         Ok(engine)
     }
 

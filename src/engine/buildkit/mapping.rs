@@ -180,13 +180,13 @@ fn by_lines(plan: &Plan, target: StageId, definition: &Definition) -> Option<Map
 
 fn fits(step: &Step, op: Option<&pb::Op>) -> bool {
     use pb::op::Op as Made;
-    match (&step.op, op.and_then(|op| op.op.as_ref())) {
-        (Op::Run(_), Some(Made::Exec(_))) => true,
-        (Op::Copy(_), Some(Made::File(_) | Made::Merge(_) | Made::Source(_))) => true,
-        (Op::Workdir { .. }, Some(Made::File(_))) => true,
-        (Op::From(Base::Image(_)), Some(Made::Source(_))) => true,
-        _ => false,
-    }
+    matches!(
+        (&step.op, op.and_then(|op| op.op.as_ref())),
+        (Op::Run(_), Some(Made::Exec(_)))
+            | (Op::Copy(_), Some(Made::File(_) | Made::Merge(_) | Made::Source(_)))
+            | (Op::Workdir { .. }, Some(Made::File(_)))
+            | (Op::From(Base::Image(_)), Some(Made::Source(_)))
+    )
 }
 
 fn root_output(op: &pb::Op) -> i64 {
