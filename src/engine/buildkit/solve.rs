@@ -49,7 +49,12 @@ pub(super) async fn run(
             }
         }
     };
-    if known.is_none() {
+    // Where the end is known, what was said before it is in the channel.
+    let mut over = known.is_some() || bridge.progress.ended(&edge.vertex).is_some();
+    while let Ok(word) = words.try_recv() {
+        over |= say(word, output).await.is_some_and(|done| is_vertex(&done, &edge.vertex));
+    }
+    if !over {
         last_words(&mut words, &edge.vertex, output, cancel).await;
     }
     match solved {
