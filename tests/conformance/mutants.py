@@ -94,12 +94,23 @@ def docker(path, context, options):
     if error and re.search(r"failed to (resolve|do request|solve with frontend)|network|dial tcp|unknown flag: --(parents|security|device)",
                           error["message"]):
         return None, set(), error["message"]
-    return ("rejected" if error else "accepted", line(error or {})), findings, (error or {}).get("message", "")
+    return ("rejected" if error else "accepted", lines(error or {})), findings, (error or {}).get("message", "")
 
 
-def line(it):
+def line(it, end="start"):
     ranges = (it.get("location") or {}).get("ranges") or [{}]
-    return (ranges[0].get("start") or {}).get("line")
+    return (ranges[0 if end == "start" else -1].get(end) or {}).get("line")
+
+
+def lines(it):
+    """Of the instruction that an error is about, first and last; the program names the very one."""
+    return line(it), line(it, "end")
+
+
+def same(here, theirs):
+    first, last = theirs[1]
+    known = here[1] is not None and first is not None and last is not None
+    return here[0] == theirs[0] and (not known or first <= here[1] <= last)
 
 
 def ours(path, context, options):
@@ -131,7 +142,7 @@ def disagreements(name, change, text, scratch):
     if theirs == "rejected":
         return [] if here[0] == "rejected" else [f"{here} here, {their_words.strip()[-200:]} in Docker"]
     out = []
-    if here != theirs and not (here[0] == theirs[0] == "rejected" and None in (here[1], theirs[1])):
+    if not same(here, theirs):
         out.append(f"{here} here, {theirs} in Docker: {our_words!r} here, {their_words[-300:]!r} in Docker")
     out += [f"{rule} at line {at} only here" for rule, at in sorted(our_findings - their_findings, key=str)]
     out += [f"{rule} at line {at} only in Docker" for rule, at in sorted(their_findings - our_findings, key=str)]
