@@ -361,9 +361,8 @@ impl<'a> Image<'a> {
                 How::Metadata => {
                     let changed = self.changed(&contents, killed);
                     let mend = match changed.as_str() {
-                        UNCHANGED => {
-                            "do in one instruction what opens or links these files: each one copies them".to_owned()
-                        }
+                        UNCHANGED => "leave out what touches these files, or do it in the instruction that writes them"
+                            .to_owned(),
                         _ => self.mend_metadata(wrote),
                     };
                     (Rule::RewrittenMetadata, format!("written again in a later layer {changed}"), mend)
