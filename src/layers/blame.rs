@@ -213,7 +213,7 @@ mod tests {
         check(&layers, "a", &expected);
         check(&layers, "/a", &expected);
         check(&layers, "x", &[]);
-        check(&[&[link.clone()], &[other], &[file("a", 1)]], "a", &["0 A", "1 M content", "2 M kind mode"]);
+        check(&[std::slice::from_ref(&link), &[other], &[file("a", 1)]], "a", &["0 A", "1 M content", "2 M kind mode"]);
         check(&[&[file("a", 1)], &[file("a", 1)]], "a", &["0 A", "1 M"]);
         check(&[&[file("a", 1)], &[gone("a")], &[file("a", 1)]], "a", &["0 A", "1 D Whiteout a", "2 A"]);
         check(&[&[file("a", 1)], &[gone("b")]], "a", &["0 A"]);
@@ -234,7 +234,7 @@ mod tests {
             Entry::Put { path: "d".into(), meta: Meta { mode: 0o755, ..Meta::new(Kind::Directory) }, opaque: true };
         check(&[&base, &[gone("d")]], "d/e/a", &["0 A", "1 D Whiteout d"]);
         check(&[&base, &[gone("d/e")]], "d/e/a", &["0 A", "1 D Whiteout d/e"]);
-        check(&[&base, &[opaque.clone()]], "d/e/a", &["0 A", "1 D Opaque d"]);
+        check(&[&base, std::slice::from_ref(&opaque)], "d/e/a", &["0 A", "1 D Opaque d"]);
         check(&[&base, &[Entry::Opaque { path: "d".into() }]], "d/e/a", &["0 A", "1 D Opaque d"]);
         check(&[&base, &[file("d", 1)]], "d/e/a", &["0 A", "1 D Replaced d"]);
         check(&[&base, &[gone("d"), file("d/e/a", 2)]], "d/e/a", &["0 A", "1 M content Whiteout d"]);

@@ -120,7 +120,7 @@ fn files_are_followed_to_the_instruction_that_wrote_them() {
 #[test]
 fn a_file_that_is_written_again_is_the_later_instructions() {
     let dockerfile = "FROM scratch\nCOPY a /a\nRUN other\nRUN gone\nCOPY a /a\n";
-    let stack = vec![layer(&["a 1"]), layer(&["a 2"]), layer(&["-a"]), layer(&["a 1"])];
+    let stack = [layer(&["a 1"]), layer(&["a 2"]), layer(&["-a"]), layer(&["a 1"])];
     for (layers, expected) in [(4, "0:5 /a < context a"), (2, "0:3 /a")] {
         let dockerfile: String = dockerfile.lines().take(layers + 1).flat_map(|line| [line, "\n"]).collect();
         check(&facts(&dockerfile, stack[..layers].to_vec(), &["a 1"]), "0", "a", expected);
