@@ -89,6 +89,8 @@ async fn steps_and_shells() {
     stopped(&mut events, &mut began).await;
     let mut gaps: Vec<Duration> = began.windows(2).skip(CHAIN / 2).map(|pair| pair[1] - pair[0]).collect();
     report("RUN to next RUN, `date` included (last 30 of 60 layers)", median(&mut gaps), Duration::from_millis(5));
+    let mut alone: Vec<Duration> = (0..CHAIN).map(|_| timed(std::process::Command::new("/bin/date"))).collect();
+    println!("{:<58} {:>8.2} ms", "  of which `date`, as this program starts it", millis(median(&mut alone)));
 
     let end = Position { stage: StageId(0), done: plan.stage(StageId(0)).steps.len() as u32 };
     let mut prompts = Vec::new();
