@@ -10,6 +10,7 @@ pub mod copied;
 pub mod embedded;
 pub mod scripted;
 pub mod settings;
+mod shells;
 
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;

@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 pub mod pack;
 #[cfg(target_os = "linux")]
+mod records;
+#[cfg(target_os = "linux")]
 pub mod remove;
 #[cfg(target_os = "linux")]
 pub mod rooted;

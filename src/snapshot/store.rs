@@ -19,14 +19,14 @@
 //! crash could have damaged has no record, and what has no record is dropped by the next start.
 
 use super::SnapshotId;
+use super::records::{Records, read_json, write_json, write_whole};
 use crate::image::digest::Digest;
 use crate::layers::{Index, Layer};
 use rustix::fs::{FlockOperation, flock};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,7 +127,7 @@ impl StoreError {
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError { action, path: path.to_owned(), source }
 }
 
@@ -140,21 +140,30 @@ pub struct Store {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     entries: HashMap<LayerId, Arc<Layer>>,
     indexes: HashMap<LayerId, Arc<Index>>,
     snapshots: HashMap<SnapshotId, Arc<[LayerId]>>,
-    /// Results of this session; those in `unsaved` are not on the disk yet.
-    steps: HashMap<Digest, StepRecord>,
-    unsaved: Vec<Digest>,
-    /// Keys of steps with their numbers, by the place they ran at, the latest first; `unsaved_places` are not on the disk yet.
-    places: HashMap<Digest, Vec<(Digest, u32)>>,
-    unsaved_places: BTreeSet<Digest>,
-    /// Digests of what lies in stacks of layers, by the question; in `unsaved_digests` as above.
-    digests: HashMap<Digest, Digest>,
-    unsaved_digests: Vec<Digest>,
+    steps: Records<StepRecord>,
+    /// Keys of steps with their numbers, by the place they ran at, the latest first.
+    places: Records<Vec<(Digest, u32)>>,
+    /// Digests of what lies in stacks of layers, by the question.
+    digests: Records<Digest>,
     made: BTreeSet<LayerId>,
+}
+
+impl State {
+    fn new(root: &Path) -> State {
+        State {
+            entries: HashMap::new(),
+            indexes: HashMap::new(),
+            snapshots: HashMap::new(),
+            steps: Records::new(root.join("steps")),
+            places: Records::new(root.join("places")),
+            digests: Records::new(root.join("digests")),
+            made: BTreeSet::new(),
+        }
+    }
 }
 
 /// What pruning took out.
@@ -220,7 +229,8 @@ impl Store {
             .map_err(|error| failed("cannot lock", &path)(error.into()))?;
         let name = root.join("sessions").join(&session);
         fs::rename(&path, &name).map_err(failed("cannot put a lock into place at", &name))?;
-        let store = Store { root, session, _lock: lock, next: AtomicU64::new(0), state: Mutex::default() };
+        let state = Mutex::new(State::new(&root));
+        let store = Store { root, session, _lock: lock, next: AtomicU64::new(0), state };
         let leftovers = store.collect_dead()?;
         Ok((store, leftovers))
     }
@@ -345,28 +355,26 @@ impl Store {
 
     /// The kept result of a step, if all its layers are still here.
     pub fn step(&self, key: &Digest) -> Option<StepRecord> {
-        if let Some(record) = self.state().steps.get(key) {
-            return Some(record.clone());
-        }
-        let record: StepRecord = read_json(&self.step_path(key))?;
+        let found = self.state().steps.get(key);
+        let file = match found {
+            Ok(record) => return Some(record),
+            Err(file) => file,
+        };
+        let record: StepRecord = read_json(&file)?;
         let layers = self.layers(&record.snapshot).ok()?;
         layers.iter().all(|id| self.has_layer(id)).then_some(record)
     }
 
     /// Keeps a step's result: at once for this session, for others after the next [`Store::save`].
     pub fn record(&self, key: Digest, record: StepRecord) {
-        let mut state = self.state();
-        state.steps.insert(key.clone(), record);
-        state.unsaved.push(key);
+        self.state().steps.put(key, record);
     }
 
     /// Keys of the steps that ran at a place, with their numbers there, the latest first. Some may have no result any
     /// more.
     pub fn at(&self, place: &Digest) -> Vec<(Digest, u32)> {
-        if let Some(keys) = self.state().places.get(place) {
-            return keys.clone();
-        }
-        read_json(&self.place_path(place)).unwrap_or_default()
+        let found = self.state().places.get(place);
+        found.or_else(|file| read_json(&file).ok_or(())).unwrap_or_default()
     }
 
     /// Keeps the key of a step that ran at a place; of very many, the latest.
@@ -375,40 +383,31 @@ impl Store {
         keys.retain(|(it, _)| *it != key);
         keys.insert(0, (key, number));
         keys.truncate(KEYS_AT_A_PLACE);
-        let mut state = self.state();
-        state.places.insert(place.clone(), keys);
-        state.unsaved_places.insert(place);
+        self.state().places.put(place, keys);
     }
 
     /// The digest of something in a stack of layers. Layers never change and their names are never used again, so
     /// the answer to the same question stays.
     pub fn digest(&self, question: &Digest) -> Option<Digest> {
-        if let Some(digest) = self.state().digests.get(question) {
-            return Some(digest.clone());
-        }
-        read_json(&self.digest_path(question))
+        let found = self.state().digests.get(question);
+        found.or_else(|file| read_json(&file).ok_or(())).ok()
     }
 
     /// Keeps such a digest, as [`Store::record`] keeps a step's result.
     pub fn keep_digest(&self, question: Digest, digest: Digest) {
-        let mut state = self.state();
-        state.digests.insert(question.clone(), digest);
-        state.unsaved_digests.push(question);
+        self.state().digests.put(question, digest);
     }
 
     /// Brings what this session made to the disk and records it there. Takes as long as the disk does.
     pub fn save(&self) -> Result<(), StoreError> {
-        let (keys, places, questions, made) = {
-            let mut state = self.state();
-            let places = std::mem::take(&mut state.unsaved_places);
-            let places: Vec<_> =
-                places.into_iter().filter_map(|it| Some((state.places.get(&it)?.clone(), it))).collect();
-            let questions = std::mem::take(&mut state.unsaved_digests);
-            (std::mem::take(&mut state.unsaved), places, questions, state.made.clone())
+        let (steps, places, digests, made) = {
+            let state = &mut *self.state();
+            let steps = state.steps.take_unsaved();
+            (steps, state.places.take_unsaved(), state.digests.take_unsaved(), state.made.clone())
         };
         let pending: Vec<PathBuf> = made.iter().map(|id| self.root.join("pending").join(&id.0)).collect();
         let pending: Vec<&PathBuf> = pending.iter().filter(|path| path.exists()).collect();
-        if keys.is_empty() && questions.is_empty() && pending.is_empty() {
+        if steps.is_empty() && digests.is_empty() && pending.is_empty() {
             return Ok(());
         }
         let dir = File::open(&self.root).map_err(failed("cannot open", &self.root))?;
@@ -416,39 +415,18 @@ impl Store {
         for path in pending {
             fs::remove_file(path).map_err(failed("cannot remove", path))?;
         }
-        for key in keys {
-            let record = self.state().steps.get(&key).cloned();
-            if let Some(record) = record {
-                write_json(&self.step_path(&key), &record)?;
-            }
-        }
-        for (keys, place) in places {
-            write_json(&self.place_path(&place), &keys)?;
-        }
-        for question in questions {
-            let digest = self.state().digests.get(&question).cloned();
-            if let Some(digest) = digest {
-                write_json(&self.digest_path(&question), &digest)?;
-            }
-        }
+        steps.iter().try_for_each(|(path, record)| write_json(path, record))?;
+        places.iter().try_for_each(|(path, keys)| write_json(path, keys))?;
+        digests.iter().try_for_each(|(path, digest)| write_json(path, digest))?;
         Ok(())
     }
 
     /// Forgets what this session made, for `--force-rm`: directories for the caller to remove.
     pub fn forget_made(&self) -> Vec<PathBuf> {
         let mut state = self.state();
-        let keys: Vec<Digest> = state.steps.keys().cloned().collect();
-        state.steps.clear();
-        state.unsaved.clear();
-        for key in keys {
-            let _ = fs::remove_file(self.step_path(&key));
-        }
-        for question in std::mem::take(&mut state.digests).into_keys() {
-            let _ = fs::remove_file(self.digest_path(&question));
-        }
-        state.unsaved_digests.clear();
+        state.steps.remove_known();
+        state.digests.remove_known();
         state.places.clear();
-        state.unsaved_places.clear();
         let made: Vec<LayerId> = state.made.iter().filter(|id| id.diff_id().is_none()).cloned().collect();
         let gone = |layers: &Arc<[LayerId]>| layers.iter().any(|id| made.contains(id));
         let snapshots: Vec<SnapshotId> =
@@ -523,7 +501,7 @@ impl Store {
             };
             gone.extend(self.set_aside(&path));
         }
-        *self.state() = State::default();
+        *self.state() = State::new(&self.root);
         Ok(Pruned { gone, bytes })
     }
 
@@ -532,18 +510,6 @@ impl Store {
         let sessions = fs::read_dir(self.root.join("sessions")).into_iter().flatten().flatten();
         let mut others = sessions.filter(|file| file.file_name() != self.session.as_str());
         others.any(|file| is_locked(&file.path()))
-    }
-
-    fn step_path(&self, key: &Digest) -> PathBuf {
-        self.root.join("steps").join(format!("{}.json", key.hex()))
-    }
-
-    fn place_path(&self, place: &Digest) -> PathBuf {
-        self.root.join("places").join(format!("{}.json", place.hex()))
-    }
-
-    fn digest_path(&self, question: &Digest) -> PathBuf {
-        self.root.join("digests").join(format!("{}.json", question.hex()))
     }
 
     fn image_path(&self, name: &str) -> PathBuf {
@@ -598,24 +564,6 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// Unknown or damaged files are as good as none.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
-    let bytes = serde_json::to_vec(value).map_err(|error| failed("cannot write", path)(error.into()))?;
-    write_whole(path, &bytes)
-}
-
-/// The file is there with all its content, or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed("cannot write to", dir))?;
-    file.write_all(bytes).map_err(failed("cannot write", path))?;
-    file.persist(path).map_err(|error| failed("cannot write", path)(error.error))?;
-    Ok(())
-}
-
 fn random_hex() -> String {
     use std::hash::{BuildHasher, Hasher};
     // Each `RandomState` is seeded from the system's random numbers.
@@ -734,7 +682,8 @@ mod tests {
         let store = open(root.path());
         make(&store, "a");
         store.save().unwrap();
-        fs::write(store.step_path(&digest("a")), "{\"snapshot\":").unwrap();
+        let file = store.state().steps.path(&digest("a"));
+        fs::write(file, "{\"snapshot\":").unwrap();
         drop(store);
         assert!(open(root.path()).step(&digest("a")).is_none());
         let store = open(root.path());

@@ -5,6 +5,7 @@ use super::input::{Input, Purpose};
 use super::keymap::{Action, Motion, key_of};
 use super::update::{Effect, on_requests};
 use super::views::breakpoints;
+use super::widgets::scroll::moved;
 use super::widgets::{Request, ShellNews};
 use crate::debug::{BreakpointState, Command, Location, Position, ShellPlace, Side};
 use std::time::Duration;
@@ -326,21 +327,6 @@ pub(super) fn go(app: &mut App, motion: Motion) -> Vec<Effect> {
         _ => {}
     }
     Vec::new()
-}
-
-/// An index moved within `total`; what is drawn clamps it to what there is.
-fn moved(at: usize, motion: Motion, height: usize, total: usize) -> usize {
-    let page = height.saturating_sub(1).max(1);
-    let next = match motion {
-        Motion::Up => at.saturating_sub(1),
-        Motion::Down => at + 1,
-        Motion::PageUp => at.saturating_sub(page),
-        Motion::PageDown => at + page,
-        Motion::First => 0,
-        Motion::Last => total,
-        Motion::Left | Motion::Right => at,
-    };
-    next.min(total.saturating_sub(1))
 }
 
 fn open(app: &mut App) -> Vec<Effect> {

@@ -162,12 +162,12 @@ fn beside(app: &App, area: Rect, out: &mut Areas) {
     }
 }
 
-fn split_rows(area: Rect, first: u16) -> (Rect, Rect) {
+pub(super) fn split_rows(area: Rect, first: u16) -> (Rect, Rect) {
     let first = first.min(area.height);
     (Rect { height: first, ..area }, Rect { y: area.y + first, height: area.height - first, ..area })
 }
 
-fn split_columns(area: Rect, first: u16) -> (Rect, Rect) {
+pub(super) fn split_columns(area: Rect, first: u16) -> (Rect, Rect) {
     let first = first.min(area.width);
     (Rect { width: first, ..area }, Rect { x: area.x + first, width: area.width - first, ..area })
 }

@@ -6,22 +6,10 @@ use super::definition::Definition;
 use super::engine::{BuildKit, platform_message};
 use super::files;
 use super::toolbox::{self, TOOLBOX};
+use crate::engine::shells::{SHELLS, argv};
 use crate::engine::{EngineError, Shell, ShellRequest};
 use crate::plan::{Network, Run};
 use bollard_buildkit_proto::pb;
-
-/// Shells for people first.
-const SHELLS: [&str; 9] = [
-    "/bin/bash",
-    "/usr/bin/bash",
-    "/usr/local/bin/bash",
-    "/bin/sh",
-    "/usr/bin/sh",
-    "/bin/ash",
-    "/bin/dash",
-    "/busybox/sh",
-    "/bin/busybox",
-];
 
 pub(super) async fn start(engine: &BuildKit, request: ShellRequest) -> Result<Shell, EngineError> {
     let (bridge, root) = engine.held(&request.at).await?;
@@ -99,13 +87,6 @@ fn meta(run: &Run, args: Vec<String>, tty: bool, borrowed_tools: bool) -> pb::Me
         extra_hosts: hosts.collect(),
         hostname: "buildkitsandbox".to_owned(),
         ..pb::Meta::default()
-    }
-}
-
-fn argv(shell: &str) -> Vec<String> {
-    match shell.ends_with("/busybox") {
-        true => vec![shell.to_owned(), "sh".to_owned()],
-        false => vec![shell.to_owned()],
     }
 }
 

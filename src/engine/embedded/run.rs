@@ -8,6 +8,7 @@ use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
 use super::{exec, mounts, overlay, rootfs, shell, users, wire};
+use crate::engine::shells;
 use crate::image::host::TOOLBOX;
 use crate::snapshot::remove::remove;
 use crate::snapshot::rooted::PathError;
@@ -84,7 +85,7 @@ fn command(task: &RunTask, mounts: &mut Mounts) -> Result<Command, TaskError> {
     let root = overlay::open_root(&task.stack, None)?;
     let user = users::resolve(root.as_fd(), &task.run.user)?;
     let shell = shell::of_image(root.as_fd(), &user);
-    let or = |shell: &str| if asked.is_empty() { shell::argv(shell) } else { asked.clone() };
+    let or = |shell: &str| if asked.is_empty() { shells::argv(shell) } else { asked.clone() };
     match (shell, &task.toolbox) {
         (Some(shell), _) => Ok(Command { argv: or(&shell), borrowed: false }),
         (None, Some(toolbox)) => {

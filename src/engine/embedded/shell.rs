@@ -2,6 +2,7 @@
 
 use super::mounting::open_in_root;
 use super::users::ResolvedUser;
+use crate::engine::shells::SHELLS;
 use crate::image::host::TOOLBOX;
 use rustix::fs::{FileType, OFlags};
 use std::io::Read;
@@ -10,19 +11,6 @@ use std::path::Path;
 
 /// Bytes of /etc/passwd that are looked at.
 const PASSWD: u64 = 1 << 20;
-
-/// Shells for people first.
-const SHELLS: [&str; 9] = [
-    "/bin/bash",
-    "/usr/bin/bash",
-    "/usr/local/bin/bash",
-    "/bin/sh",
-    "/usr/bin/sh",
-    "/bin/ash",
-    "/bin/dash",
-    "/busybox/sh",
-    "/bin/busybox",
-];
 
 /// The user's own shell, or the best of the others.
 pub(super) fn of_image(root: BorrowedFd<'_>, user: &ResolvedUser) -> Option<String> {
@@ -36,14 +24,6 @@ pub(super) fn of_toolbox(directory: &Path) -> String {
     let has = |name: &str| directory.join("bin").join(name).exists();
     let name = if has("bash") && !has("busybox") { "bash" } else { "sh" };
     format!("{TOOLBOX}/bin/{name}")
-}
-
-/// How to call it.
-pub(super) fn argv(shell: &str) -> Vec<String> {
-    match shell.ends_with("/busybox") {
-        true => vec![shell.to_owned(), "sh".to_owned()],
-        false => vec![shell.to_owned()],
-    }
 }
 
 fn own_shell(root: BorrowedFd<'_>, user: &ResolvedUser) -> Option<String> {

@@ -10,7 +10,7 @@ use crate::tui::input::Purpose;
 use crate::tui::keymap::{Action, Context, key_of};
 use crate::tui::text;
 use crate::tui::views::help::{self, Help};
-use crate::tui::views::{border, keys, note_at_right, scrollbar, too_small};
+use crate::tui::views::{border, header, keys, note_at_right, scrollbar, too_small};
 use crate::tui::widgets::Pane;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -58,21 +58,9 @@ fn header(explorer: &Explorer, area: Rect, buffer: &mut Buffer) {
         parts.remove(0);
     }
     let right = parts.join(look.signs.bullet);
-    let name = "stagedive";
-    let fixed = 1 + name.len() + 2 + 3 + text::width(&state) + 2 + text::width(&right) + 1;
     let title = text::sanitise(&image.name);
-    let title = text::clip_start(&title, width.saturating_sub(fixed), look.signs.ellipsis).into_owned();
-    let left = vec![
-        Span::raw(" "),
-        Span::styled(name, look.accent.add_modifier(Modifier::BOLD)),
-        Span::raw("  "),
-        Span::styled(title, look.text),
-        Span::raw("   "),
-        Span::styled(state, style),
-    ];
-    buffer.set_line(area.x, area.y, &Line::from(left), area.width);
-    let at = area.right().saturating_sub(text::width(&right) as u16 + 1);
-    buffer.set_line(at, area.y, &Line::from(Span::styled(right, look.muted)), area.right() - at);
+    let clip = |room| text::clip_start(&title, room, look.signs.ellipsis).into_owned();
+    header::line(look, area, buffer, clip, (state, style), right);
 }
 
 /// How far the image has been read, and whether all of it could be.

@@ -1,7 +1,7 @@
 //! Which pane is where. Pure: the size of the terminal and what is open in, rectangles out.
 
 use super::state::{Explorer, PaneId};
-use crate::tui::layout::{LEAST, inner};
+use crate::tui::layout::{LEAST, inner, split_columns, split_rows};
 use ratatui::layout::Rect;
 
 /// From here on the layers and the details stand beside the files.
@@ -61,13 +61,13 @@ pub fn areas(explorer: &Explorer) -> Areas {
     let base = usize::from(explorer.image.base.is_some());
     let list = (explorer.image.layers.len() + base).max(1).min(usize::from(body.height)) as u16 + 2;
     if wide {
-        let (left, right) = columns_of(body, (body.width * 2 / 5).clamp(44, 84));
-        let (layers, details) = rows_of(left, list.clamp(5, body.height * 6 / 10));
+        let (left, right) = split_columns(body, (body.width * 2 / 5).clamp(44, 84));
+        let (layers, details) = split_rows(left, list.clamp(5, body.height * 6 / 10));
         out.panes.push((PaneId::Layers, layers));
         out.panes.push((PaneId::Details, details));
         beside(explorer, right, &mut out);
     } else {
-        let (layers, below) = rows_of(body, list.clamp(5, body.height * 9 / 20));
+        let (layers, below) = split_rows(body, list.clamp(5, body.height * 9 / 20));
         out.panes.push((PaneId::Layers, layers));
         beside(explorer, below, &mut out);
     }
@@ -80,21 +80,11 @@ fn beside(explorer: &Explorer, area: Rect, out: &mut Areas) {
     let shows = if out.tabs.contains(&explorer.shows) { explorer.shows } else { PaneId::Layer };
     match explorer.viewing {
         true if area.width >= BESIDE => {
-            let (left, right) = columns_of(area, area.width * 2 / 5);
+            let (left, right) = split_columns(area, area.width * 2 / 5);
             out.panes.push((shows, left));
             out.panes.push((PaneId::Viewer, right));
         }
         true => out.panes.push((PaneId::Viewer, area)),
         false => out.panes.push((shows, area)),
     }
-}
-
-fn rows_of(area: Rect, first: u16) -> (Rect, Rect) {
-    let first = first.min(area.height);
-    (Rect { height: first, ..area }, Rect { y: area.y + first, height: area.height - first, ..area })
-}
-
-fn columns_of(area: Rect, first: u16) -> (Rect, Rect) {
-    let first = first.min(area.width);
-    (Rect { width: first, ..area }, Rect { x: area.x + first, width: area.width - first, ..area })
 }

@@ -12,6 +12,7 @@ use crate::snapshot::SnapshotId;
 use crate::tui::input::{Input, Purpose, Typed};
 use crate::tui::keymap::{self, Action, Context, Key, Motion, key_of};
 use crate::tui::text;
+use crate::tui::widgets::scroll::moved;
 use crate::tui::widgets::{Answer, Outcome, Query, Request, Slot};
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -366,21 +367,6 @@ fn go(explorer: &mut Explorer, motion: Motion) {
         PaneId::Details => explorer.details_top = moved(explorer.details_top, motion, height, usize::MAX / 4),
         _ => {}
     }
-}
-
-/// An index moved within `total`; what is drawn clamps it to what there is.
-fn moved(at: usize, motion: Motion, height: usize, total: usize) -> usize {
-    let page = height.saturating_sub(1).max(1);
-    let next = match motion {
-        Motion::Up => at.saturating_sub(1),
-        Motion::Down => at + 1,
-        Motion::PageUp => at.saturating_sub(page),
-        Motion::PageDown => at + page,
-        Motion::First => 0,
-        Motion::Last => total,
-        Motion::Left | Motion::Right => at,
-    };
-    next.min(total.saturating_sub(1))
 }
 
 /// What is selected in the pane with the focus; of a layer, the whole file system there.

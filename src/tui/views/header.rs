@@ -4,6 +4,7 @@ use crate::debug::{Side, StopReason};
 use crate::tui::app::App;
 use crate::tui::build::Build;
 use crate::tui::text;
+use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -11,18 +12,29 @@ use ratatui::text::{Line, Span};
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let look = &app.look;
-    let width = usize::from(area.width);
-    let (state, style) = state(app);
-    let right = right(app, width.saturating_sub(text::width(&state) + 40));
-    let name = "stagedive";
+    let state = state(app);
+    let right = right(app, usize::from(area.width).saturating_sub(text::width(&state.0) + 40));
     let title = title(app);
+    let clip = |room| text::clip(&title, room, look.signs.ellipsis).into_owned();
+    line(look, area, buffer, clip, state, right);
+}
+
+/// The program, a title in the room that is left, a state in its style; and at the right what it runs on.
+pub(in crate::tui) fn line(
+    look: &Look,
+    area: Rect,
+    buffer: &mut Buffer,
+    title: impl FnOnce(usize) -> String,
+    (state, style): (String, Style),
+    right: String,
+) {
+    let name = "stagedive";
     let fixed = 1 + name.len() + 2 + 3 + text::width(&state) + 2 + text::width(&right) + 1;
-    let title = text::clip(&title, width.saturating_sub(fixed), look.signs.ellipsis).into_owned();
     let left = vec![
         Span::raw(" "),
         Span::styled(name, look.accent.add_modifier(Modifier::BOLD)),
         Span::raw("  "),
-        Span::styled(title, look.text),
+        Span::styled(title(usize::from(area.width).saturating_sub(fixed)), look.text),
         Span::raw("   "),
         Span::styled(state, style),
     ];

@@ -1,5 +1,6 @@
 //! Keeping a place in sight, and showing where it is.
 
+use crate::tui::keymap::Motion;
 use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -15,6 +16,21 @@ pub(crate) fn follow(top: usize, selected: usize, height: usize, total: usize) -
     let most = selected.saturating_sub(margin);
     let top = if least > most { least } else { top.clamp(least, most) };
     top.min(total.saturating_sub(height))
+}
+
+/// An index moved within `total`; what is drawn clamps it to what there is.
+pub(crate) fn moved(at: usize, motion: Motion, height: usize, total: usize) -> usize {
+    let page = height.saturating_sub(1).max(1);
+    let next = match motion {
+        Motion::Up => at.saturating_sub(1),
+        Motion::Down => at + 1,
+        Motion::PageUp => at.saturating_sub(page),
+        Motion::PageDown => at + page,
+        Motion::First => 0,
+        Motion::Last => total,
+        Motion::Left | Motion::Right => at,
+    };
+    next.min(total.saturating_sub(1))
 }
 
 /// Draws a bar into the last column of `area` if not all lines can be seen. Answers with what is left.
