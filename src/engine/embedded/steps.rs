@@ -7,7 +7,7 @@ use crate::image::digest::Digest;
 use crate::layers::{Entry, Layer};
 use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
 use crate::snapshot::SnapshotId;
-use crate::snapshot::store::{Draft, StepRecord};
+use crate::snapshot::store::{Draft, StepRecord, Store};
 use std::time::Instant;
 
 pub(super) fn cancelled() -> StepError {
@@ -65,7 +65,11 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         return Ok(outcome(record, true, Vec::new()));
     }
     let place = place(engine, &job.step);
-    let why = if job.no_cache { Vec::new() } else { why(engine, &place, &job.step, &parts) };
+    // Read while the step runs: the step does not wait for it.
+    let why = (!job.no_cache).then(|| {
+        let (store, place, step, parts) = (engine.store.clone(), place.clone(), job.step.clone(), parts.clone());
+        tokio::task::spawn_blocking(move || why(&store, &place, &step, &parts))
+    });
     let start = Instant::now();
     let draft = engine.store.draft().map_err(store_error)?;
     let task = task(engine, &job.step, &parent, inputs, fetched, &draft)?;
@@ -95,6 +99,10 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         bytes: changes.bytes,
         key: parts,
     };
+    let why = match why {
+        Some(why) => why.await.unwrap_or_default(),
+        None => Vec::new(),
+    };
     engine.store.record(key.clone(), record.clone());
     engine.store.put_at(place, key, job.step.id.index);
     Ok(outcome(record, false, why))
@@ -109,9 +117,9 @@ fn place(engine: &Embedded, step: &Step) -> Digest {
 
 /// What keeps a step from reusing an earlier result of its own: the differences to that key which is most like its own.
 /// Its own are those of the same instruction at the same place, and of another one on the same file system.
-fn why(engine: &Embedded, place: &Digest, step: &Step, parts: &[(String, String)]) -> Vec<String> {
-    let earlier = engine.store.at(place).into_iter();
-    let earlier = earlier.filter_map(|(key, index)| Some((engine.store.step(&key)?.key, index)));
+fn why(store: &Store, place: &Digest, step: &Step, parts: &[(String, String)]) -> Vec<String> {
+    let earlier = store.at(place).into_iter();
+    let earlier = earlier.filter_map(|(key, index)| Some((store.step(&key)?.key, index)));
     let own = earlier.filter(|(key, index)| {
         let edited = cache_key::same_parent(key, parts) && key.first() == parts.first();
         edited || *index == step.id.index && cache_key::same_statement(key, parts)
