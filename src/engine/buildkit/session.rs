@@ -103,19 +103,11 @@ pub(super) async fn open(
     Ok(Session { id, ended, _tasks: tasks })
 }
 
-/// 25 characters, as BuildKit's own ids have.
+/// 25 characters, as BuildKit's own ids have. Whoever knows a session's id can ask things of it, so nobody may guess one.
 pub(super) fn random_id() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    let mut id = String::new();
-    while id.len() < 25 {
-        // Each of these is seeded from the system's randomness.
-        let mut number = std::collections::hash_map::RandomState::new().build_hasher().finish();
-        while number > 0 && id.len() < 25 {
-            id.extend(char::from_digit((number % 36) as u32, 36));
-            number /= 36;
-        }
-    }
-    id
+    // Does not fail on any system that has a builder to talk to.
+    let random = |_| getrandom::u32().unwrap_or_default() % 36;
+    (0..25).map(random).filter_map(|digit| char::from_digit(digit, 36)).collect()
 }
 
 /// By this the builder finds what an earlier session has sent of the same directory.
