@@ -404,6 +404,12 @@ pub struct DemoArgs {
     pub to: Option<PathBuf>,
     #[command(flatten)]
     pub screen: ScreenArgs,
+    /// What runs the instructions (default: embedded where it can run, else docker)
+    #[arg(long, value_enum, value_name = "ENGINE", env = "STAGEDIVE_ENGINE")]
+    pub engine: Option<EngineName>,
+    /// Where the builder is: an address, or the name of a buildx instance or a docker context
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    pub builder: Option<String>,
     /// The store (default: $XDG_DATA_HOME/stagedive)
     #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
     pub root: Option<PathBuf>,

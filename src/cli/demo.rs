@@ -39,8 +39,8 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let dir = project_dir(name, args.root.as_deref())?;
     write(demo, &dir)
         .map_err(|error| Failure::Other(format!("cannot write the demo to {}: {error}", dir.display())))?;
-    super::screen::run(DebugArgs { screen: args.screen, ..debug_args(&dir, args.root) }, Some(format!("demo {name}")))
-        .await
+    let title = Some(format!("demo {name}"));
+    super::screen::run(debug_args(&dir, args), title).await
 }
 
 /// The names and what each one teaches: the first line of its Dockerfile.
@@ -58,15 +58,17 @@ fn project_dir(name: &str, root: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(super::project::store_root(root)?.join("demo").join(name))
 }
 
-fn debug_args(dir: &Path, root: Option<PathBuf>) -> DebugArgs {
-    let mut args = DebugArgs::parse_from_defaults();
-    args.build = BuildArgs {
+fn debug_args(dir: &Path, demo: DemoArgs) -> DebugArgs {
+    let args = DebugArgs::parse_from_defaults();
+    let build = BuildArgs {
         context: dir.display().to_string(),
         build_contexts: vec![format!("{BASE}=host:")],
-        root,
+        root: demo.root,
+        engine: demo.engine,
+        builder: demo.builder,
         ..args.build
     };
-    args
+    DebugArgs { build, screen: demo.screen, ..args }
 }
 
 impl DebugArgs {

@@ -157,13 +157,13 @@ pub(super) async fn open(
     })
 }
 
-enum Picked {
+pub(super) enum Picked {
     One(Descriptor),
     /// Platforms of the same image.
     Several(ImageIndex),
 }
 
-fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Picked, SourceError> {
+pub(super) fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Picked, SourceError> {
     let missing = |what: String| {
         let names = names(index);
         let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));

@@ -17,6 +17,7 @@ pub mod compression;
 pub mod tar_reader;
 pub mod tar_writer;
 
+pub mod contents;
 pub mod daemon;
 pub mod export;
 pub mod inventory;

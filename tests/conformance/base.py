@@ -47,6 +47,13 @@ def root_layer():
     return out.getvalue(), gzip.compress(out.getvalue(), mtime=0)
 
 
+def another_layer(name):
+    """The same files, but a layer that nobody has seen yet: a comment for each `name` goes before them."""
+    layer, packed = root_layer()
+    comment = tarfile.TarInfo.create_pax_global_header({"comment": name})
+    return comment + layer, gzip.compress(comment, mtime=0) + packed
+
+
 def write(directory, name, packed_layer=None):
     """Writes the layout, of another layer (as it is, as it is packed) than the usual if one is given. What is made for
     another `name` is another image, with the same content."""

@@ -25,9 +25,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 # The context's files are this old, unless `setup` says something else.
 TIME = 1_700_000_000
 START = int(time.time()) - 1
-# The program twice, the second time as an ordinary user with subordinate ids.
-OURS = ["here", "rootless"]
+# The program three times: the second time as an ordinary user with subordinate ids, the third on the Docker Engine.
+OURS = [name for name in ["here", "rootless", "through"] if name in os.environ.get("OURS", "here rootless").split()]
 ENGINES = OURS + ["Docker"]
+COLUMNS = {"rootless": "as an ordinary user", "through": "through the Docker Engine"}
+PREFIXES = {"here": "", "rootless": "rootless: ", "through": "through Docker: "}
 # Seconds for one build. A busy machine is slow; nothing here takes longer than this on one that is not stuck.
 PATIENCE = 240
 # How often Docker's side is tried when it gave no answer to compare with: it has no case wrong for being busy.
@@ -40,6 +42,8 @@ class Case:
         self.name = f"{directory.parent.name}/{directory.name}"
         self.scratch = scratch / "cases" / self.name
         self.base = self.scratch / "base"
+        # Another image of the same files, so that nothing on it is in the cache when the program asks Docker for it.
+        self.second_base = self.scratch / "second-base"
         # BuildKit takes contexts of one name for one context, and a file of the same size and time for the same file.
         self.context = self.scratch / f"context-{self.name.replace('/', '-')}"
         self.environment = dict(os.environ, CASE=str(self.scratch), CONTEXT=str(self.context), BASE=str(self.base),
@@ -55,6 +59,8 @@ class Case:
         self.scratch.mkdir(parents=True)
         # A base of its own, as BuildKit does the same step of two builds only once, even if neither may use its cache.
         base.write(self.base, self.name)
+        if "through" in OURS:
+            base.write(self.second_base, self.name, base.another_layer(self.name))
         for part in self.directory.iterdir():
             if part.name != "context" and part.is_file():
                 shutil.copy(part, self.scratch)
@@ -125,10 +131,15 @@ class Case:
             words += ["-o", f"{kind},dest={archive}"]
         if self.has("Dockerfile") and "-f" not in words:
             words += ["-f", str(self.scratch / "Dockerfile")]
-        words += ["--build-context", f"base=oci-layout://{self.base}:latest", source]
+        layout = self.second_base if engine == "through" else self.base
+        words += ["--build-context", f"base=oci-layout://{layout}:latest", source]
         if engine in OURS:
-            environment["STAGEDIVE_ROOT"] = str(self.scratch / ("store" if engine == "here" else "rootless"))
+            environment["STAGEDIVE_ROOT"] = str(self.scratch / f"store-{engine}")
             command = [os.environ["STAGEDIVE"], "build", "--progress=json"]
+            if engine == "through":
+                command += ["--engine", "docker"]
+                if not self.has("again"):
+                    command.append("--no-cache")
             if engine == "rootless":
                 user = os.environ["ROOTLESS"]
                 command = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", *command]
@@ -148,7 +159,7 @@ class Case:
         """The build itself. What fails in Docker without having been meant to is tried again, a few times."""
         fresh = not self.has("again")
         for attempt in itertools.count(1):
-            last = engine in OURS or attempt == TRIES
+            last = engine in ("here", "rootless") or attempt == TRIES
             try:
                 done = subprocess.run(command, cwd=self.scratch, env=environment, stdin=subprocess.DEVNULL,
                                       capture_output=True, timeout=PATIENCE)
@@ -231,7 +242,12 @@ class Case:
 
 
 def prefix(ours):
-    return "" if ours == "here" else f"{ours}: "
+    return PREFIXES[ours]
+
+
+def engine_of(line):
+    """Whose difference a line tells of."""
+    return next((name for name, start in PREFIXES.items() if start and line.startswith(start)), "here")
 
 
 def word(cached):
@@ -292,9 +308,9 @@ def main(scratch, wanted):
         cases = [Case(path, scratch) for path in chosen]
         for case, lines in zip(cases, pool.map(Case.differences, cases)):
             equal = areas.setdefault(case.directory.parent.name, collections.Counter())
-            rootless = sum(line.startswith("rootless: ") for line in lines)
-            equal.update({"cases": 1, "here": int(len(lines) == rootless), "rootless": int(not rootless)})
-            left = excuses.left(lines, meant.get(case.name, []))
+            differ = {engine_of(line) for line in lines}
+            equal.update({"cases": 1, **{name: int(name not in differ) for name in OURS}})
+            left = excuses.left(lines, meant.get(case.name, []), {"here", "rootless"} <= set(OURS))
             failed += bool(left)
             if left:
                 print(f"DIFFERS  {case.name}")
@@ -305,7 +321,9 @@ def main(scratch, wanted):
                 shutil.rmtree(case.scratch, ignore_errors=True)
     print()
     for area, equal in [*areas.items(), ("all", sum(areas.values(), collections.Counter()))]:
-        print(f"{area}: {equal['here']} of {equal['cases']} cases equal, {equal['rootless']} as an ordinary user")
+        first, *others = OURS
+        others = [f"{equal[name]} {COLUMNS[name]}" for name in others]
+        print(", ".join([f"{area}: {equal[first]} of {equal['cases']} cases equal", *others]))
     print(f"{len(cases) - failed} passed, {failed} failed")
     return failed == 0 and bool(cases)
 

@@ -111,7 +111,8 @@ pub(super) async fn upgrade(
     Err(io::Error::other(format!("{path} was refused: {}", printable(&format!("{first} {said}")))))
 }
 
-async fn head(connection: &mut Connection) -> io::Result<String> {
+/// The head of an answer, up to the empty line.
+pub(super) async fn head(connection: &mut Connection) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() > LARGEST_HEAD {

@@ -1,8 +1,10 @@
 //! The engine as the session sees it, and what it keeps: the link to the builder, the builds' definitions, the
 //! snapshots.
 
-use super::address::Address;
+use super::address::{Address, Speaks};
+use super::bases::{self, Bases};
 use super::bridge::{Allowed, Bridge, EVALUATE};
+use super::content::Stores;
 use super::definition::{Definition, Edge};
 use super::filesync::Sources;
 use super::mapping::Mapping;
@@ -42,6 +44,9 @@ pub struct BuildKit {
     /// Directories that the builder may ask for.
     pub(super) sources: Arc<Sources>,
     pub(super) uploads: Arc<Uploads>,
+    /// Images and caches that the builder may ask for.
+    pub(super) stores: Arc<Stores>,
+    bases: Bases,
     link: tokio::sync::Mutex<Option<Arc<Link>>>,
     builds: Mutex<Vec<Arc<Build>>>,
     snapshots: Mutex<HashMap<SnapshotId, Arc<Snapshot>>>,
@@ -130,6 +135,8 @@ impl BuildKit {
             allowed: Allowed { entitlements },
             sources,
             uploads: Arc::new(Uploads::default()),
+            stores: Arc::default(),
+            bases: Bases::default(),
             link: tokio::sync::Mutex::default(),
             builds: Mutex::default(),
             snapshots: Mutex::default(),
@@ -164,12 +171,16 @@ impl BuildKit {
         }
         *slot = None;
         let channel = channel::open(&self.address).await?;
-        let opened = session::open(&self.address, &channel, &self.settings, self.sources.clone(), self.uploads.clone());
-        let session = Arc::new(opened.await?);
+        let session = self.session(&channel).await?;
         let bridge = Bridge::open(&channel, session.clone(), &self.allowed).await?;
         let fresh = Link::new(channel, session, bridge);
         *slot = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    async fn session(&self, channel: &Channel) -> Result<Arc<Session>, EngineError> {
+        let (sources, uploads, stores) = (self.sources.clone(), self.uploads.clone(), self.stores.clone());
+        session::open(&self.address, channel, &self.settings, sources, uploads, stores).await.map(Arc::new)
     }
 
     /// A link for another plan: in a session of its own, as in one that a builder knows it sees no changes of files.
@@ -180,9 +191,7 @@ impl BuildKit {
             return Ok(link);
         }
         let mut slot = self.link.lock().await;
-        let (sources, uploads) = (self.sources.clone(), self.uploads.clone());
-        let session = session::open(&self.address, &link.channel, &self.settings, sources, uploads).await?;
-        let session = Arc::new(session);
+        let session = self.session(&link.channel).await?;
         let bridge = Bridge::open(&link.channel, session.clone(), &self.allowed).await?;
         let fresh = Link::new(link.channel.clone(), session, bridge);
         *slot = Some(fresh.clone());
@@ -270,6 +279,21 @@ impl BuildKit {
     pub(super) async fn result(&self, bridge: &Bridge, place: &Place, edge: &Edge) -> Result<String, EngineError> {
         let result = bridge.run(place.definition.up_to(edge, false)).await;
         result.map_err(|status| bridge.lost("the builder cannot show what is mounted here", &status))
+    }
+
+    /// Where images are looked for: a Docker Engine has some of its own.
+    fn resolve_mode(&self) -> &'static str {
+        match self.address.speaks {
+            _ if self.settings.pull => "pull",
+            Speaks::Docker => "local",
+            Speaks::BuildKit => "default",
+        }
+    }
+
+    fn remember(&self, image: ResolvedImage) -> ResolvedImage {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.insert(image.name.clone(), image.clone());
+        image
     }
 
     async fn vertex(&self, job: &Job, output: &Output, cancel: &CancellationToken) -> Result<StepOutcome, StepError> {
@@ -439,8 +463,8 @@ fn root_mount(definition: &Definition, edge: &Edge) -> Option<usize> {
 
 fn capabilities(address: &Address, bridge: &Bridge) -> Capabilities {
     let engine = match address.speaks {
-        super::address::Speaks::Docker => "docker",
-        super::address::Speaks::BuildKit => "buildkit",
+        Speaks::Docker => "docker",
+        Speaks::BuildKit => "buildkit",
     };
     let mut limits = vec![
         "what a shell changes is not shown".to_owned(),
@@ -469,7 +493,15 @@ impl Engine for BuildKit {
         let (name, platform) = image_and_platform(image);
         let platform = platform.unwrap_or(&self.settings.platform);
         let reference = match self.settings.images.get(name) {
-            Some(source) => frontend::image_reference(name, source)?,
+            Some(source) => match bases::in_registry(source) {
+                Some(reference) => reference,
+                None => {
+                    let opened = crate::image::source::open(source, platform).await;
+                    let opened = opened.map_err(|error| bases::unusable(name, source, error))?;
+                    let (digest, config, origin) = (opened.manifest, opened.config, opened.origin);
+                    return Ok(self.remember(ResolvedImage { name: image.to_owned(), digest, config, origin }));
+                }
+            },
             None => crate::image::reference::normalized(name),
         };
         let notice = OutputEvent::Progress { what: format!("looking up {name}"), done: 0, total: 0 };
@@ -478,7 +510,7 @@ impl Engine for BuildKit {
         let request = gateway::ResolveImageConfigRequest {
             r#ref: reference.clone(),
             platform: Some(platform_message(platform)),
-            resolve_mode: if self.settings.pull { "pull" } else { "default" }.to_owned(),
+            resolve_mode: self.resolve_mode().to_owned(),
             log_name: format!("[internal] load metadata for {reference}"),
             ..gateway::ResolveImageConfigRequest::default()
         };
@@ -494,17 +526,17 @@ impl Engine for BuildKit {
             config,
             origin: format!("the builder at {}", self.address),
         };
-        self.images.lock().unwrap_or_else(PoisonError::into_inner).insert(image.to_owned(), resolved.clone());
-        Ok(resolved)
+        Ok(self.remember(resolved))
     }
 
-    async fn prepare(&self, plan: &Arc<Plan>, options: &Options, _: &Output) -> Result<(), EngineError> {
+    async fn prepare(&self, plan: &Arc<Plan>, options: &Options, output: &Output) -> Result<(), EngineError> {
         let link = self.fresh_link().await?;
         let dir = frontend::write_dockerfile(self.dockerfiles.path(), plan, self.settings.context.as_ref());
         let dir =
             dir.map_err(|error| EngineError::new(format!("the Dockerfile cannot be given to the builder: {error}")))?;
         self.sources.set(frontend::DOCKERFILE, dir);
-        let options = frontend::options(&self.settings, options, plan)?;
+        let images = self.bases.contexts(&self.address, &self.settings, &self.stores, output).await?;
+        let options = frontend::options(&self.settings, options, plan, images, self.resolve_mode());
         let definition = frontend::define(&link.bridge, options.clone()).await?;
         let mapping = mapping::map(plan, plan.target, &definition);
         let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;

@@ -3,7 +3,7 @@
 //! The build is solved once more as a plain one, the way `docker build` asks for it: everything comes from the
 //! builder's cache, and the image is the builder's in every byte.
 
-use super::address::{Speaks, Transport};
+use super::address::Speaks;
 use super::channel::failed;
 use super::engine::BuildKit;
 use super::frontend::FRONTEND;
@@ -137,27 +137,15 @@ async fn saved(
     attributes: HashMap<String, String>,
     file: &Path,
 ) -> Result<Option<Exported>, EngineError> {
-    let host = match &engine.address.transport {
-        Transport::Unix(path) => format!("unix://{}", path.display()),
-        Transport::Tcp { host, tls: None } => format!("tcp://{host}"),
-        _ => {
-            return Err(EngineError {
-                message: format!("{} writes no image archives", engine.address),
-                help: vec!["load the image there with -t NAME, and use `docker save`".to_owned()],
-            });
-        }
-    };
     let exported = solve(engine, request, "moby", attributes, None).await?;
     let exported = exported.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))?;
     let mut names: Vec<String> = request.tags.iter().map(|tag| reference::normalized(tag)).collect();
     if names.is_empty() {
         names.push(exported.image.to_string());
     }
-    let surroundings = Surroundings { docker_host: Some(host), ..Surroundings::from_environment() };
     let beside = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).map_err(|error| at(file, error))?;
     let whole = beside.path().join("image.tar");
-    let saved = daemon::save(&names, &whole, &surroundings).await;
-    saved.map_err(|error| EngineError { message: error.message, help: error.help })?;
+    super::daemon::save(&engine.address, &names, &whole).await?;
     std::fs::rename(&whole, file).map_err(|error| at(file, error))?;
     if exporter == "oci" && !is_layout(file).unwrap_or(false) {
         return Err(EngineError::new("this Docker Engine saves no OCI archives (Docker 25 does): use type=docker"));

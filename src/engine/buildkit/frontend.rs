@@ -7,10 +7,9 @@ use super::definition::Definition;
 use super::trouble;
 use crate::engine::EngineError;
 use crate::engine::settings::{Context, Settings};
-use crate::image::source::Source;
 use crate::plan::{Network, Options, Plan, StageId};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,12 +79,14 @@ pub(super) fn local_name(context: &str) -> String {
     format!("context-{context}")
 }
 
-/// The frontend's options for a build.
+/// The frontend's options for a build. `images` are contexts, as the frontend is told of them.
 pub(super) fn options(
     settings: &Settings,
     options: &Options,
     plan: &Plan,
-) -> Result<HashMap<String, String>, EngineError> {
+    images: BTreeMap<String, String>,
+    resolve_mode: &str,
+) -> HashMap<String, String> {
     let mut out = HashMap::from([("filename".to_owned(), FILE.to_owned())]);
     if options.target.is_some() {
         set_target(&mut out, plan, plan.target);
@@ -105,9 +106,7 @@ pub(super) fn options(
     } else if !options.no_cache_stages.is_empty() {
         set("no-cache", options.no_cache_stages.join(","));
     }
-    if settings.pull {
-        set("image-resolve-mode", "pull".to_owned());
-    }
+    set("image-resolve-mode", resolve_mode.to_owned());
     let hosts: Vec<String> = options.hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
     if !hosts.is_empty() {
         set("add-hosts", hosts.join(","));
@@ -120,25 +119,14 @@ pub(super) fn options(
     for name in settings.directories.keys() {
         set(&format!("context:{name}"), format!("local:{}", local_name(name)));
     }
-    for (name, source) in &settings.images {
-        set(&format!("context:{name}"), image_context(name, source)?);
+    if !settings.directories.is_empty() || !images.is_empty() {
+        // A frontend of `# syntax=` gets them too.
+        set("frontend.caps", "moby.buildkit.frontend.contexts+forward".to_owned());
     }
-    Ok(out)
-}
-
-fn image_context(name: &str, source: &str) -> Result<String, EngineError> {
-    Ok(format!("docker-image://{}", image_reference(name, source)?))
-}
-
-/// The reference of an image of `--build-context`, as the builder can get it.
-pub(super) fn image_reference(name: &str, source: &str) -> Result<String, EngineError> {
-    match source.parse() {
-        Ok(Source::Registry(reference)) => Ok(reference.to_string()),
-        _ => Err(EngineError {
-            message: format!("--build-context {name}={source}: this engine gets images from registries"),
-            help: vec!["load it into the builder's registry or Docker Engine, or use --engine embedded".to_owned()],
-        }),
+    for (name, context) in images {
+        set(&format!("context:{name}"), context);
     }
+    out
 }
 
 /// The definition of a build, and its image's configuration as the frontend has it.

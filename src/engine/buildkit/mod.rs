@@ -9,10 +9,13 @@
 //! whatever becomes of a connection.
 
 pub mod address;
+mod bases;
 mod bridge;
 mod channel;
 mod connection;
 mod container;
+mod content;
+mod daemon;
 mod definition;
 mod engine;
 mod export;

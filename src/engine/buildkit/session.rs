@@ -6,6 +6,7 @@
 use super::address::{Address, Speaks};
 use super::channel::unreachable;
 use super::connection::{self, Connection};
+use super::content::{self, Content, Stores};
 use super::filesync::{FileSync, Sources};
 use super::receive::{FileSend, Uploads};
 use super::supplies::{Agents, Registries, Secrets};
@@ -61,6 +62,7 @@ pub(super) async fn open(
     settings: &Settings,
     sources: Arc<Sources>,
     uploads: Arc<Uploads>,
+    stores: Arc<Stores>,
 ) -> Result<Session, EngineError> {
     let id = random_id();
     let headers = [
@@ -68,7 +70,8 @@ pub(super) async fn open(
         ("X-Docker-Expose-Session-Name", "stagedive".to_owned()),
         ("X-Docker-Expose-Session-Sharedkey", shared_key(settings)),
     ];
-    let methods = METHODS.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned()));
+    let methods = METHODS.into_iter().chain(content::METHODS);
+    let methods = methods.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned()));
     let headers: Vec<(String, String)> =
         headers.into_iter().chain(methods).map(|(name, value)| (name.to_owned(), value)).collect();
     let mut tasks = Vec::new();
@@ -94,6 +97,7 @@ pub(super) async fn open(
         .add_service(filesync::auth_server::AuthServer::new(Registries))
         .add_service(SecretsServer::new(secrets))
         .add_service(SshServer::new(agents))
+        .add_service(Content(stores))
         .serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(connection)).chain(tokio_stream::pending()));
     let over = ended.clone();
     tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
