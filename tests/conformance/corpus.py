@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import random
 import re
 import shlex
 import shutil
@@ -22,6 +23,9 @@ rustup make cmake ninja gcc cc apk apt apt-get dpkg yum dnf microdnf tdnf zypper
 rm cp mv cat echo true useradd adduser addgroup groupadd usermod mvn gradle java composer php bundle gem ruby dotnet xx-go
 xx-apk xx-apt xx-verify""".split()
 FILES = {"Makefile", "Dockerfile", "LICENSE", "README", "Gemfile", "Cargo", "gradlew", "mvnw", "VERSION", "entrypoint"}
+# What a Docker Engine's front end may lack, where the program has it.
+LACKING = re.compile(r"unknown flag: --(parents|device)")
+SIGNS = {"fails in both": "both fail: ", "cannot be asked": "not in this Docker: "}
 
 
 class Real(cases.Case):
@@ -104,6 +108,8 @@ class Real(cases.Case):
             pass  # One path in the way of another: then both fail.
 
     def compared(self, name, ours, docker):
+        if docker[0] is None and LACKING.search(docker[1]):
+            return ["not in this Docker: " + cases.short(docker[1])]
         if ours[0] is None and docker[0] is None:
             return ["both fail: " + cases.short(docker[1])]
         return super().compared(name, ours, docker)
@@ -177,24 +183,34 @@ def dockerfiles(path):
                 yield entry.name, tar.extractfile(entry).read()
 
 
+def share(count):
+    built = count["same"] + count["differs"]
+    return (f"{count['same']} of {built} Dockerfiles build the same ({100 * count['same'] / max(built, 1):.1f} %); "
+            f"of {count.total()}, {count['fails in both']} fail in both and {count['cannot be asked']} need a newer Docker")
+
+
 def main(scratch):
-    chosen = list(dockerfiles(pathlib.Path(os.environ["CORPUS"])))[:: int(os.environ.get("EVERY", "1"))]
+    chosen = list(dockerfiles(pathlib.Path(os.environ["CORPUS"])))
+    # In any order, so that what a run that is cut short has seen is a fair sample.
+    random.Random(os.environ.get("SEED", "0")).shuffle(chosen)
+    chosen = chosen[:: int(os.environ.get("EVERY", "1"))]
     count = collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", (os.cpu_count() or 2) + 1))) as pool:
         real = [Real(f"{number}-{name}", text, scratch) for number, (name, text) in enumerate(chosen)]
         for case, lines in zip(real, pool.map(Real.differences, real)):
-            fails = bool(lines) and all("both fail: " in line for line in lines)
-            kind = "same" if not lines else "fails in both" if fails else "differs"
+            kind = next((kind for kind, sign in SIGNS.items() if lines and all(sign in line for line in lines)),
+                        "differs" if lines else "same")
             count[kind] += 1
             if kind == "differs":
                 print(f"DIFFERS  {case.label}")
                 print("".join(f"    {line}\n" for line in lines[:12]), end="", flush=True)
-            elif fails and os.environ.get("SHOW"):
-                print(f"fails in both  {case.label}: {lines[0]}", flush=True)
+            elif kind != "same" and os.environ.get("SHOW"):
+                print(f"{kind}  {case.label}: {lines[0]}", flush=True)
             if not os.environ.get("KEEP"):
                 shutil.rmtree(case.scratch, ignore_errors=True)
-    built = count["same"] + count["differs"]
-    print(f"\n{count['same']} of {built} Dockerfiles build the same; {count['fails in both']} of {len(real)} fail in both")
+            if count.total() % 100 == 0:
+                print(f"so far: {share(count)}", flush=True)
+    print(f"\n{share(count)}")
     return count["differs"] == 0 and count["same"] > 0
 
 

@@ -9,6 +9,7 @@ mod capabilities;
 mod chmod;
 pub mod content;
 pub mod copy;
+mod devices;
 mod engine;
 mod exec;
 mod exports;

@@ -9,7 +9,7 @@ use super::mounting::{
 };
 use super::task::{Input, RunTask, Stack, TaskError, Upper};
 use super::{agents, overlay, work};
-use crate::plan::{Mount, MountKind};
+use crate::plan::{InlineFile, Mount, MountKind};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -81,9 +81,7 @@ pub(super) fn prepare(task: &RunTask) -> Result<Mounts, TaskError> {
     for (number, (mount, cache)) in mounts.into_iter().enumerate() {
         one(mount, cache, number, &mut inputs, &mut out)?;
     }
-    for it in &task.run.files {
-        out.prepared.push(memory_file(&it.path, it.content.as_bytes(), (it.mode, 0, 0), RDONLY | NOSUID | NODEV)?);
-    }
+    out.prepared.extend(inline_files(&task.run.files)?);
     Ok(out)
 }
 
@@ -127,7 +125,7 @@ fn one(
         MountKind::Tmpfs { size } => {
             let size = size.map(|size| size.to_string());
             let options: Vec<(&str, &str)> = size.iter().map(|size| ("size", size.as_str())).collect();
-            let mount = file_system("tmpfs", &options, NOSUID | NODEV).map_err(failed("a tmpfs"))?;
+            let mount = file_system("tmpfs", &options, NOSUID | work::settings().nodev()).map_err(failed("a tmpfs"))?;
             out.prepared.push(Prepared { target: target.into(), point: Point::Directory, mount });
         }
         MountKind::Secret { id, file, env, required, mode, uid, gid } => {
@@ -209,7 +207,7 @@ impl Inputs<'_> {
         for directory in [&upper.dir, &upper.work] {
             rustix::fs::mkdir(directory, Mode::from(0o755)).map_err(failed(directory.display()))?;
         }
-        let root = mounted_here(overlay::open_root(&stack, Some(&upper))?, &format!("mount-{number}"))?;
+        let root = mounted_here(overlay::open_root_over(&stack, &upper, None)?, &format!("mount-{number}"))?;
         let found = open_in_root(&root, relative(source), OFlags::PATH).map_err(not_there(source))?;
         mounted_again(&found, PLAIN)
     }
@@ -262,7 +260,7 @@ fn mounted_again(found: &OwnedFd, attributes: MountAttrFlags) -> Result<(OwnedFd
         FileType::Directory => Point::Directory,
         _ => Point::File,
     };
-    let mount = bind(found, Path::new(""), false, attributes | NOSUID | NODEV).map_err(&wrong)?;
+    let mount = bind(found, Path::new(""), false, attributes | NOSUID | work::settings().nodev()).map_err(&wrong)?;
     Ok((mount, point))
 }
 
@@ -330,6 +328,35 @@ fn memory_file(
     set_owner(&path, owner)?;
     let mount = bind(here(), &path, false, attributes).map_err(failed(format_args!("a file for {target}")))?;
     Ok(Prepared { target: target.into(), point: Point::File, mount })
+}
+
+/// The files of heredocs: what belongs into one directory is one mount, as in BuildKit.
+fn inline_files(files: &[InlineFile]) -> Result<Vec<Prepared>, TaskError> {
+    let mut directories: BTreeMap<&Path, (PathBuf, OwnedFd)> = BTreeMap::new();
+    for it in files {
+        let path = Path::new(&it.path);
+        let (Some(target), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(TaskError::input(format!("A heredoc cannot be the file {}.", it.path)));
+        };
+        let io = |error: std::io::Error| TaskError::engine(format!("a file for {}: {error}", it.path));
+        let directory = match directories.entry(target) {
+            Entry::Occupied(known) => known.get().0.clone(),
+            Entry::Vacant(place) => {
+                let directory = new_file(&it.path)?;
+                std::fs::create_dir(&directory).map_err(io)?;
+                set_owner(&directory, (0o755, 0, 0))?;
+                let mount = bind(here(), &directory, false, RDONLY | NOSUID | NODEV).map_err(failed(&it.path))?;
+                place.insert((directory, mount)).0.clone()
+            }
+        };
+        let path = directory.join(name);
+        std::fs::write(&path, &it.content).map_err(io)?;
+        set_owner(&path, (it.mode, 0, 0))?;
+    }
+    let mounts = directories.into_iter();
+    Ok(mounts
+        .map(|(target, (_, mount))| Prepared { target: target.to_owned(), point: Point::Directory, mount })
+        .collect())
 }
 
 /// A path for a new file in this worker's memory. Its length has nothing to do with the target's.

@@ -111,7 +111,6 @@ pub(super) fn look_around(mode: Mode, reasons: Vec<String>) -> Entered {
 
 fn describe(mode: Mode, ids: u64, mut limits: Vec<String>) -> Vec<String> {
     limits.push("RUN has this machine's network; there is no bridge of its own.".to_owned());
-    limits.push("Device files that a step makes cannot be opened; /dev/null and its like can.".to_owned());
     match ids {
         1 => limits.push(
             "There is one user id: every file belongs to root, and USER, chown and setuid are only pretended."

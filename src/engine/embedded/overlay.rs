@@ -16,6 +16,9 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// What the engine itself reads has device files that nobody needs to open.
+const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+
 /// overlayfs takes no more lower layers.
 const MOST_LAYERS: usize = 500;
 
@@ -32,14 +35,25 @@ pub(crate) fn open_root(stack: &Stack, upper: Option<&Upper>) -> Result<OwnedFd,
         None => match &stack.lower[..] {
             // overlayfs takes no single layer, and of nothing there is nothing to merge.
             [] => open_directory(&empty_layer()).map_err(failed("an empty directory")),
-            layers => mount_layers(&with_ground(layers, &empty_layer()), None),
+            layers => mount_layers(&with_ground(layers, &empty_layer()), None, NODEV),
         },
-        Some(upper) => open_root_over(stack, upper, &empty_layer()),
+        Some(upper) => open_writable(stack, upper, &empty_layer(), NODEV),
     }
 }
 
-/// As [`open_root`], with a directory to be seen below all layers.
-pub(super) fn open_root_over(stack: &Stack, upper: &Upper, ground: &Path) -> Result<OwnedFd, TaskError> {
+/// As [`open_root`] for a command: with a directory to be seen below all layers, and with device files, if commands may
+/// have some.
+pub(super) fn open_root_over(stack: &Stack, upper: &Upper, ground: Option<&Path>) -> Result<OwnedFd, TaskError> {
+    let ground = ground.map_or_else(empty_layer, Path::to_owned);
+    open_writable(stack, upper, &ground, super::work::settings().nodev())
+}
+
+fn open_writable(
+    stack: &Stack,
+    upper: &Upper,
+    ground: &Path,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, TaskError> {
     match stack.lower.last() {
         Some(top) => take_over_root(top, &upper.dir)?,
         None => {
@@ -47,7 +61,7 @@ pub(super) fn open_root_over(stack: &Stack, upper: &Upper, ground: &Path) -> Res
             rustix::fs::chmod(&upper.dir, mode).map_err(failed(upper.dir.display()))?;
         }
     }
-    mount_layers(&with_ground(&stack.lower, ground), Some(upper))
+    mount_layers(&with_ground(&stack.lower, ground), Some(upper), attributes)
 }
 
 /// Layers top first, as overlayfs takes them, over `ground`.
@@ -60,7 +74,7 @@ fn empty_layer() -> PathBuf {
     super::work::place().join("empty")
 }
 
-fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
+fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>, attributes: MountAttrFlags) -> Result<OwnedFd, TaskError> {
     if layers.len() > MOST_LAYERS {
         return Err(TaskError::engine(format!(
             "The file system has {} layers; overlayfs takes at most {MOST_LAYERS}.",
@@ -68,7 +82,7 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
         )));
     }
     if super::work::settings().old_overlay {
-        return mount_by_names(layers, upper);
+        return mount_by_names(layers, upper, attributes);
     }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| explain(errno, "", upper))?;
     let refused = |errno: Errno| explain(errno, &kernel_log(context.as_fd()), upper);
@@ -86,7 +100,7 @@ fn mount_layers(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, Ta
         fsconfig_set_string(&context, name, value).map_err(refused)?;
     }
     fsconfig_create(&context).map_err(refused)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("overlayfs"))
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed("overlayfs"))
 }
 
 /// Names a directory to overlayfs by a descriptor: fsconfig takes no more than 255 bytes, and the mount table that
@@ -115,7 +129,7 @@ pub(super) fn kernel_is_old() -> bool {
 }
 
 /// Before Linux 6.5: one string with all layers, cut at 4 KiB, so each gets a short name in the current directory.
-fn mount_by_names(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, TaskError> {
+fn mount_by_names(layers: &[PathBuf], upper: Option<&Upper>, attributes: MountAttrFlags) -> Result<OwnedFd, TaskError> {
     let names = super::work::place().join("names");
     let io = |error: std::io::Error| TaskError::engine(format!("{}: {error}", names.display()));
     match std::fs::remove_dir_all(&names) {
@@ -145,10 +159,10 @@ fn mount_by_names(layers: &[PathBuf], upper: Option<&Upper>) -> Result<OwnedFd, 
     }
     std::fs::create_dir("root").map_err(io)?;
     let data = CString::new(options).map_err(|error| TaskError::engine(error.to_string()))?;
-    let mounted = rustix::mount::mount("overlay", "root", "overlay", MountFlags::NODEV, Some(data.as_c_str()))
+    let mounted = rustix::mount::mount("overlay", "root", "overlay", MountFlags::empty(), Some(data.as_c_str()))
         .map_err(|errno| explain(errno, "", upper))
         .and_then(|()| {
-            let root = bind(here(), Path::new("root"), false, MountAttrFlags::empty()).map_err(failed("overlayfs"));
+            let root = bind(here(), Path::new("root"), false, attributes).map_err(failed("overlayfs"));
             rustix::mount::unmount("root", UnmountFlags::DETACH).map_err(failed("overlayfs"))?;
             root
         });

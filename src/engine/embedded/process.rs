@@ -3,6 +3,7 @@
 //! It waits on its control socket and on its workers, and never for anything else, so that it sees at once when the
 //! program that started it has gone.
 
+use super::devices::Devices;
 use super::namespaces::{Entered, Mode, NotEntered, enter, look_around};
 use super::spawn::{Child, Ended};
 use super::task::{Task, TaskError};
@@ -149,6 +150,9 @@ fn go_on(place: &Path, mode: &str, overlay: &str, reasons: &str) -> i32 {
     for worker in workers.values() {
         let _ = worker.wait();
     }
+    if let Some(devices) = &work::settings().devices {
+        devices.remove();
+    }
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -186,6 +190,15 @@ fn prepare(place: &Path, mut entered: Entered, old_overlay: bool) -> Result<Answ
     if !own_proc {
         entered.limits.push("RUN sees this system's /proc: a container's may not be mounted here.".to_owned());
     }
+    let devices = match entered.mode {
+        Mode::Root => Devices::prepare().ok(),
+        // Nobody can make device files there.
+        Mode::Subuid | Mode::Single => None,
+    };
+    if entered.mode == Mode::Root && devices.is_none() {
+        let limit = "Device files that a step makes cannot be opened; /dev/null and its like can.";
+        entered.limits.push(limit.to_owned());
+    }
     super::seccomp::prepare();
     work::set_up(Settings {
         place: PathBuf::from(place),
@@ -193,6 +206,7 @@ fn prepare(place: &Path, mut entered: Entered, old_overlay: bool) -> Result<Answ
         tty_group: entered.tty_group,
         own_proc,
         old_overlay,
+        devices,
     });
     Ok(Answer::Ready { mode: entered.mode, limits: entered.limits })
 }

@@ -1,5 +1,6 @@
 //! What every sandbox has besides the image's files: /proc, /sys and /dev, as Docker sets them up by default.
 
+use super::devices;
 use super::mounting::{Place, Point, attach, bind, failed, file_system, here, open_plain, place};
 use super::task::TaskError;
 use super::work::settings;
@@ -16,9 +17,6 @@ const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 /// Directories that the mounts here need.
 pub(super) const POINTS: [&str; 3] = ["/proc", "/sys", "/dev"];
-
-/// Device files that every process may use.
-const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 
 const LINKS: [(&str, &str); 6] = [
     ("core", "/proc/kcore"),
@@ -112,15 +110,18 @@ fn mount_sys(at: OwnedFd, insecure: bool) -> Result<OwnedFd, Errno> {
     Ok(mount)
 }
 
-/// The device files are the machine's own, each mounted by itself: the tmpfs around them opens no others, whatever a
-/// process makes there.
+/// Where nobody watches which device files are opened, those here are the machine's own, each mounted by itself: the
+/// tmpfs around them opens no others, whatever a process makes there.
 fn mount_dev(at: OwnedFd) -> Result<OwnedFd, TaskError> {
     let wrong = failed("mounting /dev");
     let options = [("mode", "755"), ("size", "65536k")];
-    let attributes = NOSUID | NODEV | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
+    let attributes = NOSUID | settings().nodev() | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
     let dev = file_system("tmpfs", &options, attributes).map_err(&wrong)?;
     attach(&dev, &at).map_err(&wrong)?;
-    for name in DEVICES {
+    if settings().devices.is_some() {
+        devices::make_nodes(&dev)?;
+    }
+    for (name, ..) in devices::NODES.iter().filter(|_| settings().devices.is_none()) {
         match device(name) {
             Ok(mount) => attach_file(&mount, &dev, name).map_err(failed(format_args!("mounting /dev/{name}")))?,
             // A machine without it (a container) has none to give.

@@ -1,9 +1,10 @@
 //! RUN, and shells: the worker's side.
 
+use super::devices::Devices;
 use super::mounting::failed;
 use super::mounts::Mounts;
 use super::sandbox::{Inside, Sandbox, enter, namespaces, pretend_environment};
-use super::spawn::{Child, Ended, fork};
+use super::spawn::{Child, Ended, fork_into};
 use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
@@ -27,7 +28,7 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
     let mut mounts = mounts::prepare(&task)?;
     let command = command(&task, &mut mounts)?;
     let ground = ground(&task, &mounts.prepared)?;
-    let root = overlay::open_root_over(&task.stack, &task.upper, &ground)?;
+    let root = overlay::open_root_over(&task.stack, &task.upper, Some(&ground))?;
     let user = users::resolve(root.as_fd(), &task.run.user)?;
     let env = environment(&task, &user, &command, mounts.env);
     let pipes = || pipe_with(PipeFlags::CLOEXEC).map_err(failed("a pipe"));
@@ -50,7 +51,9 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
         streams: [input, out, err],
         worker: worker.into(),
     };
-    let child = fork(namespaces(&task), move || enter(sandbox)).map_err(failed("starting the sandbox"))?;
+    // What is `insecure` may open every device, as in Docker.
+    let group = settings().devices.as_ref().filter(|_| !task.run.insecure).map(Devices::group);
+    let child = fork_into(namespaces(&task), group, move || enter(sandbox)).map_err(failed("starting the sandbox"))?;
     let mut made = Vec::new();
     let started = listen(&inside.into(), &mut made, &command, reporter);
     if started.is_err() {

@@ -46,9 +46,6 @@ pub(super) struct Sandbox<'t> {
 /// The namespaces of a sandbox, as `CLONE_NEW…`.
 pub(super) fn namespaces(task: &RunTask) -> i32 {
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if Path::new("/proc/self/ns/cgroup").exists() {
-        flags |= libc::CLONE_NEWCGROUP;
-    }
     if task.run.network == crate::plan::Network::None {
         flags |= libc::CLONE_NEWNET;
     }
@@ -58,6 +55,9 @@ pub(super) fn namespaces(task: &RunTask) -> i32 {
 /// Sets everything up and becomes the command. Comes back only to end this process.
 pub(super) fn enter(sandbox: Sandbox<'_>) -> i32 {
     hide();
+    // Not by the fork: its root would be the group of the process that forks. Old kernels have no such namespaces.
+    // SAFETY: the new namespace is of the process alone, which has no thread, and no descriptor is concerned.
+    let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) };
     match sandbox.assemble().and_then(|()| sandbox.step_down()) {
         Ok(()) if sandbox.init => sandbox.become_init(),
         Ok(()) => sandbox.become_command(),

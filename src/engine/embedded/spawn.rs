@@ -3,7 +3,7 @@
 use super::mounting::last_errno;
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A forked process, by a descriptor that no other process can come to have.
 #[derive(Debug)]
@@ -28,14 +28,30 @@ impl Ended {
     }
 }
 
+/// From linux/sched.h; the C library's is of a type that is too small for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Forks into new namespaces (`CLONE_NEW…`); the child runs `body` and ends with the code it returns.
 pub(super) fn fork(namespaces: i32, body: impl FnOnce() -> i32) -> Result<Child, Errno> {
+    fork_into(namespaces, None, body)
+}
+
+/// As [`fork`], into a control group too, by its directory.
+pub(super) fn fork_into(
+    namespaces: i32,
+    group: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> i32,
+) -> Result<Child, Errno> {
     let mut descriptor: libc::c_int = -1;
     // SAFETY: all zero is a valid `clone_args`.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = (namespaces | libc::CLONE_PIDFD) as u64;
     arguments.pidfd = &raw mut descriptor as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = group {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(group.as_raw_fd().cast_unsigned());
+    }
     // SAFETY: without CLONE_VM and a stack this is fork: the child goes on with a copy of this process' memory. The
     // process has one thread, so no lock is held by a thread that the child lacks.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };

@@ -1,5 +1,6 @@
 //! A worker: one task, in a process and namespaces of its own.
 
+use super::devices::Devices;
 use super::mounting::{attach, failed, file_system, open_directory};
 use super::spawn::{Child, Ended, fork};
 use super::task::{Report, Task, TaskError};
@@ -25,6 +26,18 @@ pub(super) struct Settings {
     pub(super) own_proc: bool,
     /// Layers are mounted as kernels before Linux 6.5 want them.
     pub(super) old_overlay: bool,
+    /// Where commands are, so that they can be let make device files. Without it their mounts open none.
+    pub(super) devices: Option<Devices>,
+}
+
+impl Settings {
+    /// For the mounts of a sandbox.
+    pub(super) fn nodev(&self) -> MountAttrFlags {
+        match self.devices {
+            Some(_) => MountAttrFlags::empty(),
+            None => MountAttrFlags::MOUNT_ATTR_NODEV,
+        }
+    }
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
