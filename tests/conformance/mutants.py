@@ -59,7 +59,121 @@ def noise(text, chance):
     return text
 
 
-CHANGES = [untouched, carriage_returns, byte_order_mark, cut_off, line_dropped, line_twice, lines_swapped, noise, noise]
+def replaced(text, chance, what, by):
+    """With some of what is there replaced, or put between two lines if it is not there."""
+    places = [it.start() for it in re.finditer(re.escape(what), text)] or [0]
+    for at in sorted(chance.sample(places, min(len(places), chance.randrange(1, 4))), reverse=True):
+        text = text[:at] + chance.choice(by).encode() + text[at + len(what):]
+    return text
+
+
+def carriage_return_alone(text, chance):
+    return replaced(text, chance, b"\n", ["\r", "\r\r\n", "\n\r", " \r\n", "\\\r\n", "\\\r"])
+
+
+def spaces(text, chance):
+    return replaced(text, chance, b" ", ["\u00a0", "\u2003", "\u3000", "\u0085", "\u200b", "\ufeff", "\u2028", "\x0b", "\x0c", "\t",
+                                        "\x1c", "\0", "  ", ""])
+
+
+def lines_put_in(text, chance, lines):
+    old = text.split(b"\n")
+    for _ in range(chance.randrange(1, 3)):
+        old.insert(chance.choice([0, 1, 2, chance.randrange(len(old) + 1)]), chance.choice(lines).encode())
+    return b"\n".join(old)
+
+
+def directive(text, chance):
+    return lines_put_in(text, chance, [
+        "# escape=`", "#escape=\\", "# escape = `", "# ESCAPE=`", "# escape=x", "# escape=", "# escape=``", "  # escape=`", "#\tescape=`",
+        "# check=skip=all", "# check=error=true", "# check=skip=JSONArgsRecommended,StageNameCasing;error=true", "# check=",
+        "# check=skip=", "# check=error=maybe", "# check=skip=all;skip=none", "# check=nothing", "# Check=skip=all", "# check=SKIP=all",
+        "# check = skip=all ; error=true", "# check=skip=FromAsCasing, MaintainerDeprecated", "# check=experimental=all",
+        "# check=skip=all;experimental=InvalidDefinitionDescription", "# unknown=1", "# a comment", "#", "", " ", "#!/usr/bin/env docker",
+        "// escape=`", "# escape=`\n# escape=`", "# check=skip=all\n# check=skip=all", "#check=error=false", "# escape=`  ", "# escape=\\ #x"])
+
+
+def heredoc(text, chance):
+    return lines_put_in(text, chance, [
+        "RUN <<EOF", "RUN <<EOF\necho a\nEOF", "RUN <<-EOF\n\techo a\n\tEOF", "RUN <<'EOF' cat\n$a\nEOF", 'RUN <<"EOF"\nEOF', "RUN <<E\"O\"F\nEOF",
+        "RUN <<EOF <<FOO\n1\nEOF\n2\nFOO", "RUN 3<<EOF cat\nx\nEOF", "RUN cat <<EOF && \\\necho more\nx\nEOF", "RUN cat <<<word", "RUN cat << EOF\nx\nEOF",
+        "COPY <<a <<b /x/\na\nb\nb\na\na\nb", "COPY <<EOF /x\n$x ${y:-z}\nEOF", "COPY <<'EOF' file /x\nx\nEOF", "COPY <<EOF\nEOF", "ADD <<-EOF /x\n\tx\nEOF",
+        "ADD <<a/b /x\na/b", "COPY <<EOF /x\nunfinished", "ENV A=<<EOF\nEOF", "FROM <<EOF\nEOF", "CMD <<EOF\nx\nEOF", "ENTRYPOINT <<EOF\nx\nEOF", "SHELL <<EOF\nEOF",
+        "HEALTHCHECK CMD <<EOF\nx\nEOF", "ONBUILD RUN <<EOF\nx\nEOF", "ONBUILD COPY <<EOF /x\nx\nEOF", "LABEL a=<<EOF b=c\nEOF", "RUN [\"a\", <<EOF]\nEOF",
+        "RUN <<EOF\n  EOF\n\tEOF\nEOF ", "RUN <<EOF\r\nx\r\nEOF\r", "RUN <<EOF # comment\nx\nEOF", "RUN echo '<<EOF'\nRUN echo \"<<EOF\"", "RUN \\\n<<EOF\nx\nEOF",
+        "RUN --mount=type=cache,target=/x <<EOF\nx\nEOF", "COPY --chmod=755 <<EOF /x\nx\nEOF", "WORKDIR <<EOF\nEOF", "RUN ((1<<2))", "RUN x=$((1 <<a))\na",
+        "COPY <<$x /y\n$x", "COPY <<\"a b\" /y\na b", "RUN <<a.b\na.b", "RUN <<\\EOF\nEOF", "RUN <<EOF\n\\\nEOF\n# no comment\n\nEOF"])
+
+
+def onbuild(text, chance):
+    lines = text.split(b"\n")
+    at = chance.randrange(len(lines))
+    lines[at] = chance.choice(["ONBUILD ", "onbuild ", "ONBUILD ONBUILD ", "ONBUILD  FROM a ", "ONBUILD MAINTAINER ", "ONBUILD\t", "ONBUILD",
+                               "ONBUILD \\\n", "ONBUILD --x=y ", "ONBUILD ARG ", "ONBUILD #", "ONBUILD nothing "]).encode() + lines[at]
+    return b"\n".join(lines)
+
+
+def flags(text, chance):
+    found = list(re.finditer(rb"(?im)^\s*(from|run|copy|add|healthcheck|arg|env|user|label|workdir|cmd|expose|volume)\b", text))
+    for it in sorted(chance.sample(found, min(len(found), 2)), key=lambda it: -it.start()):
+        flag = chance.choice([
+            "--", "---", "--from", "--from=", "--FROM=a", "--from=0 --from=1", "--from=$x", "--from=nowhere", "--chown=", "--chown", "--chown=a:b:c", "--chmod=999", "--chmod=u=rwX,go=rX",
+            "--chmod=", "--link=maybe", "--link", "--link=false", "--link --link", "--parents", "--exclude=a --exclude=b", "--exclude", "--mount=type=", "--mount=", "--mount",
+            "--mount=type=bind", "--mount=type=cache", "--mount=type=cache,target=/x,sharing=none", "--mount=type=tmpfs,target=/x,size=1x", "--mount=target=/x,ro=maybe",
+            "--mount=type=secret,id=", "--mount=type=secret", "--mount=type=nothing,target=/x", "--mount=type=bind,target=/x,from=$x", "--mount=type=bind,target=/x,a=b",
+            "--mount=type=cache,target=/x,mode=9", "--mount=type=cache,target=/x,uid=-1", "--mount=type=ssh,required", "--mount=type=bind,target=\"/x,y\"", "--mount=TYPE=bind,target=/x",
+            "--network=foo", "--network=none", "--network", "--security=none", "--security=sandbox", "--platform=", "--platform=linux", "--platform=a/b/c/d", "--platform=$nothing",
+            "--platform=$BUILDPLATFORM", "--platform=$TARGETPLATFORM", "--platform=linux/amd64", "--interval=1", "--interval=1s", "--interval=-1s", "--timeout=0.0001s", "--retries=-1", "--retries=x", "--start-period=1h1",
+            "--start-interval=2s", "--checksum=sha256:00", "--keep-git-dir=true", "--unpack=yes", "--unpack", "--nothing", "--nothing=1", "\\\n  --link", "--link\\\n", "--chown=a\\ b", "--chown='a b'",
+            "-x", "--link=\"true\"", "--keep-git-dir=", "--LINK", "--from=a=b", "--chmod=$x", "--chown=$x:$y"])
+        text = text[: it.end()] + b" " + flag.encode() + text[it.end():]
+    return text
+
+
+def json_spoiled(text, chance):
+    found = list(re.finditer(rb"\[[^\]\n]*\]", text))
+    if not found:
+        return lines_put_in(text, chance, ["CMD [", "CMD []", "CMD [ ]", "CMD [\"a\"", "CMD [\"a\",]", "CMD ['a']", "CMD [\"a\"] b", "CMD [1]", "CMD [\"a\", null]", "CMD [\"a\", [\"b\"]]",
+                                           "CMD [\"\\x41\"]", "CMD [\"\\u00e9\", \"\\ud800\"]", "CMD [\"a\"]#", "CMD {\"a\": 1}", "CMD \"a\"", "SHELL [\"a\" \"b\"]", "SHELL []", "SHELL a",
+                                           "VOLUME [\"\"]", "VOLUME []", "VOLUME [ \"/a\" , \"/b\" ]", "COPY [\"a\"]", "COPY [\"a\", \"b c\"", "ENTRYPOINT [\"a\\\n\", \"b\"]",
+                                           "ENTRYPOINT [\"a\", \\\n # x\n \"b\"]", "RUN [\"\"]", "RUN []", "RUN [ -f x ]", "HEALTHCHECK CMD [\"a\"", "HEALTHCHECK CMD []", "ONBUILD CMD [\"a\",]",
+                                           "CMD [\"a\\tb\"]", "CMD [\"a\tb\"]", "CMD [\"a\"]\x0b", "CMD\u00a0[\"a\"]", "CMD [\"a\",\u00a0\"b\"]", "CMD [\"\x7f\", \"\x01\"]"])
+    it = chance.choice(found)
+    here = it[0]
+    at = chance.randrange(len(here) + 1)
+    here = here[:at] + chance.choice([b"", b"'", b'"', b",", b"\\", b"]", b"[", b" ", b"\\\n", b"1", b"\xff", b"\t", b"\\u00", b"#", b"{", b"null"]) + here[at + chance.randrange(2):]
+    return text[: it.start()] + here + text[it.end():]
+
+
+def casing(text, chance):
+    found = list(re.finditer(rb"(?m)^[ \t]*[A-Za-z]+|(?i:\bas\b)[ \t]+\S+", text))
+    for it in chance.sample(found, min(len(found), 3)):
+        change = chance.choice([bytes.lower, bytes.upper, bytes.swapcase, bytes.title])
+        text = text[: it.start()] + change(it[0]) + text[it.end():]
+    return text
+
+
+def instruction(text, chance):
+    return lines_put_in(text, chance, [
+        "FROM", "FROM a b", "FROM a AS", "FROM a AS b c", "FROM a as 1", "FROM a AS scratch", "FROM a AS context", "FROM scratch AS B", "FROM $nothing", "FROM ${x:-a}", "FROM a@b", "FROM A", "FROM a:",
+        "MAINTAINER", "MAINTAINER a b", "ENV", "ENV a", "ENV a b c", "ENV a=b c", "ENV =b", "ENV a= b=", "ENV a=\"b", "ENV a=${b", "ENV a=${b:?c}", "ENV a $b", "ENV 'a b'=c", "LABEL", "LABEL a", "LABEL a b", "LABEL =",
+        "ARG", "ARG a=b c=d", "ARG a b", "ARG =", "ARG a=b=c", "ARG 'a'=b", "ARG PASSWORD", "ENV API_KEY=1", "ARG token=x", "ENV PATH=$x", "EXPOSE", "EXPOSE a", "EXPOSE 80/TCP", "EXPOSE 80/tcp 90/xyz", "EXPOSE 1-2-3",
+        "EXPOSE 127.0.0.1:80:80", "EXPOSE 70000", "EXPOSE 5-1", "EXPOSE $x", "USER", "USER a b", "USER $nothing", "WORKDIR", "WORKDIR a", "WORKDIR a b", "WORKDIR c:\\a", "WORKDIR $nothing", "VOLUME", "VOLUME  ", "STOPSIGNAL",
+        "STOPSIGNAL a b", "STOPSIGNAL nothing", "STOPSIGNAL 99", "STOPSIGNAL $x", "HEALTHCHECK", "HEALTHCHECK NONE a", "HEALTHCHECK none", "HEALTHCHECK a b", "HEALTHCHECK CMD", "HEALTHCHECK --interval=1s NONE", "SHELL",
+        "RUN", "RUN \\", "CMD", "ENTRYPOINT", "COPY", "COPY a", "COPY a b c", "ADD http://x/y", "ADD http://x/y /z", "ADD https://github.com/a/b.git /z", "COPY --from=nowhere a b", "COPY $x $y", "NOTHING a", "FRM a", "RUM a",
+        "ADD a.tar.gz b", "COPY Dockerfile /", "CMD a\nCMD b", "ENTRYPOINT a\nENTRYPOINT b", "HEALTHCHECK NONE\nHEALTHCHECK NONE", "RUN sudo a", "RUN cd /x", "EXPOSE 80\\\n\n 90", "RUN a \\\n# b\n\n c", "RUN a \\ \n b",
+        "ENV a=b \\\n # x\n c=d", "FROM --platform=linux/amd64 a AS x", "FROM a AS x\nFROM b AS x", "FROM reserved AS reserved", "COPY --link . $HOME", "LABEL maintainer=x", "LABEL a=\\\nb", "RUN echo $nothing ${nothing}",
+        "COPY $nothing /x", "WORKDIR ${nothing:-x}", "ENV a=$a", "ENV a=$b b=$a", "RUN ['a']", "STOPSIGNAL 9 ", "USER ''", "ARG a='b c' d"])
+
+
+def long_line(text, chance):
+    return lines_put_in(text, chance, [kind + "x" * length for kind in ["RUN ", "# ", "ENV a=", "", "RUN a \\\n  ", "RUN <<EOF\n"]
+                                       for length in [65520, 65535, 65536, 65540, 70000]])
+
+
+CHANGES = [untouched, carriage_returns, byte_order_mark, cut_off, line_dropped, line_twice, lines_swapped, noise, noise,
+           carriage_return_alone, spaces, directive, heredoc, onbuild, flags, json_spoiled, casing, instruction, instruction,
+           long_line]
 
 
 def stand_ins(path, context):
@@ -152,12 +266,15 @@ def disagreements(name, change, text, scratch):
 def main(scratch):
     (scratch / "empty").mkdir()
     base.write(scratch / "base", "mutants")
-    files = list(corpus.dockerfiles(pathlib.Path(os.environ["CORPUS"])))[:: int(os.environ.get("EVERY", "1"))]
     seed = os.environ.get("SEED", "0")
+    files = list(corpus.dockerfiles(pathlib.Path(os.environ["CORPUS"])))
+    random.Random(seed).shuffle(files)
+    files = files[:: int(os.environ.get("EVERY", "1"))]
     jobs = []
     for number, (name, text) in enumerate(files):
         chance = random.Random(f"{seed} {name}")
-        change = CHANGES[(number + int(seed)) % len(CHANGES)] if text.strip() else untouched
+        changes = [it for it in CHANGES if it.__name__ in os.environ.get("KINDS", it.__name__).split(",")]
+        change = changes[(number + int(seed)) % len(changes)] if text.strip() else untouched
         text = re.sub(rb"(?im)^(\W*)syntax(\s*=)", rb"\1no-syntax\2", change(text, chance))
         jobs.append((f"{number}-{name}", change.__name__, text, scratch))
     count = collections.Counter()
