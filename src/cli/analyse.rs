@@ -8,10 +8,11 @@ use super::{check, project};
 use crate::debug::{self, Command, Event, Session, StepStatus, StopReason};
 use crate::engine::embedded::Embedded;
 use crate::engine::{self, OutputEvent, StepOutcome};
+use crate::image::base::{self, Base, Candidate, Named as BaseNamed};
 use crate::image::inventory::{self, Inventory, Options, Progress};
 use crate::image::platform::Platform;
 use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
-use crate::plan::{Base, Plan, StageId, StepId};
+use crate::plan::{Base as Under, Plan, StageId, StepId};
 use crate::snapshot::store;
 use crate::tui::text;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Found {
     pub opened: Opened,
     /// Of a build context: how the image was made.
     pub build: Option<Build>,
+    /// Whether it was looked up in a registry.
+    from_registry: bool,
     /// Keeps what the layers lie in.
     engine: Option<Arc<Embedded>>,
 }
@@ -45,22 +48,19 @@ pub struct Build {
 
 /// What `--root`, `--platform` and the name say where the image is, and whether every byte is to be checked.
 pub async fn open(args: &BuildArgs, verify: bool) -> Result<(Inventory, Option<Build>), Failure> {
-    let (inventory, build, _) = open_on_base(args, verify).await?;
-    Ok((inventory, build))
+    let found = find(args).await?;
+    let inventory = found.read_shown(args, verify).await?;
+    Ok((inventory, found.build))
 }
 
-/// The same, with the image that it is built on, where that is known: its name, and how many layers it has.
+/// The same, with the image that it is built on, where that is known.
 pub async fn open_on_base(
     args: &BuildArgs,
     verify: bool,
-) -> Result<(Inventory, Option<Build>, Option<(String, usize)>), Failure> {
+) -> Result<(Inventory, Option<Build>, Option<Base>), Failure> {
     let found = find(args).await?;
-    let base = found.base(args);
-    let shown = Shown::new(found.opened.layers.len());
-    let tell = shown.clone();
-    let read = found.read(args, verify, move |progress| tell.tell(&progress)).await;
-    shown.clear();
-    Ok((read?, found.build, base))
+    let (inventory, base) = tokio::join!(found.read_shown(args, verify), found.base(args));
+    Ok((inventory?, found.build, base))
 }
 
 /// Finds the image that the command line names: in this machine's store, in a daemon, in a registry, in a file; or
@@ -74,6 +74,15 @@ pub async fn find(args: &BuildArgs) -> Result<Found, Failure> {
 }
 
 impl Found {
+    /// Reads all layers, and shows on a terminal how far that is.
+    async fn read_shown(&self, args: &BuildArgs, verify: bool) -> Result<Inventory, Failure> {
+        let shown = Shown::new(self.opened.layers.len());
+        let tell = shown.clone();
+        let read = self.read(args, verify, move |progress| tell.tell(&progress)).await;
+        shown.clear();
+        read
+    }
+
     /// Reads all layers. `progress` is called from several threads.
     pub async fn read(
         &self,
@@ -91,26 +100,33 @@ impl Found {
         Ok(read?)
     }
 
-    /// The image that this one is built on, and how many layers it has: of a build what its first FROM names, of an
-    /// image the one in the local store that it shares the most of its lowest layers with, all of that one's. `None`
-    /// where nothing says so.
-    pub fn base(&self, args: &BuildArgs) -> Option<(String, usize)> {
-        if let Some(build) = &self.build {
-            let is_from = |step: &&Option<StepId>| step.is_some_and(|id| build.plan.step(id).keyword == "from");
-            let count = build.layers.iter().take_while(is_from).count();
-            let first = build.layers.first().copied().flatten()?;
-            let words = build.plan.step(first).text.split_whitespace().skip(1);
-            let name = words.into_iter().find(|word| !word.starts_with("--"))?.to_owned();
-            return (count > 0).then_some((name, count));
+    /// The image that this one is built on: of a build what its first FROM names, of an image the one that it says,
+    /// or that it shares its lowest layers with, in the local store, a daemon or its registry. `None` where nothing
+    /// says so.
+    pub fn base(&self, args: &BuildArgs) -> impl Future<Output = Option<Base>> + Send + 'static {
+        let here = match &self.build {
+            Some(build) => of_build(build),
+            None => self.in_store(args),
+        };
+        let (opened, from_registry, is_build) = (self.opened.clone(), self.from_registry, self.build.is_some());
+        async move {
+            match here {
+                Some(base) => Some(base),
+                None if is_build => None,
+                None => base::elsewhere(&opened, from_registry, &surroundings()).await,
+            }
         }
+    }
+
+    fn in_store(&self, args: &BuildArgs) -> Option<Base> {
         let root = project::store_root(args.root.as_deref()).ok()?;
-        let layers: Vec<_> = self.opened.layers.iter().map(|layer| &layer.diff_id).collect();
-        let bases = store::known_images(&root).into_iter().filter_map(|image| {
-            let its: Vec<_> = image.layers.iter().map(|layer| &layer.diff_id).collect();
-            let below = !its.is_empty() && its.len() < layers.len() && layers.starts_with(&its);
-            below.then_some((image.name, its.len()))
+        let layers: Vec<_> = self.opened.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        let known = store::known_images(&root).into_iter().map(|image| Candidate {
+            name: image.name,
+            digest: image.manifest,
+            layers: image.layers.into_iter().map(|layer| layer.diff_id).collect(),
         });
-        bases.max_by_key(|(_, count)| *count)
+        base::among(&layers, &BaseNamed::of(&self.opened.annotations, &self.opened.config), known)
     }
 
     /// Keeps what the store has learned meanwhile.
@@ -120,6 +136,15 @@ impl Found {
             None => Ok(()),
         }
     }
+}
+
+fn of_build(build: &Build) -> Option<Base> {
+    let is_from = |step: &&Option<StepId>| step.is_some_and(|id| build.plan.step(id).keyword == "from");
+    let layers = build.layers.iter().take_while(is_from).count();
+    let first = build.layers.first().copied().flatten()?;
+    let words = build.plan.step(first).text.split_whitespace().skip(1);
+    let name = words.into_iter().find(|word| !word.starts_with("--"))?.to_owned();
+    (layers > 0).then_some(Base { name, layers })
 }
 
 /// How layers are read.
@@ -174,24 +199,25 @@ async fn look(args: &BuildArgs) -> Result<Found, Failure> {
 async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
     let platform = platform(args)?;
     let surroundings = surroundings();
-    let found = |opened: Opened| Found { opened, build: None, engine: None };
+    let found = |opened: Opened, from_registry| Found { opened, build: None, from_registry, engine: None };
     let is_plain = source::is_registry(name) && !name.starts_with("docker://") && !name.starts_with("docker-image://");
     if !is_plain {
-        return Ok(found(source::open_in(name, &platform, &surroundings).await?));
+        let from_registry = source::is_registry(name);
+        return Ok(found(source::open_in(name, &platform, &surroundings).await?, from_registry));
     }
     // Where the embedded engine cannot run there is no store either.
     if let Some(engine) = store(args).await
         && let Some(opened) = engine.stored(name).await?
     {
-        return Ok(Found { opened, build: None, engine: Some(engine) });
+        return Ok(Found { opened, build: None, from_registry: false, engine: Some(engine) });
     }
     let daemon = source::open_in(&format!("docker-daemon:{name}"), &platform, &surroundings).await;
     let daemon = match daemon {
-        Ok(opened) => return Ok(found(Opened { name: name.to_owned(), ..opened })),
+        Ok(opened) => return Ok(found(Opened { name: name.to_owned(), ..opened }, false)),
         Err(error) => error,
     };
     let error = match source::open_in(name, &platform, &surroundings).await {
-        Ok(opened) => return Ok(found(opened)),
+        Ok(opened) => return Ok(found(opened, true)),
         Err(error) => error,
     };
     let mut error = error.with_help(format!("it is not in the local store, and {daemon}"));
@@ -329,14 +355,14 @@ async fn finish(
         below = height;
     }
     let build = Build { name: name.to_owned(), plan, outcomes, layers, engine: engine.clone() };
-    Ok(Found { opened, build: Some(build), engine: Some(engine.clone()) })
+    Ok(Found { opened, build: Some(build), from_registry: false, engine: Some(engine.clone()) })
 }
 
 /// The steps that a stage's file system comes from, the first first: those of the stages it begins with, too.
 pub fn chain(plan: &Plan, stage: StageId) -> Vec<StepId> {
     let mut stages = vec![stage];
     let mut at = stage;
-    while let Base::Stage(base) = plan.stage(at).base {
+    while let Under::Stage(base) = plan.stage(at).base {
         if stages.contains(&base) {
             break;
         }

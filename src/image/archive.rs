@@ -10,7 +10,8 @@ use super::fetch::{io_error, wrong_digest};
 use super::layout::{self, FileBlobs, Files, Opening};
 use super::platform::Platform;
 use super::reference::{self, Reference};
-use super::resolve::{layers_differ, parse_config};
+use super::legacy;
+use super::resolve::{self, layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -21,6 +22,10 @@ use std::sync::Arc;
 
 /// Members of an archive that are kept in memory; each layer and document is one.
 const MOST_MEMBERS: usize = 200_000;
+
+/// A compressed archive is unpacked to here whatever its size, and beyond it [`MAX_RATIO`] times its size.
+const FREE_BYTES: u64 = 4 << 30;
+const MAX_RATIO: u64 = 400;
 
 /// Links from link to link.
 const MOST_LINKS: usize = 16;
@@ -34,6 +39,8 @@ pub(super) struct TarFile {
     plain: PathBuf,
     /// By name, without `./` before it.
     members: HashMap<String, Member>,
+    /// Where the archive ends too early, in words.
+    cut: Option<String>,
     _copy: Option<tempfile::TempPath>,
     _directory: Option<tempfile::TempDir>,
 }
@@ -42,7 +49,10 @@ pub(super) struct TarFile {
 enum Member {
     File {
         offset: u64,
+        /// Of what is there.
         size: u64,
+        /// Whether all of it is there.
+        whole: bool,
     },
     /// To another member's name.
     Link(String),
@@ -64,11 +74,11 @@ impl TarFile {
         }
         let copy = decompressed(path, scratch)?;
         let plain = copy.as_ref().map_or(path, |copy| copy).to_owned();
-        let members = scan(&plain).map_err(|error| {
+        let (members, cut) = scan(&plain).map_err(|error| {
             let message = format!("{} cannot be read as an archive: {error}", path.display());
             SourceError::new(SourceErrorKind::Damaged, message)
         })?;
-        Ok(TarFile { path: path.to_owned(), plain, members, _copy: copy, _directory: None })
+        Ok(TarFile { path: path.to_owned(), plain, members, cut, _copy: copy, _directory: None })
     }
 
     /// Keeps the directory that the archive lies in as long as the archive is needed.
@@ -80,9 +90,23 @@ impl TarFile {
         &self.path
     }
 
-    /// A member and its size; `None` if there is no such member.
+    /// Why members may be missing: the archive ends too early.
+    pub(super) fn cut(&self) -> Option<&str> {
+        self.cut.as_deref()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// A member and its size; `None` if there is no such member. What is there in part only is an error.
     pub(super) fn open(&self, name: &str) -> Result<Option<Opening>, SourceError> {
-        let Some((offset, size)) = self.find(name) else { return Ok(None) };
+        let Some((offset, size, whole)) = self.find(name) else { return Ok(None) };
+        if !whole {
+            let cut = self.cut().unwrap_or("not all of it is there");
+            let message = format!("{}: {name} cannot be read: {cut}", self.path.display());
+            return Err(SourceError::new(SourceErrorKind::Damaged, message));
+        }
         let open = || {
             let mut file = File::open(&self.plain)?;
             file.seek(SeekFrom::Start(offset))?;
@@ -92,44 +116,61 @@ impl TarFile {
         Ok(Some((Box::new(reader), size)))
     }
 
-    /// Where a member's content lies.
+    /// A small member's bytes.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        layout::small(self.open(name)?, name, &self.path)
+    }
+
+    /// Where a member's content lies, as far as it is there.
     pub(super) fn place(&self, name: &str) -> Option<Place> {
-        let (offset, size) = self.find(name)?;
+        let (offset, size, _) = self.find(name)?;
         Some(Place { path: self.plain.clone(), offset, size })
     }
 
-    fn find(&self, name: &str) -> Option<(u64, u64)> {
+    fn find(&self, name: &str) -> Option<(u64, u64, bool)> {
         let mut name = joined("", name)?;
         for _ in 0..MOST_LINKS {
             match self.members.get(&name)? {
-                Member::File { offset, size } => return Some((*offset, *size)),
+                Member::File { offset, size, whole } => return Some((*offset, *size, *whole)),
                 Member::Link(target) => name = target.clone(),
             }
         }
         None
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
 }
 
-fn scan(path: &Path) -> std::io::Result<HashMap<String, Member>> {
+/// Members, and why there are not more of them if the archive ends too early: what comes before its end can be read.
+type Scanned = (HashMap<String, Member>, Option<String>);
+
+fn scan(path: &Path) -> std::io::Result<Scanned> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut archive = tar::Archive::new(BufReader::new(file));
     let mut members = HashMap::new();
+    let mut cut = None;
     for entry in archive.entries_with_seek()? {
-        let entry = entry?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if members.is_empty() => return Err(error),
+            Err(error) => {
+                cut = Some(error.to_string());
+                break;
+            }
+        };
         let Some(name) = joined("", &String::from_utf8_lossy(&entry.path_bytes())) else { continue };
         let target = || Some(String::from_utf8_lossy(&entry.link_name_bytes()?).into_owned());
         let member = match entry.header().entry_type() {
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let (offset, size) = (entry.raw_file_position(), entry.size());
-                if offset.checked_add(size).is_none_or(|end| end > length) {
-                    return Err(std::io::Error::other(format!("it ends in the middle of {name}")));
+                let there = size.min(length.saturating_sub(offset));
+                if there < size {
+                    cut = Some(format!("the archive ends in the middle of {name}, at byte {length}"));
                 }
-                Some(Member::File { offset, size })
+                Some(Member::File { offset, size: there, whole: there == size })
             }
             tar::EntryType::Symlink => {
                 let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
@@ -141,6 +182,9 @@ fn scan(path: &Path) -> std::io::Result<HashMap<String, Member>> {
         if let Some(member) = member {
             members.insert(name, member);
         }
+        if cut.is_some() {
+            break;
+        }
         if members.len() > MOST_MEMBERS {
             return Err(std::io::Error::other(format!("it has more than {MOST_MEMBERS} members")));
         }
@@ -148,7 +192,7 @@ fn scan(path: &Path) -> std::io::Result<HashMap<String, Member>> {
     if members.is_empty() {
         return Err(std::io::Error::other("there is nothing in it"));
     }
-    Ok(members)
+    Ok((members, cut))
 }
 
 /// A path from `dir` in the archive, without `.` and `..`; `None` if it leads out of it.
@@ -173,9 +217,18 @@ fn decompressed(path: &Path, scratch: &Path) -> Result<Option<tempfile::TempPath
         return Ok(None);
     }
     let mut copy = tempfile::NamedTempFile::new_in(scratch).map_err(|error| io_error(scratch, &error))?;
-    std::io::copy(&mut reader, copy.as_file_mut()).map_err(|error| {
-        SourceError::new(SourceErrorKind::Damaged, format!("{} cannot be decompressed: {error}", path.display()))
-    })?;
+    let damaged = |why: String| {
+        SourceError::new(SourceErrorKind::Damaged, format!("{} cannot be decompressed: {why}", path.display()))
+    };
+    let stored = path.metadata().map_err(|error| io_error(path, &error))?.len();
+    let most = FREE_BYTES.max(stored.saturating_mul(MAX_RATIO));
+    let copied = std::io::copy(&mut (&mut reader).take(most + 1), copy.as_file_mut());
+    if copied.map_err(|error| damaged(error.to_string()))? > most {
+        return Err(damaged(format!(
+            "it unpacks to more than {FREE_BYTES} bytes and more than {MAX_RATIO} times its size: it is taken for a \
+             decompression bomb"
+        )));
+    }
     Ok(Some(copy.into_temp_path()))
 }
 
@@ -224,9 +277,13 @@ pub(super) async fn open_archive(
         (true, true) => form,
         (true, false) => Form::Docker,
         (false, true) => Form::Oci,
+        (false, false) if legacy::is_legacy(&archive) => {
+            let (name, pick) = (name.to_owned(), pick.clone());
+            return blocking(move || open_legacy(&name, origin, archive, &pick)).await;
+        }
         (false, false) => {
-            let message =
-                format!("{origin}: there is neither a manifest.json nor an index.json in it, so it is no image");
+            let why = archive.cut().map_or("so it is no image".to_owned(), |cut| format!("and {cut}"));
+            let message = format!("{origin}: there is neither a manifest.json nor an index.json in it, {why}");
             return Err(SourceError::new(SourceErrorKind::Damaged, message));
         }
     };
@@ -243,7 +300,7 @@ pub(super) async fn open_archive(
 fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Result<Opened, SourceError> {
     let damaged = |why: String| SourceError::new(SourceErrorKind::Damaged, format!("{origin}: {why}"));
     let bytes = files.read("manifest.json")?.unwrap_or_default();
-    let images: Vec<DockerImage> = serde_json::from_slice(&bytes)
+    let images: Vec<DockerImage> = resolve::lenient(&bytes)
         .map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
     let image = picked(&origin, &images, pick)?;
     let config_bytes = files.read(&image.config)?.ok_or_else(|| {
@@ -261,18 +318,16 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
     let mut layers = Vec::new();
     for (member, diff_id) in names.iter().zip(&config.rootfs.diff_ids) {
         // A layer that is not there may be on this machine already; if it is not, that is said when it is needed.
-        let Some((mut reader, size)) = files.open(member)? else {
+        let Some(place) = files.place(member)? else {
             let digest = digest_in_blob_name(member);
             layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: 0 });
             continue;
         };
         // Where no name says what the bytes hash to, the diff_id does, unless they are compressed.
-        let mut start = Vec::new();
-        let length = (&mut reader).take(512).read_to_end(&mut start);
-        length.map_err(|error| io_error(files.path(), &error))?;
+        let start = beginning(&place).map_err(|error| io_error(files.path(), &error))?;
         let is_plain = start.get(257..262) == Some(b"ustar");
         let digest = digest_in_blob_name(member).or_else(|| is_plain.then(|| diff_id.clone()));
-        layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size });
+        layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: place.size });
     }
     Ok(Opened {
         name: name.to_owned(),
@@ -280,10 +335,53 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
         config,
         config_bytes,
         annotations: Default::default(),
-        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
+        blobs: Arc::new(FileBlobs {
+            files,
+            names,
+            layers: layers.clone(),
+            inline: Vec::new(),
+            origin: origin.clone(),
+        }),
         origin,
         layers,
     })
+}
+
+fn open_legacy(name: &str, origin: String, archive: TarFile, pick: &Pick) -> Result<Opened, SourceError> {
+    let legacy::Image { config, names } = legacy::image(&origin, &archive, pick)?;
+    let layer = |(name, diff_id): (&String, &Digest)| {
+        let size = archive.place(name).map_or(0, |place| place.size);
+        LayerBlob { digest: None, diff_id: diff_id.clone(), size }
+    };
+    let layers: Vec<LayerBlob> = names.iter().zip(&config.rootfs.diff_ids).map(layer).collect();
+    let config_bytes = serde_json::to_vec(&config)
+        .map_err(|error| SourceError::new(SourceErrorKind::Damaged, format!("{origin}: {error}")))?;
+    let files = Arc::new(Files::Archive(archive));
+    Ok(Opened {
+        name: name.to_owned(),
+        manifest: None,
+        config,
+        config_bytes,
+        annotations: Default::default(),
+        blobs: Arc::new(FileBlobs {
+            files,
+            names,
+            layers: layers.clone(),
+            inline: Vec::new(),
+            origin: origin.clone(),
+        }),
+        origin,
+        layers,
+    })
+}
+
+/// Enough of a layer to tell an archive from what is compressed.
+fn beginning(place: &Place) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(&place.path)?;
+    file.seek(SeekFrom::Start(place.offset))?;
+    let mut start = Vec::new();
+    file.take(place.size.min(512)).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 fn picked<'a>(origin: &str, images: &'a [DockerImage], pick: &Pick) -> Result<&'a DockerImage, SourceError> {

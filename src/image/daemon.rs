@@ -4,6 +4,8 @@
 //! client looks for the daemon: `DOCKER_HOST`, the current context, the usual sockets.
 
 use super::archive::{self, Form, TarFile};
+use super::base::Candidate;
+use super::digest::Digest;
 use super::fetch::{self, Expected};
 use super::http::{body, innermost};
 use super::platform::Platform;
@@ -63,6 +65,42 @@ pub async fn save(names: &[String], into: &Path, surroundings: &Surroundings) ->
     }
     let expected = Expected { what: format!("{what} from {}", daemon.place), digest: None, size: None };
     fetch::receive(answer, into, expected, &|_| ()).await.map(drop)
+}
+
+/// Images of which a daemon tells its layers, at most.
+const MOST_IMAGES: usize = 200;
+
+/// The images that the daemon has, with their layers: those with a name, the newest first.
+pub(super) async fn images(surroundings: &Surroundings) -> Result<Vec<Candidate>, SourceError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        id: String,
+        repo_tags: Option<Vec<String>>,
+    }
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(rename = "RootFS")]
+        root_fs: RootFs,
+        #[serde(rename = "RepoDigests")]
+        digests: Option<Vec<String>>,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        #[serde(rename = "Layers", default)]
+        layers: Vec<Digest>,
+    }
+    let daemon = Daemon::find(surroundings)?;
+    let listed: Vec<Listed> = daemon.json("/images/json").await?;
+    let mut images = Vec::new();
+    for listed in listed.into_iter().take(MOST_IMAGES) {
+        let Some(name) = listed.repo_tags.into_iter().flatten().find(|tag| tag != "<none>:<none>") else { continue };
+        // An image may go while it is asked for.
+        let Ok(told) = daemon.json::<Told>(&format!("/images/{}/json", listed.id)).await else { continue };
+        let digest = told.digests.iter().flatten().find_map(|it| it.split_once('@')?.1.parse().ok());
+        images.push(Candidate { name: printable(&name), digest, layers: told.root_fs.layers });
+    }
+    Ok(images)
 }
 
 /// Gives the daemon an image in an archive, as `docker load` does; returns what the daemon says about it.
@@ -137,8 +175,21 @@ impl Daemon {
 
     fn url(&self, path: &str, query: &[(&str, &str)]) -> Result<Url, SourceError> {
         let mut url = self.base.join(path).map_err(|error| unreachable_at(&self.place, &error.to_string()))?;
-        url.query_pairs_mut().extend_pairs(query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         Ok(url)
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, SourceError> {
+        let answer =
+            self.client.get(self.url(path, &[])?).send().await.map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(path, answer).await);
+        }
+        let wrong = |why: String| unreachable_at(&self.place, &format!("its answer cannot be read: {why}"));
+        let bytes = body(answer, LARGEST_REPORT).await.map_err(&wrong)?;
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> SourceError {

@@ -60,14 +60,7 @@ impl Files {
 
     /// A small file's bytes.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
-        let Some((file, size)) = self.open(name)? else { return Ok(None) };
-        if size > LARGEST_DOCUMENT {
-            let message = format!("{}: {name} has {size} bytes, too many for a manifest", self.path().display());
-            return Err(SourceError::new(SourceErrorKind::Damaged, message));
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST_DOCUMENT).read_to_end(&mut bytes).map_err(|error| io_error(self.path(), &error))?;
-        Ok(Some(bytes))
+        small(self.open(name)?, name, self.path())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -76,6 +69,18 @@ impl Files {
             Files::Archive(archive) => archive.path(),
         }
     }
+}
+
+/// The bytes of what is opened, if there are not too many of them.
+pub(super) fn small(opened: Option<Opening>, name: &str, place: &Path) -> Result<Option<Vec<u8>>, SourceError> {
+    let Some((file, size)) = opened else { return Ok(None) };
+    if size > LARGEST_DOCUMENT {
+        let message = format!("{}: {name} has {size} bytes, too many for a manifest", place.display());
+        return Err(SourceError::new(SourceErrorKind::Damaged, message));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST_DOCUMENT).read_to_end(&mut bytes).map_err(|error| io_error(place, &error))?;
+    Ok(Some(bytes))
 }
 
 pub(super) fn blob_name(digest: &Digest) -> String {
@@ -151,7 +156,13 @@ pub(super) async fn open(
         config: found.config,
         config_bytes: found.config_bytes,
         annotations: resolve::annotations(&found.manifest),
-        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), origin: origin.clone() }),
+        blobs: Arc::new(FileBlobs {
+            files,
+            names,
+            layers: layers.clone(),
+            inline: found.manifest.layers().iter().map(manifest::inline).collect(),
+            origin: origin.clone(),
+        }),
         origin,
         layers,
     })
@@ -243,7 +254,21 @@ pub(super) struct FileBlobs {
     /// One for each layer.
     pub(super) names: Vec<String>,
     pub(super) layers: Vec<LayerBlob>,
+    /// Of layers that the manifest itself has.
+    pub(super) inline: Vec<Option<Vec<u8>>>,
     pub(super) origin: String,
+}
+
+impl FileBlobs {
+    fn missing(&self, layer: &LayerBlob) -> SourceError {
+        let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
+        let why = match &*self.files {
+            Files::Archive(archive) => archive.cut().map(|cut| format!(": {cut}")),
+            Files::Directory(_) => None,
+        };
+        let message = format!("{}: the layer {shown} is not in it{}", self.origin, why.unwrap_or_default());
+        SourceError::new(SourceErrorKind::Missing, message)
+    }
 }
 
 #[async_trait]
@@ -253,12 +278,11 @@ impl Blobs for FileBlobs {
             let message = format!("{}: there is no layer {index}", self.origin);
             return Err(SourceError::new(SourceErrorKind::Missing, message));
         };
-        let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
-        let missing = || {
-            let message = format!("{}: the layer {shown} is not in it", self.origin);
-            SourceError::new(SourceErrorKind::Missing, message)
-        };
-        self.files.place(name)?.ok_or_else(missing).map(Some)
+        match self.files.place(name)? {
+            Some(place) => Ok(Some(place)),
+            None if self.inline.get(index).is_some_and(Option::is_some) => Ok(None),
+            None => Err(self.missing(layer)),
+        }
     }
 
     async fn fetch(
@@ -274,8 +298,15 @@ impl Blobs for FileBlobs {
         let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
         let what = format!("{}: the layer {shown}", self.origin);
         let (files, name) = (self.files.clone(), name.clone());
-        let is_missing = SourceError::new(SourceErrorKind::Missing, format!("{what} is not in it"));
-        let open = move || Ok(files.open(&name)?.ok_or(is_missing)?.0);
+        let is_missing = self.missing(layer);
+        let inline = self.inline.get(index).cloned().flatten();
+        let open = move || -> Result<Box<dyn Read + Send>, SourceError> {
+            match (files.open(&name)?, inline) {
+                (Some((file, _)), _) => Ok(file),
+                (None, Some(bytes)) => Ok(Box::new(std::io::Cursor::new(bytes))),
+                (None, None) => Err(is_missing),
+            }
+        };
         let size = Some(layer.size).filter(|size| *size > 0);
         fetch::copy_to_file(into, Expected { what, digest: layer.digest.clone(), size }, progress, open).await
     }

@@ -9,6 +9,7 @@
 
 use super::digest::{Digest, ParseDigestError};
 use super::platform::Platform;
+use base64::Engine as _;
 use oci_spec::image::{Arch, MediaType, Os, PlatformBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -113,6 +114,14 @@ pub fn platform(descriptor: &Descriptor) -> Option<Platform> {
     let it = descriptor.platform().as_ref()?;
     let variant = it.variant().as_deref().unwrap_or_default();
     Some(Platform::new(&it.os().to_string(), &it.architecture().to_string(), variant))
+}
+
+/// The blob itself, where the descriptor has it and it is the one that is meant.
+///
+/// Source: OCI image-spec `descriptor.md`, "Embedded Content".
+pub fn inline(descriptor: &Descriptor) -> Option<Vec<u8>> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(descriptor.data().as_ref()?).ok()?;
+    (digest(descriptor).ok()? == Digest::of(&bytes)).then_some(bytes)
 }
 
 /// Says of which platform the image is, in the words of its configuration.

@@ -4,6 +4,7 @@
 //!
 //! Invariant: content that arrived under a digest has been checked against it before anything reads it.
 
+pub mod base;
 pub mod config;
 pub mod digest;
 pub mod history;
@@ -32,6 +33,7 @@ mod fetch;
 pub mod host;
 mod http;
 mod layout;
+mod legacy;
 mod registry;
 mod resolve;
 #[cfg(test)]

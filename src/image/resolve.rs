@@ -7,6 +7,8 @@ use super::manifest::{self, Choice, Descriptor, Document, ImageIndex, ImageManif
 use super::platform::Platform;
 use super::source::{LayerBlob, SourceError, SourceErrorKind};
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Indexes in indexes: one level is common, two have been seen.
@@ -54,7 +56,10 @@ pub(super) async fn checked(
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     }
     let should = digest_of(documents, descriptor)?;
-    let bytes = documents.document(&should, role).await?;
+    let bytes = match manifest::inline(descriptor) {
+        Some(bytes) => bytes,
+        None => documents.document(&should, role).await?,
+    };
     let is = Digest::of(&bytes);
     if is != should {
         return Err(wrong_digest(&what(), &should, &is));
@@ -97,8 +102,17 @@ pub(super) async fn in_index(
                 return Err(SourceError::new(SourceErrorKind::Damaged, message));
             }
             Document::Manifest(manifest) => {
-                let found = with_config(documents, digest_of(documents, &descriptor)?, manifest).await?;
-                if manifest::platform(&descriptor).is_some() {
+                let says_platform = manifest::platform(&descriptor).is_some();
+                let found = match with_config(documents, digest_of(documents, &descriptor)?, manifest).await {
+                    Ok(found) => found,
+                    Err(error) if says_platform => return Err(error),
+                    // Signatures and the like are listed beside the images that they are about.
+                    Err(error) => {
+                        missing.get_or_insert(error);
+                        continue;
+                    }
+                };
+                if says_platform {
                     return Ok(found);
                 }
                 let platform = platform_of(&found.config);
@@ -167,9 +181,28 @@ async fn with_config(documents: &dyn Documents, digest: Digest, manifest: ImageM
 }
 
 pub(super) fn parse_config(bytes: &[u8], place: &str) -> Result<ImageConfig, SourceError> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    lenient(bytes).map_err(|error| {
         SourceError::new(SourceErrorKind::Damaged, format!("{place}: its configuration cannot be read: {error}"))
     })
+}
+
+/// Reads a document as Go does: a member that is `null` is not there, and of two the later one holds.
+pub(super) fn lenient<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    /// What is deeper is no member, but a key of a map.
+    const DEEPEST: usize = 2;
+    fn without_null(value: &mut Value, depth: usize) {
+        match value {
+            Value::Object(members) if depth < DEEPEST => {
+                members.retain(|_, value| !value.is_null());
+                members.values_mut().for_each(|value| without_null(value, depth + 1));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| without_null(item, depth)),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_slice(bytes)?;
+    without_null(&mut value, 0);
+    serde_json::from_value(value)
 }
 
 pub(super) fn layers_differ(place: &str, layers: usize, config: &ImageConfig) -> String {

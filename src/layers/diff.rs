@@ -38,6 +38,8 @@ pub struct Diff {
     before: FileTree,
     after: FileTree,
     nodes: Vec<DiffNode>,
+    /// Where each path stands, apart from the rest: the screen goes over all of it with a key.
+    places: Vec<Place>,
     /// Paths that were added, changed and removed; the root does not count.
     pub added: usize,
     pub modified: usize,
@@ -52,6 +54,12 @@ pub struct Diff {
 struct DiffNode {
     before: Option<NodeId>,
     after: Option<NodeId>,
+    added_bytes: u64,
+    removed_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
     parent: u32,
     /// The number after the last descendant's.
     end: u32,
@@ -59,8 +67,6 @@ struct DiffNode {
     change: Change,
     /// Something below is not as it was.
     touched: bool,
-    added_bytes: u64,
-    removed_bytes: u64,
 }
 
 /// Which paths a difference keeps.
@@ -129,26 +135,26 @@ impl Diff {
     }
 
     pub fn parent(&self, id: DiffId) -> Option<DiffId> {
-        (id != Self::ROOT).then(|| DiffId(self.node(id).parent))
+        (id != Self::ROOT).then(|| DiffId(self.place(id).parent))
     }
 
     /// 0 for the root.
     pub fn depth(&self, id: DiffId) -> u16 {
-        self.node(id).depth
+        self.place(id).depth
     }
 
     /// How many paths lie below.
     pub fn below(&self, id: DiffId) -> u32 {
-        self.node(id).end - id.0 - 1
+        self.place(id).end - id.0 - 1
     }
 
     /// Children in byte order of their names.
     pub fn children(&self, id: DiffId) -> impl Iterator<Item = DiffId> + '_ {
-        let end = self.node(id).end;
+        let end = self.place(id).end;
         let mut at = id.0 + 1;
         std::iter::from_fn(move || {
             let child = (at < end).then_some(DiffId(at))?;
-            at = self.node(child).end;
+            at = self.place(child).end;
             Some(child)
         })
     }
@@ -178,12 +184,12 @@ impl Diff {
     }
 
     pub fn change(&self, id: DiffId) -> Change {
-        self.node(id).change
+        self.place(id).change
     }
 
     /// Whether something below is not as it was.
     pub fn touched(&self, id: DiffId) -> bool {
-        self.node(id).touched
+        self.place(id).touched
     }
 
     pub fn before(&self, id: DiffId) -> Option<MetaRef<'_>> {
@@ -277,6 +283,10 @@ impl Diff {
     fn node(&self, id: DiffId) -> &DiffNode {
         &self.nodes[id.0 as usize]
     }
+
+    fn place(&self, id: DiffId) -> &Place {
+        &self.places[id.0 as usize]
+    }
 }
 
 /// How two trees are compared.
@@ -290,9 +300,9 @@ struct Comparison<'t> {
 
 impl Comparison<'_> {
     fn run(self) -> Diff {
-        let (mut nodes, staying) = self.nodes();
-        self.measure(&mut nodes, &staying);
-        let count = |change: Change| nodes.iter().skip(1).filter(|node| node.change == change).count();
+        let (mut nodes, places, staying) = self.nodes();
+        self.measure(&mut nodes, &places, &staying);
+        let count = |change: Change| places.iter().skip(1).filter(|place| place.change == change).count();
         Diff {
             added: count(Change::Added),
             modified: count(Change::Modified),
@@ -300,6 +310,7 @@ impl Comparison<'_> {
             before: self.before.clone(),
             after: self.after.clone(),
             nodes,
+            places,
             scope: self.scope,
             by_size: OnceLock::new(),
             by_change: OnceLock::new(),
@@ -308,8 +319,9 @@ impl Comparison<'_> {
     }
 
     /// Walks both trees side by side.
-    fn nodes(&self) -> (Vec<DiffNode>, Staying) {
+    fn nodes(&self) -> (Vec<DiffNode>, Vec<Place>, Staying) {
         let mut nodes: Vec<DiffNode> = Vec::new();
+        let mut places: Vec<Place> = Vec::new();
         let mut staying = Staying::default();
         // Both trees are one store: what no layer in between touched need not be looked at.
         let touched = (self.rewritten && self.scope == Scope::Changed)
@@ -318,7 +330,7 @@ impl Comparison<'_> {
         let mut open: Vec<u32> = Vec::new();
         let mut waiting = vec![Pair { depth: 0, before: Some(FileTree::ROOT), after: Some(FileTree::ROOT) }];
         while let Some(pair) = waiting.pop() {
-            self.close(&mut nodes, &mut open, pair.depth);
+            self.close(&mut nodes, &mut places, &mut open, pair.depth);
             let number = nodes.len() as u32;
             let change = self.change(pair.before, pair.after);
             if !self.rewritten
@@ -328,40 +340,38 @@ impl Comparison<'_> {
                 staying.before.insert(self.before.meta(before).hard_link);
                 staying.after.insert(self.after.meta(after).hard_link);
             }
-            nodes.push(DiffNode {
-                before: pair.before,
-                after: pair.after,
+            nodes.push(DiffNode { before: pair.before, after: pair.after, added_bytes: 0, removed_bytes: 0 });
+            places.push(Place {
                 parent: open.last().copied().unwrap_or(0),
                 end: number + 1,
                 depth: pair.depth.min(usize::from(u16::MAX)) as u16,
                 change,
                 touched: false,
-                added_bytes: 0,
-                removed_bytes: 0,
             });
             open.push(number);
             self.pairs(&pair, touched.as_deref(), &mut waiting);
         }
-        self.close(&mut nodes, &mut open, 0);
-        (nodes, staying)
+        self.close(&mut nodes, &mut places, &mut open, 0);
+        (nodes, places, staying)
     }
 
     /// Ends the directories that are deeper than what comes next.
-    fn close(&self, nodes: &mut Vec<DiffNode>, open: &mut Vec<u32>, depth: usize) {
+    fn close(&self, nodes: &mut Vec<DiffNode>, places: &mut Vec<Place>, open: &mut Vec<u32>, depth: usize) {
         while open.len() > depth {
             let Some(number) = open.pop() else { return };
             let end = nodes.len() as u32;
-            let node = &mut nodes[number as usize];
-            node.end = end;
-            let changed = node.touched || node.change != Change::Unchanged;
-            let parent = node.parent;
+            let place = &mut places[number as usize];
+            place.end = end;
+            let changed = place.touched || place.change != Change::Unchanged;
+            let parent = place.parent;
             if changed {
                 if number != 0 {
-                    nodes[parent as usize].touched = true;
+                    places[parent as usize].touched = true;
                 }
             } else if self.scope == Scope::Changed && number != 0 {
                 // Nothing that changed is below, so nothing below was kept.
                 nodes.truncate(number as usize);
+                places.truncate(number as usize);
             }
         }
     }
@@ -404,7 +414,7 @@ impl Comparison<'_> {
 
     /// Fills in the bytes. Content that is still there under another name of its inode was neither added nor
     /// removed.
-    fn measure(&self, nodes: &mut [DiffNode], staying: &Staying) {
+    fn measure(&self, nodes: &mut [DiffNode], places: &[Place], staying: &Staying) {
         let own = |tree: &FileTree, other: &FileTree, id: Option<NodeId>, staying: &HashSet<u64>| {
             let stays = |inode: u64| match self.rewritten {
                 true => other.has_inode(inode),
@@ -419,15 +429,15 @@ impl Comparison<'_> {
             id.filter(counts).map_or(0, |id| tree.meta(id).bytes())
         };
         for number in (0..nodes.len()).rev() {
-            let DiffNode { before, after, change, .. } = nodes[number];
-            if change != Change::Unchanged && self.new_content(before, after) {
+            let DiffNode { before, after, .. } = nodes[number];
+            if places[number].change != Change::Unchanged && self.new_content(before, after) {
                 let node = &mut nodes[number];
                 node.added_bytes = node.added_bytes.saturating_add(own(self.after, self.before, after, &staying.after));
                 node.removed_bytes =
                     node.removed_bytes.saturating_add(own(self.before, self.after, before, &staying.before));
             }
             if number != 0 {
-                let parent = nodes[number].parent as usize;
+                let parent = places[number].parent as usize;
                 let (added, removed) = (nodes[number].added_bytes, nodes[number].removed_bytes);
                 nodes[parent].added_bytes = nodes[parent].added_bytes.saturating_add(added);
                 nodes[parent].removed_bytes = nodes[parent].removed_bytes.saturating_add(removed);

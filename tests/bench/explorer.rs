@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "screen.rs"]
+mod screen;
 #[path = "../terminal/mod.rs"]
 mod terminal;
 
@@ -53,6 +55,8 @@ fn large(dir: &Path, scale: f64) {
     let verified: Vec<Run> = (0..2).map(|_| size(dir, &[program[0].clone(), "--verify".to_owned()])).collect();
     let hashed = image.layers.iter().map(|layer| timed(Command::new("sha256sum").arg(&layer.path))).sum();
     beside("  with --verify, beside `sha256sum` of each layer", fastest(&verified), hashed);
+    first_screen(dir, &docker);
+    screen::keys(&docker);
     peer(&image, fastest(&runs));
     image.remove(&[docker]);
 }
@@ -285,6 +289,11 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
+/// Another build of the program can be measured.
+fn program() -> PathBuf {
+    std::env::var_os("STAGEDIVE_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_stagedive").into(), PathBuf::from)
+}
+
 /// What one run of `stagedive size` took.
 struct Run {
     time: Duration,
@@ -293,9 +302,7 @@ struct Run {
 }
 
 fn size(dir: &Path, args: &[String]) -> Run {
-    // Another build of the program can be measured.
-    let program = std::env::var_os("STAGEDIVE_PROGRAM");
-    let mut command = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_stagedive").as_ref()));
+    let mut command = Command::new(program());
     command.args(["size", "--json"]).args(args).env("STAGEDIVE_ROOT", dir.join("store"));
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
@@ -336,6 +343,27 @@ fn decompress(layers: &[LayerToWrite]) -> Duration {
         }
     });
     start.elapsed()
+}
+
+/// From the start of the program to a screen with the layers on it.
+fn first_screen(dir: &Path, archive: &Path) {
+    let frame = |_| {
+        let mut command = Command::new(program());
+        command.arg("explore").arg(archive).env("STAGEDIVE_ROOT", dir.join("store"));
+        let start = Instant::now();
+        let mut terminal = terminal::Terminal::start(command, 160, 50);
+        while !terminal.screen().contains("RUN 7") {
+            std::thread::sleep(Duration::from_micros(200));
+            assert!(start.elapsed() < Duration::from_secs(20), "no frame:\n{}", terminal.screen());
+        }
+        let time = start.elapsed();
+        terminal.keys("q");
+        terminal.exit();
+        time
+    };
+    let mut frames: Vec<Duration> = (0..7).map(frame).collect();
+    frames.sort();
+    report("start to the first screen", frames[frames.len() / 2], Duration::from_millis(100));
 }
 
 fn side_by_side(layers: &[LayerToWrite]) -> Duration {

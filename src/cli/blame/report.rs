@@ -5,6 +5,7 @@ use super::super::analyse::Build;
 use super::super::size::report::Path;
 use super::Way;
 use crate::debug::trace::{End, How};
+use crate::image::base::{Base as Known, Named};
 use crate::image::digest::Digest;
 use crate::image::inventory::Inventory;
 use crate::layers::{self, Cause, Change, Differences, Kind, MetaRef};
@@ -149,13 +150,13 @@ pub struct Source {
 /// What is known of the base: by its layers, or else as the image's annotations name it.
 ///
 /// Source: OCI image-spec `annotations.md`, "Pre-Defined Annotation Keys".
-pub fn base(inventory: &Inventory, known: Option<(String, usize)>) -> Option<BaseImage> {
-    if let Some((name, layers)) = known {
+pub fn base(inventory: &Inventory, known: Option<Known>) -> Option<BaseImage> {
+    if let Some(Known { name, layers }) = known {
         return Some(BaseImage { name, layers: Some(layers) });
     }
-    let annotation = |name: &str| inventory.annotations.get(&format!("org.opencontainers.image.base.{name}"));
-    let name = annotation("name").or_else(|| annotation("digest")).filter(|name| !name.is_empty())?;
-    Some(BaseImage { name: name.clone(), layers: None })
+    let named = Named::of(&inventory.annotations, &inventory.config);
+    let name = named.name.or_else(|| named.digest.map(|digest| digest.to_string()))?;
+    Some(BaseImage { name, layers: None })
 }
 
 pub fn report(

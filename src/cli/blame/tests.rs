@@ -67,6 +67,7 @@ fn json_has_what_the_schema_says() {
 fn the_base_is_known_by_its_layers_or_as_the_image_names_it() {
     let mut inventory = inventory(IMAGE);
     let shown = |inventory: &Inventory, known: Option<(String, usize)>| {
+        let known = known.map(|(name, layers)| crate::image::base::Base { name, layers });
         let base = report::base(inventory, known);
         let report = report::report(inventory, None, base, None, "etc/passwd".into());
         let bases: Vec<Option<String>> = report.touches.iter().map(|touch| touch.layer.base.clone()).collect();

@@ -1,6 +1,7 @@
 //! An image and all that is in it, as JSON that is written while it is worked out: nothing is held but the image's
 //! own tree. `schema.md` documents it.
 
+use super::super::blame::report::BaseImage;
 use super::super::size::report::Path;
 use crate::image::digest::Digest;
 use crate::image::inventory::{Inventory, LayerFacts};
@@ -20,6 +21,8 @@ struct Head<'i> {
     digest: Option<&'i Digest>,
     os: &'i str,
     architecture: &'i str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'i BaseImage>,
     complete: bool,
     bytes: u64,
     config: &'i crate::image::config::RunConfig,
@@ -78,7 +81,7 @@ struct Entry<'t> {
 
 /// Writes one JSON object: what is known of the image, the layers with what each changed, then the final tree. Each
 /// path has a line of its own.
-pub fn write(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
+pub fn write(inventory: &Inventory, base: Option<&BaseImage>, out: &mut impl Write) -> io::Result<()> {
     let tree = &inventory.tree;
     let head = Head {
         schema: SCHEMA,
@@ -87,6 +90,7 @@ pub fn write(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
         digest: inventory.manifest.as_ref(),
         os: &inventory.config.os,
         architecture: &inventory.config.architecture,
+        base,
         complete: inventory.broken().next().is_none(),
         bytes: tree.bytes(FileTree::ROOT),
         config: &inventory.config.config,
@@ -214,7 +218,7 @@ mod tests {
         config.rootfs.diff_ids = vec![Digest::of(b"0"), Digest::of(b"1")];
         let inventory = Inventory::of_layers("example", "made here", config, &layers);
         let mut out = Vec::new();
-        write(&inventory, &mut out).unwrap();
+        write(&inventory, None, &mut out).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&json["schema"], &json["bytes"], &json["complete"]), (&1.into(), &10.into(), &true.into()));
         assert_eq!(json["layers"][0]["instruction"], "COPY a /");

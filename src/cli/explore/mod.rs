@@ -3,6 +3,7 @@
 pub mod json;
 
 use super::args::ExploreArgs;
+use super::blame::report;
 use super::exit::Failure;
 use super::{analyse, plain, screen};
 use crate::tui::{self, explore};
@@ -20,7 +21,7 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
     let found = analyse::find(&args.build).await?;
     let options = screen::options(&args.screen, String::new());
     let reading = analyse::reading(&args.build, args.verify);
-    let base = found.base(&args.build).map(|(name, layers)| explore::image::Base { name, layers });
+    let base = found.base(&args.build);
     let summary = explore::run(found.opened.clone(), reading, base, options).await;
     let saved = found.save().await;
     let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
@@ -34,11 +35,12 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
 }
 
 async fn print(args: ExploreArgs) -> Result<(), Failure> {
-    let (inventory, _) = analyse::open(&args.build, args.verify).await?;
+    let (inventory, _, base) = analyse::open_on_base(&args.build, args.verify).await?;
+    let base = report::base(&inventory, base);
     analyse::warn(&inventory);
     super::blocking(move || {
         let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        match json::write(&inventory, &mut out).and_then(|()| out.flush()) {
+        match json::write(&inventory, base.as_ref(), &mut out).and_then(|()| out.flush()) {
             // A reader that goes away is no failure.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::Other(format!("cannot print: {error}")))

@@ -501,7 +501,7 @@ mod tests {
             ("RUN b", &["-keys/x.pem", "-app/.git", "a 20 3", "b 10 4"]),
             ("RUN c", &["b 10 4@7"]),
         ]);
-        let report = report(&inventory, None, &Account::of(&inventory.tree), Files::Counted);
+        let report = report(&inventory, None, None, &Account::of(&inventory.tree), Files::Counted);
         assert_eq!((report.total_bytes, report.dead_bytes), (100, 70));
         let gate = Gate::new(Limits::parse(limits).unwrap()).unwrap().unwrap();
         let verdict = gate.check(&report, &inventory.tree);
@@ -548,7 +548,7 @@ mod tests {
     fn findings_can_be_forbidden() {
         let secret = ("COPY . /", &["app/.env 10 1"][..]);
         let inventory = inventory(&[secret]);
-        let report = report(&inventory, None, &Account::of(&inventory.tree), Files::Counted);
+        let report = report(&inventory, None, None, &Account::of(&inventory.tree), Files::Counted);
         let limits = Limits::parse("forbid-findings = [\"secret\", \"package-lists\"]").unwrap();
         let verdict = Gate::new(limits).unwrap().unwrap().check(&report, &inventory.tree);
         let found: Vec<_> = verdict.rules.iter().map(|it| (it.limit.as_str(), it.passed)).collect();

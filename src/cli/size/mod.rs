@@ -23,7 +23,8 @@ use text::Style;
 pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     // What is wrong with the limits is said before anything is fetched or built.
     let gate = Gate::new(limits(&args.gate)?)?;
-    let (inventory, build) = analyse::open(&args.build, args.verify).await?;
+    let (inventory, build, base) = analyse::open_on_base(&args.build, args.verify).await?;
+    let base = super::blame::report::base(&inventory, base);
     let files = if args.files { Files::Listed } else { Files::Counted };
     let stages = match &build {
         Some(build) => stages::stages(build).await?,
@@ -31,7 +32,7 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     };
     let report = super::blocking(move || {
         let account = Account::of(&inventory.tree);
-        let mut report = report::report(&inventory, build.as_ref(), &account, files);
+        let mut report = report::report(&inventory, build.as_ref(), base, &account, files);
         report.stages = stages;
         report.gate = gate.map(|gate| gate.check(&report, &inventory.tree));
         report

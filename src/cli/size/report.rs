@@ -1,6 +1,7 @@
 //! What `stagedive size` found, as one value: `--json` prints it, the gate reads an older one of it, and the text is
 //! made of it. `schema.md` documents its fields.
 
+use super::super::blame::report::BaseImage;
 use super::gate::Verdict;
 use crate::cli::analyse::Build;
 use crate::image::digest::Digest;
@@ -30,6 +31,9 @@ pub struct Report {
     /// Of the manifest.
     pub digest: Option<Digest>,
     pub platform: String,
+    /// The image that it is built on, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseImage>,
     /// Whether every layer could be read to its end.
     pub complete: bool,
     pub warnings: Vec<String>,
@@ -162,7 +166,13 @@ pub enum Files {
     Counted,
 }
 
-pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, files: Files) -> Report {
+pub fn report(
+    inventory: &Inventory,
+    build: Option<&Build>,
+    base: Option<BaseImage>,
+    account: &Account,
+    files: Files,
+) -> Report {
     let tree = &inventory.tree;
     let waste = &account.waste;
     let layers = inventory.layers.iter().zip(&waste.layers).enumerate().map(|(index, (facts, waste))| {
@@ -190,7 +200,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
         }
     });
     let layers: Vec<Layer> = layers.collect();
-    let found = found(inventory, build, account, &layers);
+    let found = found(inventory, base.as_ref().and_then(|base| base.layers).unwrap_or(0), account, &layers);
     let DeadBytes { overwritten, deleted, metadata } = waste.dead;
     let listed = files == Files::Listed;
     let duplicates = account.duplicates.iter().take(if listed { usize::MAX } else { MOST_DUPLICATES });
@@ -200,6 +210,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
         origin: inventory.origin.clone(),
         digest: inventory.manifest.clone(),
         platform: platform(inventory),
+        base,
         complete: inventory.broken().next().is_none(),
         warnings: inventory.broken().chain(notes(inventory)).map(str::to_owned).collect(),
         total_bytes: waste.total(),
@@ -221,12 +232,7 @@ pub fn report(inventory: &Inventory, build: Option<&Build>, account: &Account, f
     }
 }
 
-fn found(inventory: &Inventory, build: Option<&Build>, account: &Account, layers: &[Layer]) -> Vec<Finding> {
-    // What a FROM brought is the base image's.
-    let is_base = |index: usize| {
-        let step = build.and_then(|build| Some(build.plan.step(build.layers.get(index).copied().flatten()?)));
-        step.is_some_and(|step| step.keyword == "from")
-    };
+fn found(inventory: &Inventory, base_layers: usize, account: &Account, layers: &[Layer]) -> Vec<Finding> {
     let made: Vec<Made<'_>> = inventory
         .layers
         .iter()
@@ -235,7 +241,7 @@ fn found(inventory: &Inventory, build: Option<&Build>, account: &Account, layers
         .map(|(index, (facts, layer))| Made {
             instruction: layer.instruction.as_deref(),
             arguments: facts.instruction.as_ref().map_or("", |it| it.args.as_str()),
-            base: is_base(index),
+            base: index < base_layers,
             keys: &facts.keys,
             databases: &facts.databases,
         })

@@ -57,7 +57,7 @@ const IMAGE: &[(&str, &[&str])] = &[
 fn the_report_to_read() {
     let inventory = inventory(IMAGE);
     let account = Account::of(&inventory.tree);
-    let report = report(&inventory, None, &account, Files::Listed);
+    let report = report(&inventory, None, None, &account, Files::Listed);
     let text = render(&report, Style { columns: 80, colours: false });
     assert!(text.lines().all(|line| crate::tui::text::width(line) <= 80), "{text}");
     insta::assert_snapshot!(text);
@@ -67,7 +67,7 @@ fn the_report_to_read() {
 fn the_report_for_programs() {
     let inventory = inventory(IMAGE);
     let account = Account::of(&inventory.tree);
-    let report = report(&inventory, None, &account, Files::Listed);
+    let report = report(&inventory, None, None, &account, Files::Listed);
     let json = serde_json::to_value(&report).unwrap();
     let number = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("{name} is no number"));
     assert_eq!(number("schema"), 1);
@@ -100,7 +100,7 @@ fn the_report_for_programs() {
 fn the_gate_to_read_and_for_ci() {
     let inventory = inventory(IMAGE);
     let account = Account::of(&inventory.tree);
-    let mut report = report(&inventory, None, &account, Files::Counted);
+    let mut report = report(&inventory, None, None, &account, Files::Counted);
     let limits = "max-total = \"100 MB\"\nmax-waste-share = 5\nmax-file = \"10 MB\"\nforbid = [\"lists/\", \"*red\"]";
     let gate = Gate::new(Limits::parse(limits).unwrap()).unwrap().unwrap();
     report.gate = Some(gate.check(&report, &inventory.tree));
@@ -127,7 +127,7 @@ fn names_that_are_no_text_are_told_in_full() {
 fn nothing_at_all_is_an_image_too() {
     let inventory = inventory(&[]);
     let account = Account::of(&inventory.tree);
-    let report = report(&inventory, None, &account, Files::Counted);
+    let report = report(&inventory, None, None, &account, Files::Counted);
     assert_eq!((report.total_bytes, report.dive_score), (0, 1.0));
     assert!(render(&report, Style { columns: 80, colours: false }).contains("There are no layers."));
 }

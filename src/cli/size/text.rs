@@ -76,9 +76,14 @@ fn head(report: &Report, style: Style) -> Vec<String> {
     let gap = " ".repeat(style.columns.saturating_sub(width(&name) + width(&report.platform)));
     let digest = report.digest.as_ref().map(|it| format!(", {}", it.short())).unwrap_or_default();
     let origin = sanitise(&report.origin).into_owned();
+    let base = report.base.as_ref().map(|base| {
+        let layers = base.layers.map(|count| format!(" ({})", crate::tui::text::count(count, "layer")));
+        format!(", on {}{}", sanitise(&base.name), layers.unwrap_or_default())
+    });
+    let base = base.unwrap_or_default();
     vec![
         format!("{}{gap}{}", style.paint("1", &name), sanitise(&report.platform)),
-        style.paint("2", &clip(&format!("{origin}{digest}"), style.columns, "…")),
+        style.paint("2", &clip(&format!("{origin}{digest}{base}"), style.columns, "…")),
     ]
 }
 

@@ -33,8 +33,10 @@ pub(super) struct Job {
     pub(super) place: Place,
     pub(super) digest: Option<Digest>,
     pub(super) diff_id: Digest,
-    /// Hold an uncompressed blob against its digest, too, and what comes out of a compressed one against its diff_id.
+    /// Hold an uncompressed blob against its digest, too.
     pub(super) thorough: bool,
+    /// Hold what comes out of a compressed blob against its diff_id, too.
+    pub(super) twice: bool,
 }
 
 /// What is shared by all that read layers of one image.
@@ -107,8 +109,7 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
             Ok((_, decoded)) => {
                 let limit = Limit::at_most(FREE_BYTES.max(job.place.size.saturating_mul(MAX_RATIO)), common);
                 let mut archive = Input::new(decoded, ARCHIVE_BUFFER, limit);
-                let thorough = job.thorough || job.digest.is_none();
-                if thorough {
+                if job.twice || job.digest.is_none() {
                     archive.hash_what_comes();
                 }
                 let result = entries(&mut archive, &mut index, common, &|| progress(count.get()));
@@ -179,9 +180,9 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
         if let Err(error) = walk.member(member, &mut archive, &mut |_, _, _| (), &mut |entry| writer.entry(entry)) {
             break Err(error.into());
         }
-        let grown = writer.len() - weighed;
+        let grown = writer.len() + walk.held() - weighed;
         if grown > 1 << 16 {
-            weighed = writer.len();
+            weighed += grown;
             if common.records.fetch_add(grown, Ordering::Relaxed) + grown > MAX_RECORDS {
                 break Err(Error::TooLarge);
             }
@@ -191,6 +192,8 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
             progress();
         }
     };
+    // What was remembered on the way goes now.
+    common.records.fetch_sub(walk.held().min(weighed), Ordering::Relaxed);
     index.records = writer.finish();
     index.found = walk.finish();
     result

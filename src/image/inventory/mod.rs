@@ -35,6 +35,11 @@ use std::time::{Duration, Instant};
 /// Uncompressed layers up to so many bytes in all are held against their digests.
 pub const CHECKED_AT_ONCE: u64 = 256 << 20;
 
+/// Compressed layers up to so many bytes of blobs in all are held against their diff_ids, too, after the digests of
+/// their blobs. That takes as long again as a third to all of the decompressing, and tells only of images whose
+/// configuration does not fit their manifest.
+pub const CHECKED_TWICE: u64 = 16 << 20;
+
 /// Memory that the merged tree may take.
 const MAX_TREE: usize = 1 << 30;
 
@@ -150,6 +155,7 @@ pub async fn read(
             digest: layer.digest.clone(),
             diff_id: layer.diff_id.clone(),
             thorough: options.verify || plain <= CHECKED_AT_ONCE,
+            twice: options.verify || plain <= CHECKED_TWICE,
         })
     };
     let mut found: Vec<Option<Result<Place, String>>> = Vec::new();

@@ -26,6 +26,9 @@ const MAX_HASHED_HOLES: u64 = 64 << 20;
 /// Private keys are small, and say what they are at their beginning.
 const MAX_KEY: u64 = 64 << 10;
 
+/// About what a map or a list takes for an item besides its bytes.
+const PIECE: usize = 64;
+
 /// As many things that are wrong with a layer are told one by one.
 const MOST_NOTES: usize = 20;
 
@@ -39,6 +42,8 @@ pub(super) struct Walk {
     /// Files that AUFS kept hard links together with, and their inodes once something is linked to them.
     aufs: HashMap<BString, (Meta, u64)>,
     inodes: u64,
+    /// About how many bytes all this takes.
+    held: usize,
     /// Whiteouts, and opaque directories with a slash at the end: one of each is enough.
     marks: HashSet<BString>,
     pub(super) found: Found,
@@ -80,6 +85,7 @@ impl Walk {
         if written.starts_with(b".wh..wh.") && written != ".wh..wh..opq" {
             if member.kind == TarKind::File {
                 let meta = self.file(&member, &written, archive, tap)?;
+                self.held += written.len() + size_of::<Meta>();
                 self.aufs.insert(written, (meta, 0));
             }
             return Ok(());
@@ -121,6 +127,11 @@ impl Walk {
         Ok(())
     }
 
+    /// About how many bytes are remembered, besides the entries.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     pub(super) fn finish(self) -> Found {
         self.found
     }
@@ -130,7 +141,9 @@ impl Walk {
         if let Entry::Opaque { .. } = entry {
             key.push(b'/');
         }
+        let held = key.len() + PIECE;
         if self.marks.insert(key) {
+            self.held += held;
             put(&entry);
         }
     }
@@ -170,6 +183,7 @@ impl Walk {
         let changed = match meta.kind {
             Kind::Symlink => {
                 self.forget_below(path);
+                self.held += path.len() + meta.target.len() + PIECE;
                 self.links.insert(path.clone(), meta.target.clone());
                 true
             }
@@ -254,6 +268,7 @@ impl Walk {
         };
         while archive.with_chunk(&mut take)?.is_some() {}
         if content.is_key {
+            self.held += path.len() + PIECE;
             self.found.keys.push(path.clone());
         }
         if let Some(manager) = manager {
@@ -264,7 +279,15 @@ impl Walk {
 
     fn database(&mut self, path: &BString, manager: Manager, bytes: &[u8]) {
         match packages::parse(manager, bytes) {
-            Ok(packages) => self.found.databases.push((path.clone(), packages)),
+            Ok(packages) => {
+                let texts = |it: &Package| it.name.len() + it.version.len() + it.architecture.len();
+                self.held += packages.iter().map(|it| texts(it) + size_of::<Package>()).sum::<usize>() + path.len();
+                // Of two members for a path the later one holds. Small ones, a file a package, are never many for one.
+                if packages.len() > 1 {
+                    self.found.databases.retain(|(other, _)| other != path);
+                }
+                self.found.databases.push((path.clone(), packages));
+            }
             Err(why) => self.note(path, &format!("{why}, so the packages in it are not known")),
         }
     }

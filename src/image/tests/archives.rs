@@ -91,6 +91,63 @@ fn saved_before_version_25() {
     check("aaa bbb ../..", "", "Missing");
 }
 
+/// Before version 1.10: each layer names the one below it, and nothing else says what an image is made of.
+fn oldest_save(repositories: Option<&str>, bottom: &str) -> Vec<Entry> {
+    let json = |id: &str, parent: &str| {
+        let made = format!(r#""container_config":{{"Cmd":["/bin/sh","-c","make {id}"]}},"config":null"#);
+        format!(r#"{{"id":"{id}","parent":"{parent}","architecture":"amd64",{made}}}"#).into_bytes()
+    };
+    let mut entries = vec![
+        Entry::File("aaa/json", json("aaa", bottom)),
+        Entry::File("aaa/layer.tar", layer("one")),
+        Entry::File("bbb/json", json("bbb", "aaa")),
+        Entry::File("bbb/layer.tar", layer("two")),
+        Entry::File("ccc/json", json("ccc", "aaa")),
+        Entry::File("ccc/layer.tar", gzip(&layer("three"))),
+    ];
+    entries.extend(repositories.map(|text| Entry::File("repositories", text.as_bytes().to_vec())));
+    entries
+}
+
+#[test]
+fn saved_before_version_1_10() {
+    let check = |repositories: Option<&str>, asked: &str, expected: &str| {
+        check(oldest_save(repositories, ""), asked, expected);
+    };
+    let both = r#"{"node":{"8":"bbb","9":"ccc"}}"#;
+    check(Some(both), ":node:8", "amd64 [one two]");
+    check(Some(both), ":9", "amd64 [one three]");
+    check(Some(both), "", "Missing: docker-archive DIR/image.tar: it has several images: say which; there is node:8");
+    check(Some(both), ":7", "Missing: docker-archive DIR/image.tar: it has no image named \"7\"");
+    check(Some(r#"{"node":{"8":"bbb","latest":"bbb"}}"#), "", "amd64 [one two]");
+    check(None, ":@1", "amd64 [one three]");
+    check(None, "", "Missing: docker-archive DIR/image.tar: it has several images, and no names");
+    check(Some(r#"{"node":{"8":"ddd"}}"#), "", "Missing: docker-archive DIR/image.tar: ddd/json is not in it");
+    let circle = oldest_save(Some(both), "bbb");
+    self::check(circle, ":8", "Damaged: docker-archive DIR/image.tar: the layers below");
+}
+
+#[test]
+fn an_archive_that_ends_too_early_is_read_as_far_as_it_goes() {
+    let mut entries = old_save(&manifest_of("aaa bbb ccc"));
+    let manifest = entries.pop().unwrap();
+    entries.insert(0, manifest);
+    let whole = archive(entries);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.tar");
+    let starts = |at: &usize| whole[*at..].starts_with(b"bbb/layer.tar");
+    let header = (0..whole.len()).step_by(512).find(starts).unwrap();
+    std::fs::write(&file, &whole[..header + 512 + 300]).unwrap();
+    let opened = open(&format!("docker-archive:{}", file.display()), "linux/amd64", dir.path()).unwrap();
+    let place = |layer: usize| opened.blobs.place(layer);
+    assert!(place(0).unwrap().is_some());
+    assert_eq!(place(1).unwrap().unwrap().size, 300);
+    let missing = place(2).unwrap_err().message;
+    assert!(missing.contains("is not in it: the archive ends in the middle of bbb/layer.tar, at byte "), "{missing}");
+    let fetched = fetched(&opened, dir.path()).unwrap_err().message;
+    assert!(fetched.contains("bbb/layer.tar cannot be read: the archive ends in the middle"), "{fetched}");
+}
+
 #[test]
 fn several_images() {
     let several = r#"[{"Config":"config.json","RepoTags":["a:1"],"Layers":["aaa/layer.tar","bbb/layer.tar","ccc/layer.tar"]},
@@ -131,7 +188,8 @@ fn what_is_no_archive_of_an_image() {
         &plain[..2000],
         "docker-archive",
         "",
-        "Damaged: DIR/image.tar cannot be read as an archive: it ends in the middle of aaa/layer.tar",
+        "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
+         archive ends in the middle of aaa/layer.tar, at byte 2000",
     );
     check_bytes(
         b"",

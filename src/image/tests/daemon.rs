@@ -2,6 +2,7 @@
 
 use super::server::{Reply, Request, serve_socket};
 use super::*;
+use crate::image::base::Candidate;
 use crate::image::daemon;
 
 /// With a daemon that has `app:v1`.
@@ -12,6 +13,14 @@ fn with_daemon<T>(dir: &Path, work: impl AsyncFnOnce(&Surroundings) -> T) -> T {
     let saved = std::fs::read(archive).unwrap();
     let answer = move |request: &Request| match request.path.as_str() {
         "/images/get?names=app%3Av1" => Reply::new(200, saved.clone()),
+        "/images/json" => Reply::new(
+            200,
+            r#"[{"Id":"sha256:1","RepoTags":["base:1"]},{"Id":"sha256:2","RepoTags":null},{"Id":"gone","RepoTags":["gone:1"]}]"#,
+        ),
+        "/images/sha256:1/json" => {
+            let layer = Digest::of(&layer("one"));
+            Reply::new(200, format!(r#"{{"RootFS":{{"Type":"layers","Layers":["{layer}"]}},"RepoDigests":["base@{layer}"]}}"#))
+        }
         "/images/get?names=cut" => Reply { cut: Some(1000), ..Reply::new(200, saved.clone()) },
         "/images/load?quiet=1" if request.body == saved => {
             Reply::new(200, "{\"stream\":\"Loaded image: app:v1\\n\"}\n")
@@ -48,6 +57,15 @@ fn taken() {
     check("app:v1", "one");
     check("app:v2", "Missing: unix://DIR/socket: the daemon refuses the image app:v2: No such image");
     check("cut", "Unreachable: cut from unix://DIR/socket: the connection broke after");
+}
+
+#[test]
+fn listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = with_daemon(dir.path(), async |surroundings| daemon::images(surroundings).await).unwrap();
+    let one = Digest::of(&layer("one"));
+    let expected = Candidate { name: "base:1".to_owned(), digest: Some(one.clone()), layers: vec![one] };
+    assert_eq!(images, [expected]);
 }
 
 #[test]

@@ -168,6 +168,63 @@ fn blobs_that_are_not_there() {
 }
 
 #[test]
+fn blobs_in_their_descriptors() {
+    use base64::Engine as _;
+    check(
+        |it| {
+            let bytes = gzip(&layer("a"));
+            let config = serde_json::to_vec(&config("amd64", &[Digest::of(&layer("a"))])).unwrap();
+            let inline = |it: &mut Store, media_type: MediaType, bytes: Vec<u8>| {
+                let mut descriptor = it.describe(media_type, bytes.clone());
+                descriptor.set_data(Some(base64::engine::general_purpose::STANDARD.encode(&bytes)));
+                it.blobs.remove(&Digest::of(&bytes));
+                descriptor
+            };
+            let config = inline(it, MediaType::ImageConfig, config);
+            let layers = vec![inline(it, MediaType::ImageLayerGzip, bytes)];
+            vec![it.manifest(config, layers)]
+        },
+        "",
+        "amd64 [a]",
+    );
+}
+
+#[test]
+fn configurations_as_go_reads_them() {
+    let check = |config: &str| {
+        check(
+            |it| {
+                let digest = Digest::of(&layer("a"));
+                let config = config.replace("LAYER", &digest.to_string()).into_bytes();
+                let config = it.describe(MediaType::ImageConfig, config);
+                let layers = vec![it.describe(MediaType::ImageLayerGzip, gzip(&layer("a")))];
+                vec![it.manifest(config, layers)]
+            },
+            "",
+            "amd64 [a]",
+        );
+    };
+    let root = r#""rootfs":{"type":"layers","diff_ids":["LAYER"]}"#;
+    check(&format!(r#"{{"architecture":"amd64","os":null,"config":null,"history":null,{root}}}"#));
+    check(&format!(r#"{{"architecture":"386","architecture":"amd64","config":{{"User":null,"Env":null}},{root}}}"#));
+    check(&format!(r#"{{"architecture":"amd64","history":[{{"created_by":null,"comment":null}}],{root}}}"#));
+}
+
+#[test]
+fn signatures_are_no_images() {
+    check(
+        |it| {
+            let config = it.describe("application/vnd.oci.image.config.v1+json".into(), b"{}".to_vec());
+            let layers = vec![it.describe("application/vnd.dev.cosign.simplesigning.v1+json".into(), b"{}".to_vec())];
+            let signature = it.manifest(config, layers);
+            vec![signature, it.image("amd64", "a")]
+        },
+        "",
+        "amd64 [a]",
+    );
+}
+
+#[test]
 fn damage() {
     let spoil = |it: &mut Store, which: fn(&[u8]) -> bool| {
         let image = it.image("amd64", "a");

@@ -3,6 +3,7 @@
 use super::image::Reading;
 use super::state::Explorer;
 use super::waste::kinds;
+use crate::image::base::Named;
 use crate::layers::{self, Change, Kind};
 use crate::tui::text;
 use crate::tui::theme::Look;
@@ -141,8 +142,8 @@ fn image(explorer: &Explorer, page: &mut Page<'_>) {
     page.fact("created", image.config.created.as_deref().unwrap_or_default());
     if let Some(base) = &image.base {
         page.fact("base", &format!("{}, {}", base.name, text::count(base.layers, "layer")));
-    } else if let Some(name) = image.annotations.get("org.opencontainers.image.base.name") {
-        page.fact("base", &format!("{name} by its annotation; how many layers it has is not known"));
+    } else if let Some(name) = Named::of(&image.annotations, &image.config).name {
+        page.fact("base", &format!("{name}, as the image says; how many layers it has is not known"));
     }
     let config = &image.config.config;
     let list = |words: &Option<Vec<String>>| words.as_ref().map(|words| format!("{words:?}")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The image as far as it has been read.
 
+use crate::image::base::Base;
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::history;
@@ -28,14 +29,6 @@ pub struct Image {
     pub inventory: Option<Arc<Inventory>>,
     /// Why nothing could be read at all.
     pub failure: Option<SourceError>,
-}
-
-/// The image that another one is built on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
-    pub name: String,
-    /// How many layers it has.
-    pub layers: usize,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

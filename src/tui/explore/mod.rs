@@ -29,7 +29,8 @@ use crate::image::source::Opened;
 use crate::layers::FileTree;
 use answers::Subject;
 use futures_util::StreamExt;
-use image::{Base, Image};
+use crate::image::base::Base;
+use image::Image;
 use state::Explorer;
 use std::io;
 use tokio::sync::mpsc;
@@ -39,19 +40,21 @@ use waste::Report;
 /// Messages that are taken in before a frame, at most.
 const BATCH: usize = 512;
 
-/// Runs the screen on an image that has been looked up, and reads its layers meanwhile.
+/// Runs the screen on an image that has been looked up, and reads its layers meanwhile. `base` is told when it is
+/// known.
 pub async fn run(
     opened: Opened,
     reading: inventory::Options,
-    base: Option<Base>,
+    base: impl Future<Output = Option<Base>> + Send + 'static,
     options: Options,
 ) -> io::Result<Summary> {
     let (look, _) = display::look(&options)?;
     let display = Display::open()?;
     let size = display.screen.size()?;
-    let state = Explorer::new(Image::new(&opened, base), &options, look, size);
+    let state = Explorer::new(Image::new(&opened, None), &options, look, size);
     let (sender, progress) = mpsc::unbounded_channel();
     let background = Background::default();
+    background.spawn(async move { base.await.map(Message::Base) });
     background.spawn(async move {
         let told = move |progress| drop(sender.send(progress));
         let read = inventory::read(&opened, &reading, told).await;

@@ -2,7 +2,8 @@
 
 use super::answers::{Subject, resolve};
 use super::draw;
-use super::image::{Base, Image, Layer, Reading};
+use super::image::{Image, Layer, Reading};
+use crate::image::base::Base;
 use super::state::{Explorer, PaneId};
 use super::update::{Effect, Message, update};
 use super::waste::Report;

@@ -5,6 +5,7 @@ use super::state::{Explorer, PaneId};
 use super::waste::Report;
 use super::{draw, layers};
 use crate::engine::EngineError;
+use crate::image::base::Base;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::SourceError;
 use crate::layers::Kind;
@@ -33,6 +34,8 @@ pub enum Message {
         query: Query,
         answer: Result<Answer, EngineError>,
     },
+    /// The image that this one is built on.
+    Base(Base),
     /// What of the image is dead, and what is there twice.
     Accounted(Box<Report>),
     /// What became of writing files out.
@@ -81,6 +84,11 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
                 new_tree(explorer);
             }
             Vec::new()
+        }
+        Message::Base(base) => {
+            explorer.image.base = Some(base);
+            // What is the base's is another's to mend.
+            if explorer.image.inventory.is_some() { vec![Effect::Account] } else { Vec::new() }
         }
         Message::Accounted(mut report) => {
             explorer.waste.set(&mut report);

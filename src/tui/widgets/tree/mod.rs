@@ -56,7 +56,9 @@ pub struct Tree {
     only_changed: bool,
     columns: bool,
     pattern: Option<Pattern>,
-    /// What was found, in order; and the same by number.
+    /// What the pattern fits, in order.
+    found: Vec<DiffId>,
+    /// As much of it as is not left out; and the same by number.
     hits: Vec<DiffId>,
     is_hit: Vec<bool>,
     /// Hits only; with what was open before.
@@ -78,6 +80,7 @@ impl Tree {
             only_changed: false,
             columns: false,
             pattern: None,
+            found: Vec::new(),
             hits: Vec::new(),
             is_hit: Vec::new(),
             filtered: None,
@@ -275,6 +278,12 @@ impl Tree {
     fn rebuild(&mut self, selected: DiffId) {
         let Some(diff) = self.diff.clone() else { return };
         self.rows = rows::rows(&diff, &self.shape);
+        self.select(selected);
+    }
+
+    /// Selects a path among the rows that there are, or what is nearest.
+    fn select(&mut self, selected: DiffId) {
+        let Some(diff) = self.diff.clone() else { return };
         let index = rows::find(&diff, &self.shape, &self.rows, selected).unwrap_or(0);
         self.selected = index.min(self.rows.len().saturating_sub(1));
         self.follow = true;
@@ -285,7 +294,7 @@ impl Tree {
         let Some(diff) = self.diff.clone() else { return };
         let room = if self.page == 0 { UNSEEN } else { self.page };
         self.rows = rows::rows(&diff, &self.shape);
-        while self.flavour == Flavour::Changes || self.only_changed {
+        while (self.flavour == Flavour::Changes || self.only_changed) && self.rows.len() < room {
             let mut next = self.shape.clone();
             for row in &self.rows {
                 next.expanded[row.id.0 as usize] = true;
@@ -391,11 +400,14 @@ impl Tree {
         let selected = self.selected().unwrap_or(Diff::ROOT);
         self.only_changed = !self.only_changed;
         if let Some(diff) = self.diff.clone() {
-            self.search(&diff);
+            self.choose_hits(&diff);
+        }
+        if self.filtered.is_some() {
+            return self.filter();
         }
         self.hide();
         self.open_a_little();
-        self.rebuild(selected);
+        self.select(selected);
     }
 
     /// Hits only, or everything again.
@@ -437,8 +449,13 @@ impl Tree {
     }
 
     fn search(&mut self, diff: &Diff) {
-        let mut hits = self.pattern.as_ref().map(|pattern| diff.find(pattern)).unwrap_or_default();
-        hits.retain(|id| !self.leaves_out(diff, *id));
+        self.found = self.pattern.as_ref().map(|pattern| diff.find(pattern)).unwrap_or_default();
+        self.choose_hits(diff);
+    }
+
+    /// Of what was found, what is not left out.
+    fn choose_hits(&mut self, diff: &Diff) {
+        let hits: Vec<DiffId> = self.found.iter().copied().filter(|id| !self.leaves_out(diff, *id)).collect();
         self.is_hit = vec![false; if hits.is_empty() { 0 } else { diff.len() }];
         hits.iter().for_each(|id| self.is_hit[id.0 as usize] = true);
         self.hits = hits;
