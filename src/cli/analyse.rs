@@ -54,10 +54,7 @@ pub async fn open(args: &BuildArgs, verify: bool) -> Result<(Inventory, Option<B
 }
 
 /// The same, with the image that it is built on, where that is known.
-pub async fn open_on_base(
-    args: &BuildArgs,
-    verify: bool,
-) -> Result<(Inventory, Option<Build>, Option<Base>), Failure> {
+pub async fn open_on_base(args: &BuildArgs, verify: bool) -> Result<(Inventory, Option<Build>, Option<Base>), Failure> {
     let found = find(args).await?;
     let (inventory, base) = tokio::join!(found.read_shown(args, verify), found.base(args));
     Ok((inventory?, found.build, base))

@@ -8,9 +8,9 @@ use super::compression;
 use super::digest::Digest;
 use super::fetch::{io_error, wrong_digest};
 use super::layout::{self, FileBlobs, Files, Opening};
+use super::legacy;
 use super::platform::Platform;
 use super::reference::{self, Reference};
-use super::legacy;
 use super::resolve::{self, layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use serde::Deserialize;
@@ -300,8 +300,8 @@ pub(super) async fn open_archive(
 fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Result<Opened, SourceError> {
     let damaged = |why: String| SourceError::new(SourceErrorKind::Damaged, format!("{origin}: {why}"));
     let bytes = files.read("manifest.json")?.unwrap_or_default();
-    let images: Vec<DockerImage> = resolve::lenient(&bytes)
-        .map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
+    let images: Vec<DockerImage> =
+        resolve::lenient(&bytes).map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
     let image = picked(&origin, &images, pick)?;
     let config_bytes = files.read(&image.config)?.ok_or_else(|| {
         SourceError::new(SourceErrorKind::Missing, format!("{origin}: {:?} is not in it", image.config))
@@ -335,13 +335,7 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
         config,
         config_bytes,
         annotations: Default::default(),
-        blobs: Arc::new(FileBlobs {
-            files,
-            names,
-            layers: layers.clone(),
-            inline: Vec::new(),
-            origin: origin.clone(),
-        }),
+        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), inline: Vec::new(), origin: origin.clone() }),
         origin,
         layers,
     })
@@ -363,13 +357,7 @@ fn open_legacy(name: &str, origin: String, archive: TarFile, pick: &Pick) -> Res
         config,
         config_bytes,
         annotations: Default::default(),
-        blobs: Arc::new(FileBlobs {
-            files,
-            names,
-            layers: layers.clone(),
-            inline: Vec::new(),
-            origin: origin.clone(),
-        }),
+        blobs: Arc::new(FileBlobs { files, names, layers: layers.clone(), inline: Vec::new(), origin: origin.clone() }),
         origin,
         layers,
     })

@@ -182,8 +182,7 @@ impl Daemon {
     }
 
     async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, SourceError> {
-        let answer =
-            self.client.get(self.url(path, &[])?).send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = self.client.get(self.url(path, &[])?).send().await.map_err(|error| self.unreachable(&error))?;
         if !answer.status().is_success() {
             return Err(self.refusal(path, answer).await);
         }

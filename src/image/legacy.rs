@@ -63,9 +63,9 @@ pub(super) fn image(origin: &str, archive: &TarFile, pick: &Pick) -> Result<Imag
             return Err(damaged(format!("the layers below {id} go round in a circle, or are more than {MOST_LAYERS}")));
         }
         let name = format!("{id}/json");
-        let bytes = archive.read(&name)?.ok_or_else(|| {
-            SourceError::new(SourceErrorKind::Missing, format!("{origin}: {name} is not in it"))
-        })?;
+        let bytes = archive
+            .read(&name)?
+            .ok_or_else(|| SourceError::new(SourceErrorKind::Missing, format!("{origin}: {name} is not in it")))?;
         let layer: V1 =
             resolve::lenient(&bytes).map_err(|error| damaged(format!("its {name} cannot be read: {error}")))?;
         if names.is_empty() {
@@ -98,11 +98,10 @@ fn picked(origin: &str, archive: &TarFile, pick: &Pick) -> Result<String, Source
     let missing = |why: String| SourceError::new(SourceErrorKind::Missing, format!("{origin}: {why}"));
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     if let Some(bytes) = archive.read("repositories")? {
-        let repositories: BTreeMap<String, BTreeMap<String, String>> =
-            resolve::lenient(&bytes).map_err(|error| {
-                let message = format!("{origin}: its repositories cannot be read: {error}");
-                SourceError::new(SourceErrorKind::Damaged, message)
-            })?;
+        let repositories: BTreeMap<String, BTreeMap<String, String>> = resolve::lenient(&bytes).map_err(|error| {
+            let message = format!("{origin}: its repositories cannot be read: {error}");
+            SourceError::new(SourceErrorKind::Damaged, message)
+        })?;
         for (name, versions) in repositories {
             tags.extend(versions.into_iter().map(|(tag, id)| (format!("{name}:{tag}"), id)));
         }
@@ -121,7 +120,10 @@ fn picked(origin: &str, archive: &TarFile, pick: &Pick) -> Result<String, Source
                 tags.iter().filter(|(tag, _)| tag.ends_with(":latest")).map(|(_, id)| id).collect();
             match latest.into_iter().collect::<Vec<_>>()[..] {
                 [one] => Ok(one.clone()),
-                _ => Err(missing("it has several images: say which".to_owned()).with_help(format!("there is {}", list()))),
+                _ => {
+                    Err(missing("it has several images: say which".to_owned())
+                        .with_help(format!("there is {}", list())))
+                }
             }
         }
         Pick::Name(name) => {

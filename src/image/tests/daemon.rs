@@ -19,7 +19,10 @@ fn with_daemon<T>(dir: &Path, work: impl AsyncFnOnce(&Surroundings) -> T) -> T {
         ),
         "/images/sha256:1/json" => {
             let layer = Digest::of(&layer("one"));
-            Reply::new(200, format!(r#"{{"RootFS":{{"Type":"layers","Layers":["{layer}"]}},"RepoDigests":["base@{layer}"]}}"#))
+            Reply::new(
+                200,
+                format!(r#"{{"RootFS":{{"Type":"layers","Layers":["{layer}"]}},"RepoDigests":["base@{layer}"]}}"#),
+            )
         }
         "/images/get?names=cut" => Reply { cut: Some(1000), ..Reply::new(200, saved.clone()) },
         "/images/load?quiet=1" if request.body == saved => {

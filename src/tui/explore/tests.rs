@@ -3,10 +3,10 @@
 use super::answers::{Subject, resolve};
 use super::draw;
 use super::image::{Image, Layer, Reading};
-use crate::image::base::Base;
 use super::state::{Explorer, PaneId};
 use super::update::{Effect, Message, update};
 use super::waste::Report;
+use crate::image::base::Base;
 use crate::image::config::{History, ImageConfig};
 use crate::image::history::of_layers;
 use crate::image::inventory::{Inventory, LayerFacts, Progress};
