@@ -96,9 +96,12 @@ pub struct BuildArgs {
     /// A label of the result
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
-    /// The platform to build for (default: this machine's)
+    /// The platform to build for (default: this machine's); `build` takes several, with commas
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<String>,
+    /// A cache outside of the builder to read
+    #[arg(long = "cache-from", value_name = "REFERENCE|type=TYPE,…")]
+    pub cache_from: Vec<String>,
     /// The network of RUN: default, none or host
     #[arg(long, value_name = "MODE")]
     pub network: Option<NetworkMode>,
@@ -177,11 +180,17 @@ pub struct ScreenArgs {
 pub struct BuildCommand {
     #[command(flatten)]
     pub build: BuildArgs,
-    /// Where the result goes: `type=oci|docker|tar|local[,dest=PATH]`; a plain PATH is a local directory, `-` an
-    /// archive on standard output
+    /// Where the result goes: `type=oci|docker|tar|local[,dest=PATH]`, `type=image[,push=true]`, `type=registry`; a plain
+    /// PATH is a local directory, `-` an archive on standard output
     #[arg(short, long = "output", value_name = "OUTPUT")]
     pub outputs: Vec<String>,
-    /// An annotation of the result; WHERE is manifest or manifest-descriptor
+    /// Push the result to its registry: the same as -o type=registry
+    #[arg(long)]
+    pub push: bool,
+    /// A cache outside of the builder to write
+    #[arg(long = "cache-to", value_name = "REFERENCE|type=TYPE,…")]
+    pub cache_to: Vec<String>,
+    /// An annotation of the result; WHERE is manifest, manifest-descriptor, index or index-descriptor
     #[arg(long = "annotation", value_name = "[WHERE:]NAME=VALUE")]
     pub annotations: Vec<String>,
     /// How progress is told

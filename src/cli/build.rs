@@ -6,35 +6,86 @@ use super::exit::Failure;
 use super::output::{self, Output};
 use super::plain::{self, Plain};
 use super::signals::Signals;
-use super::{engine, project};
+use super::{cache, engine, project, several};
 use crate::debug::{self, Command, Event, Export, Session, StopReason};
-use crate::engine::{Destination, Exported};
+use crate::engine::settings::CacheOption;
+use crate::engine::{Destination, Engine, Exported};
+use crate::image::platform::Platform;
 use crate::plan::Plan;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-pub async fn run(args: BuildCommand) -> Result<(), Failure> {
-    let outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    if outputs.iter().any(Output::is_stdout) && std::io::stdout().is_terminal() {
-        return Err(Failure::Usage("the archive would go to the terminal: give it a file with dest=FILE".to_owned()));
+/// What is wanted of the result.
+pub struct Asked {
+    outputs: Vec<Output>,
+    pub cache_to: Vec<CacheOption>,
+}
+
+impl Asked {
+    fn read(args: &BuildCommand) -> Result<Asked, Failure> {
+        let mut outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        if outputs.iter().any(Output::is_stdout) && std::io::stdout().is_terminal() {
+            let message = "the archive would go to the terminal: give it a file with dest=FILE";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        if args.push && !outputs.iter().any(|it| it.destination == Destination::Registry) {
+            outputs.push(Output::new(Destination::Registry));
+        }
+        let cache_to = args.cache_to.iter().map(|text| cache::parse("--cache-to", text)).collect::<Result<_, _>>()?;
+        let asked = Asked { outputs, cache_to };
+        let registry = asked.outputs.iter().any(|it| it.destination == Destination::Registry);
+        if registry && asked.tags(args).is_empty() {
+            return Err(Failure::Usage("an image is pushed under a name: give it one with -t NAME".to_owned()));
+        }
+        Ok(asked)
     }
-    let project = project::open(&args.build)?;
+
+    fn tags(&self, args: &BuildCommand) -> Vec<String> {
+        args.build.tags.iter().chain(self.outputs.iter().flat_map(|it| &it.names)).cloned().collect()
+    }
+
+    /// Says before the first step what this engine cannot do with the result.
+    pub fn check(&self, args: &BuildCommand, engine: &dyn Engine) -> Result<(), Failure> {
+        let embedded = is_embedded(engine);
+        let mut attributes = output::attributes(&self.outputs, embedded)?;
+        output::annotations(&args.annotations, &mut attributes)?;
+        if embedded && attributes.keys().any(|name| name.starts_with("annotation-index")) {
+            let message = "--annotation: an image of one platform has no index: use manifest or manifest-descriptor";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        if args.force_rm && !embedded {
+            let message = "--force-rm: a builder keeps what it has built as a cache, and not for one build alone: \
+                           `docker builder prune` or `buildctl prune` empties it";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+pub fn is_embedded(engine: &dyn Engine) -> bool {
+    engine.capabilities().engine == "embedded"
+}
+
+pub async fn run(args: BuildCommand) -> Result<(), Failure> {
+    let asked = Asked::read(&args)?;
+    let platforms = several::platforms(args.build.platform.as_deref())?;
+    if !platforms.is_empty() {
+        return several::run(args, platforms, asked).await;
+    }
+    let mut project = project::open(&args.build)?;
+    project.settings.cache_to = asked.cache_to.clone();
     let engine = engine::start(&args.build, &project).await?;
+    asked.check(&args, engine.as_ref())?;
     check::gate(&project, engine.as_ref()).await?;
     let (session, mut events) = debug::start(project.setup(engine.clone()));
-    let built = follow(&mut events, &args, &project.name).await;
+    let built = follow(&mut events, &args, &project.name, None).await;
     let result = match built {
-        Ok(()) => finish(&session, &args, &outputs, project.settings.epoch).await,
+        Ok(()) => finish(&session, &args, &asked, project.settings.epoch, Vec::new()).await,
         Err(failure) => Err(failure),
     };
-    session.send(Command::Quit);
-    while let Some(event) = events.recv().await {
-        if matches!(event, Event::Ended) {
-            break;
-        }
-    }
+    end(&session, events).await;
     if args.force_rm {
         session.discard().await?;
     }
@@ -42,9 +93,25 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     result.and(saved.map_err(Failure::from))
 }
 
-/// Follows the events to the end of the build.
-async fn follow(events: &mut mpsc::Receiver<Event>, args: &BuildCommand, name: &str) -> Result<(), Failure> {
-    let mut plain = Plain::new(std::io::stderr());
+/// Ends a session.
+pub async fn end(session: &Session, mut events: mpsc::Receiver<Event>) {
+    session.send(Command::Quit);
+    while let Some(event) = events.recv().await {
+        if matches!(event, Event::Ended) {
+            break;
+        }
+    }
+}
+
+/// Follows the events to the end of the build. `platform` is named where it is one of several.
+pub async fn follow(
+    events: &mut mpsc::Receiver<Event>,
+    args: &BuildCommand,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<(), Failure> {
+    let platform = platform.map(Platform::to_string);
+    let mut plain = Plain::new(std::io::stderr()).on(platform.as_deref());
     let mut plan: Option<Arc<Plan>> = None;
     let mut finished = false;
     let mut signals = Signals::listen();
@@ -56,7 +123,7 @@ async fn follow(events: &mut mpsc::Receiver<Event>, args: &BuildCommand, name: &
         let Some(event) = event else {
             return Err(Failure::Other("the session ended before the build".to_owned()));
         };
-        show(&mut plain, plan.as_deref(), &event, args)
+        show(&mut plain, plan.as_deref(), &event, args, platform.as_deref())
             .map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
         match event {
             Event::Planned { plan: it } => {
@@ -91,6 +158,7 @@ fn show(
     plan: Option<&Plan>,
     event: &Event,
     args: &BuildCommand,
+    platform: Option<&str>,
 ) -> std::io::Result<()> {
     match args.progress {
         _ if args.quiet => Ok(()),
@@ -100,7 +168,11 @@ fn show(
                 Event::Planned { plan } => Some(plan.as_ref()),
                 _ => plan,
             };
-            writeln!(std::io::stdout().lock(), "{}", debug::json::text(event, planned))
+            let mut line = debug::json::line(event, planned);
+            if let (Some(platform), Some(line)) = (platform, line.as_object_mut()) {
+                line.insert("platform".to_owned(), platform.into());
+            }
+            writeln!(std::io::stdout().lock(), "{line}")
         }
     }
 }
@@ -116,19 +188,32 @@ fn created(epoch: Option<i64>) -> Result<String, Failure> {
 }
 
 /// Writes the result out, and says what it is.
-async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoch: Option<i64>) -> Result<(), Failure> {
-    let mut destinations: Vec<Destination> = outputs.iter().map(|output| output.0.clone()).collect();
-    if !args.build.tags.is_empty() {
+pub async fn finish(
+    session: &Session,
+    args: &BuildCommand,
+    asked: &Asked,
+    epoch: Option<i64>,
+    platforms: Vec<String>,
+) -> Result<(), Failure> {
+    let outputs = &asked.outputs;
+    let tags = asked.tags(args);
+    let mut destinations: Vec<Destination> = outputs.iter().map(|output| output.destination.clone()).collect();
+    let pushed = destinations.contains(&Destination::Registry);
+    // What is only pushed does not stay here too.
+    if !args.build.tags.is_empty() && !pushed && !destinations.contains(&Destination::Store) {
         destinations.push(Destination::Store);
     }
-    let asked = !destinations.is_empty() || args.quiet || args.iidfile.is_some() || args.metadata_file.is_some();
-    if !asked {
+    let answer = args.quiet || args.iidfile.is_some() || args.metadata_file.is_some();
+    if destinations.is_empty() && !answer && asked.cache_to.is_empty() && platforms.is_empty() {
         return Ok(());
     }
     let created = Some(created(epoch)?);
     let packing = output::packing(outputs)?;
-    let annotations = output::annotations(&args.annotations)?;
-    let wanted = Export { tags: args.build.tags.clone(), destinations, created: created.clone(), packing, annotations };
+    let mut attributes = outputs.iter().flat_map(|it| it.attributes.clone()).collect();
+    let annotations = output::annotations(&args.annotations, &mut attributes)?;
+    let created_at = created.clone();
+    let wanted =
+        Export { tags: tags.clone(), destinations, created: created_at, packing, annotations, attributes, platforms };
     let (sender, mut progress) = mpsc::channel(64);
     let drain = async { while progress.recv().await.is_some() {} };
     let export = async {
@@ -141,13 +226,12 @@ async fn finish(session: &Session, args: &BuildCommand, outputs: &[Output], epoc
         write(path, exported.image.to_string().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        write(path, metadata(&exported, &args.build.tags, created.as_deref()).as_bytes())?;
+        write(path, metadata(&exported, &tags, created.as_deref()).as_bytes())?;
     }
     if args.quiet {
         println!("{}", exported.image);
     } else if args.progress == Progress::Plain {
-        for line in outputs.iter().map(Output::to_string).chain(args.build.tags.iter().map(|tag| format!("tag {tag}")))
-        {
+        for line in outputs.iter().map(Output::to_string).chain(tags.iter().map(|tag| format!("tag {tag}"))) {
             eprintln!("wrote {}", plain::printable(&line));
         }
         eprintln!("image {}", exported.image);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 /// Starts the engine that the arguments name, or the best there is.
 pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine>, Failure> {
     let environment = Environment::read();
+    check(args, project)?;
     let address = match (args.engine, &args.builder) {
         (Some(EngineName::Embedded), Some(_)) => {
             return Err(Failure::Usage(
@@ -25,6 +26,20 @@ pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine
     };
     let address = address.map_err(|error| wrong(&error))?;
     remote(address, args, project, None).await
+}
+
+/// What the embedded engine has no place for is said before it is started.
+fn check(args: &BuildArgs, project: &Project) -> Result<(), Failure> {
+    let embedded = args.builder.is_none() && matches!(args.engine, None | Some(EngineName::Embedded));
+    let Some(cache) = project.settings.cache_from.first().or(project.settings.cache_to.first()) else { return Ok(()) };
+    match embedded {
+        false => Ok(()),
+        true => Err(Failure::Usage(format!(
+            "--cache-from and --cache-to (type={}) are for a builder: give one with --engine docker or --builder. The \
+             embedded engine keeps what it has built in its store",
+            cache.kind
+        ))),
+    }
 }
 
 #[cfg(target_os = "linux")]

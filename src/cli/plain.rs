@@ -22,6 +22,8 @@ const LINE_LIMIT: usize = 16 << 10;
 
 pub struct Plain<W> {
     out: W,
+    /// Of the build, where there are several side by side; followed by a blank.
+    platform: String,
     plan: Option<Arc<Plan>>,
     /// Each running step's output that has no line end yet.
     partial: BTreeMap<StepId, Vec<u8>>,
@@ -29,7 +31,12 @@ pub struct Plain<W> {
 
 impl<W: Write> Plain<W> {
     pub fn new(out: W) -> Plain<W> {
-        Plain { out, plan: None, partial: BTreeMap::new() }
+        Plain { out, platform: String::new(), plan: None, partial: BTreeMap::new() }
+    }
+
+    /// Names the platform in every line.
+    pub fn on(self, platform: Option<&str>) -> Plain<W> {
+        Plain { platform: platform.map(|it| format!("{it} ")).unwrap_or_default(), ..self }
     }
 
     /// Prints what an event means to a reader; most mean something.
@@ -130,7 +137,7 @@ impl<W: Write> Plain<W> {
     fn prefix(&self, step: StepId) -> String {
         let Some(plan) = &self.plan else { return "[?]".to_owned() };
         let stage = plan.stage(step.stage);
-        format!("[{} {}/{}]", printable(&stage.label()), step.index + 1, stage.steps.len())
+        format!("[{}{} {}/{}]", self.platform, printable(&stage.label()), step.index + 1, stage.steps.len())
     }
 
     fn text(&self, step: StepId) -> String {

@@ -1,6 +1,7 @@
 //! From arguments to what a session needs: the Dockerfile, the contexts, the engine's settings.
 
 use super::args::{BuildArgs, NetworkMode};
+use super::cache;
 use super::exit::Failure;
 use crate::debug::{Location, Setup};
 use crate::engine::Engine;
@@ -28,6 +29,20 @@ pub struct Project {
 }
 
 impl Project {
+    /// The same build for another platform.
+    pub fn on(&self, platform: &Platform) -> Project {
+        let settings = Settings { platform: platform.to_string(), ..self.settings.clone() };
+        Project {
+            options: Options { platform: settings.platform.clone(), ..self.options.clone() },
+            settings,
+            name: self.name.clone(),
+            read: self.read.clone(),
+            dockerfile: self.dockerfile.clone(),
+            no_cache: self.no_cache,
+            _unpacked: None,
+        }
+    }
+
     pub fn setup(&self, engine: Arc<dyn Engine>) -> Setup {
         Setup {
             engine,
@@ -159,6 +174,8 @@ pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
             settings.directories.insert(name.to_owned(), Context { path, ignore_files });
         }
     }
+    settings.cache_from =
+        args.cache_from.iter().map(|text| cache::parse("--cache-from", text)).collect::<Result<_, _>>()?;
     for text in &args.secrets {
         let (id, secret) = secret(text)?;
         settings.secrets.insert(id, secret);
@@ -181,6 +198,10 @@ pub fn bare_settings(root: Option<&Path>, wanted: Option<&str>) -> Result<Settin
     let program =
         std::env::current_exe().map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
     let platform = match wanted {
+        Some(text) if text.contains(',') => {
+            let message = format!("--platform {text}: only `stagedive build` builds for several platforms: choose one");
+            return Err(Failure::Usage(message));
+        }
         Some(text) => {
             let wrong = |error| Failure::Usage(format!("--platform {text}: {error}"));
             text.parse::<Platform>().map_err(wrong)?

@@ -22,6 +22,8 @@
 //! | `finished` | `snapshot`, `at_ms` |
 //! | `ended` | |
 //!
+//! Of a build for several platforms, each event has its `platform`.
+//!
 //! A step is `{stage, stage_index, index, line, text}`: the stage's name or its index in digits, the indexes
 //! counted from 0, `FROM` being step 0. `line` and `text` are there once there is a plan.
 //! `fault` is one of `unreadable`, `dockerfile`, `base`, `cancelled`, `internal`;

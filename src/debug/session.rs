@@ -59,6 +59,9 @@ pub struct Export {
     pub created: Option<String>,
     pub packing: Packing,
     pub annotations: Annotations,
+    /// As in [`ExportRequest`].
+    pub attributes: BTreeMap<String, String>,
+    pub platforms: Vec<String>,
 }
 
 impl Session {
@@ -128,9 +131,10 @@ impl Session {
 
     /// Writes the finished target out. An error says so if the target is not built yet.
     pub async fn export(&self, wanted: Export, output: &Output) -> Result<Exported, EngineError> {
-        let Export { tags, destinations, created, packing, annotations } = wanted;
+        let Export { tags, destinations, created, packing, annotations, attributes, platforms } = wanted;
         let (at, config) = self.ask(|reply| Message::Image { created, reply }).await??;
-        self.engine.export(ExportRequest { at, config, tags, destinations, packing, annotations }, output).await
+        let request = ExportRequest { at, config, tags, destinations, packing, annotations, attributes, platforms };
+        self.engine.export(request, output).await
     }
 
     /// The finished target's file system, and its configuration without times. An error says so if the target is

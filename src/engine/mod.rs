@@ -22,6 +22,7 @@ use crate::snapshot::SnapshotId;
 use async_trait::async_trait;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,12 +258,18 @@ pub struct ExportRequest {
     pub destinations: Vec<Destination>,
     pub packing: Packing,
     pub annotations: Annotations,
+    /// What only a builder's exporters know of, by their names.
+    pub attributes: BTreeMap<String, String>,
+    /// All platforms of the image, if there are several: each has been built.
+    pub platforms: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Destination {
     /// The local store, under the request's tags.
     Store,
+    /// A registry, under the request's tags.
+    Registry,
     /// An OCI layout, as an archive, or as a directory if `directory`.
     Oci { dest: PathBuf, directory: bool },
     /// `docker load` reads it.

@@ -28,8 +28,20 @@ pub struct Settings {
     pub no_cache: bool,
     /// `--pull`: look at the registry even if the store has the image.
     pub pull: bool,
+    /// `--cache-from`.
+    pub cache_from: Vec<CacheOption>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheOption>,
     /// `SOURCE_DATE_EPOCH`, seconds since 1970.
     pub epoch: Option<i64>,
+}
+
+/// A cache outside of the builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOption {
+    /// `registry`, `local`, `inline`, `gha`…
+    pub kind: String,
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A directory of this machine that COPY may read.

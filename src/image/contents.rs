@@ -5,13 +5,14 @@ use super::compression::{self, Format};
 use super::digest::Digest;
 use super::fetch::io_error;
 use super::layout::{self, Files, Picked, blob_name};
-use super::manifest::{descriptor, digest, parse_index};
+use super::manifest::{Descriptor, NAME, annotate, annotation, descriptor, digest, parse_index};
 use super::source::{Opened, Place, Source, SourceError, SourceErrorKind, Surroundings, blocking, open_in};
 use oci_spec::image::{ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Every blob of an image, by its digest. Whoever fetches one has to check it.
@@ -175,4 +176,79 @@ fn measured(place: &Place, known: Option<Digest>, diff_id: &Digest) -> io::Resul
         }
     };
     Ok((digest, media_type))
+}
+
+/// The digest under a tag of the layout in `dir`.
+pub fn tagged(dir: &Path, tag: &str) -> io::Result<Digest> {
+    let bytes = std::fs::read(dir.join("index.json"))?;
+    let index = parse_index(&bytes)?;
+    let found = index.manifests().iter().find(|it| annotation(it, NAME) == Some(tag));
+    let found = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("it has nothing named {tag}")))?;
+    digest(found).map_err(io::Error::other)
+}
+
+/// Makes what lies in the layout in `dir` known there under a tag, in the place of what had it before.
+pub fn tag(dir: &Path, mut manifest: Descriptor, tag: &str) -> io::Result<()> {
+    annotate(&mut manifest, NAME, tag);
+    let path = dir.join("index.json");
+    let mut index = match std::fs::read(&path) {
+        Ok(bytes) => parse_index(&bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => parse_index(b"{}")?,
+        Err(error) => return Err(error),
+    };
+    let mut manifests: Vec<Descriptor> =
+        index.manifests().iter().filter(|it| annotation(it, NAME) != Some(tag)).cloned().collect();
+    manifests.push(manifest);
+    index.set_manifests(manifests);
+    let put = |name: &str, bytes: &[u8]| -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.persist(dir.join(name)).map_err(|error| error.error)?;
+        Ok(())
+    };
+    put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    put("index.json", &serde_json::to_vec(&index)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, expected: Option<&[u8]>| {
+            assert_eq!(tagged(dir.path(), name).ok(), expected.map(Digest::of), "{name}");
+        };
+        let put = |name: &str, bytes: &[u8]| {
+            let manifest = descriptor(MediaType::ImageIndex, &Digest::of(bytes), bytes.len() as u64);
+            tag(dir.path(), manifest, name).unwrap();
+        };
+        check("latest", None);
+        put("latest", b"one");
+        put("other", b"two");
+        check("latest", Some(b"one"));
+        put("latest", b"three");
+        check("latest", Some(b"three"));
+        check("other", Some(b"two"));
+    }
+
+    #[test]
+    fn parts_of_a_blob() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let place = |offset, size| Blob::Place(Place { path: path.clone(), offset, size });
+        let check = |blob: &Blob, offset, limit, expected: Option<&[u8]>| {
+            assert_eq!(blob.read(offset, limit).ok().as_deref(), expected, "{blob:?} {offset} {limit}");
+        };
+        for blob in [Blob::Bytes(b"2345".to_vec()), place(2, 4)] {
+            check(&blob, 0, 9, Some(b"2345"));
+            check(&blob, 1, 2, Some(b"34"));
+            check(&blob, 4, 9, Some(b""));
+            check(&blob, 9, 9, Some(b""));
+        }
+        // Shorter than it was said to be.
+        check(&place(8, 4), 0, 4, None);
+    }
 }

@@ -43,6 +43,8 @@ pub(super) async fn of_all(engine: &dyn Engine, at: &SnapshotId) -> Option<HashM
         destinations: vec![Destination::Tar { dest: archive.path().to_owned() }],
         packing: Packing::default(),
         annotations: Annotations::default(),
+        attributes: Default::default(),
+        platforms: Vec::new(),
     };
     let (sender, mut told) = mpsc::channel(16);
     let output = Output(sender);

@@ -136,6 +136,8 @@ async fn an_export_is_the_finished_target_with_its_history() {
     let wanted = Export {
         packing: Default::default(),
         annotations: Default::default(),
+        attributes: Default::default(),
+        platforms: Vec::new(),
         tags: vec!["app:1".to_owned()],
         destinations: vec![Destination::Docker { dest: PathBuf::from("x.tar") }],
         created: Some("2024-01-02T03:04:05Z".to_owned()),

@@ -3,11 +3,13 @@
 //! Source: BuildKit's gateway. `Control.Solve` without a frontend waits for one that calls from outside; calls name
 //! the build in a header. What is solved in it can be looked at until `Return` ends it.
 
+use super::caches;
 use super::channel::failed;
 use super::progress::{Progress, follow};
 use super::session::{Session, random_id};
 use super::trouble;
 use crate::engine::EngineError;
+use crate::engine::settings::CacheOption;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
@@ -29,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Bridge {
     gateway: LlbBridgeClient<Channel>,
+    imports: Vec<gateway::CacheOptionsEntry>,
     build: MetadataValue<Ascii>,
     pub(super) progress: Arc<Progress>,
     /// What the builder can do, by the names it gives it.
@@ -47,6 +50,8 @@ pub(super) struct Bridge {
 pub(super) struct Allowed {
     /// `network.host`, `security.insecure`.
     pub(super) entitlements: Vec<String>,
+    /// Caches to read.
+    pub(super) imports: Vec<CacheOption>,
 }
 
 impl Bridge {
@@ -88,6 +93,7 @@ impl Bridge {
         }));
         let mut bridge = Bridge {
             gateway,
+            imports: caches::for_gateway(&allowed.imports),
             build,
             progress,
             can: BTreeSet::new(),
@@ -142,6 +148,7 @@ impl Bridge {
     pub(super) async fn run(&self, definition: pb::Definition) -> Result<String, Status> {
         let request = gateway::SolveRequest {
             definition: Some(definition),
+            cache_imports: self.imports.clone(),
             evaluate: self.can(EVALUATE),
             ..gateway::SolveRequest::default()
         };

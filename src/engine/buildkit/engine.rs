@@ -4,13 +4,14 @@
 use super::address::{Address, Speaks};
 use super::bases::{self, Bases};
 use super::bridge::{Allowed, Bridge, EVALUATE};
+use super::caches;
 use super::content::Stores;
 use super::definition::{Definition, Edge};
 use super::filesync::Sources;
 use super::mapping::Mapping;
 use super::receive::Uploads;
 use super::session::Session;
-use super::{channel, export, failed, files, frontend, mapping, session, shells, solve};
+use super::{channel, daemon, export, failed, files, frontend, mapping, session, shells, solve};
 use crate::engine::settings::Settings;
 use crate::engine::{
     Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage, Shell,
@@ -129,13 +130,16 @@ impl BuildKit {
         for (name, context) in &settings.directories {
             sources.set(&frontend::local_name(name), context.path.clone());
         }
+        let stores = Arc::<Stores>::default();
+        let mut limits = Vec::from_iter(reason);
+        let imports = caches::imports(&settings.cache_from, &stores, &mut limits);
         let mut engine = BuildKit {
             settings,
             address,
-            allowed: Allowed { entitlements },
+            allowed: Allowed { entitlements, imports },
             sources,
             uploads: Arc::new(Uploads::default()),
-            stores: Arc::default(),
+            stores,
             bases: Bases::default(),
             link: tokio::sync::Mutex::default(),
             builds: Mutex::default(),
@@ -148,8 +152,24 @@ impl BuildKit {
         };
         let link = engine.link().await?;
         engine.capabilities = capabilities(&engine.address, &link.bridge);
-        engine.capabilities.limits.splice(0..0, reason);
+        engine.capabilities.limits.splice(0..0, limits);
+        engine.check().await?;
         Ok(engine)
+    }
+
+    /// Refuses at once what the builder would refuse after the last step.
+    async fn check(&self) -> Result<(), EngineError> {
+        let Some(cache) = self.settings.cache_to.iter().find(|it| it.kind != "inline") else { return Ok(()) };
+        match self.address.speaks == Speaks::BuildKit || daemon::is_whole(&self.address).await? {
+            true => Ok(()),
+            false => Err(EngineError {
+                message: format!("--cache-to type={}: {} writes no such cache", cache.kind, self.address),
+                help: vec![
+                    "a Docker Engine does with its containerd image store; with the older one, type=inline is all"
+                        .to_owned(),
+                ],
+            }),
+        }
     }
 
     /// The link to the builder; a new one if the last is lost.

@@ -4,98 +4,115 @@
 //! builder's cache, and the image is the builder's in every byte.
 
 use super::address::Speaks;
+use super::caches;
 use super::channel::failed;
 use super::engine::BuildKit;
 use super::frontend::FRONTEND;
 use super::session::random_id;
+use crate::engine::settings::CacheOption;
 use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output};
 use crate::image::digest::Digest;
 use crate::image::source::Surroundings;
-use crate::image::{daemon, reference};
+use crate::image::{self, reference};
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
+use filetime::FileTime;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Component, Path};
 use tokio::io::AsyncWrite;
+
+/// One request for the whole build.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    engine: &'a BuildKit,
+    request: &'a ExportRequest,
+    /// Caches are written with the last of several.
+    last: bool,
+}
 
 pub(super) async fn export(engine: &BuildKit, request: ExportRequest, _: &Output) -> Result<Exported, EngineError> {
     let _one = engine.uploads.one.lock().await;
     let mut exported: Option<Exported> = None;
     let mut destinations = request.destinations.clone();
+    let is_image = |it: &Destination| !matches!(it, Destination::Tar { .. } | Destination::Local { .. });
     // Its answer is the only one with the image's digests.
-    destinations.sort_by_key(|it| matches!(it, Destination::Tar { .. } | Destination::Local { .. }));
-    for destination in &destinations {
-        let found = one(engine, &request, destination).await?;
+    destinations.sort_by_key(|it| !is_image(it));
+    let names_itself = destinations.iter().any(is_image);
+    for (index, destination) in destinations.iter().enumerate() {
+        let last = names_itself && index + 1 == destinations.len();
+        let found = one(Wanted { engine, request: &request, last }, destination).await?;
         exported = exported.or(found);
     }
     match exported {
         Some(exported) => Ok(exported),
-        None => named(engine, &request).await,
+        None => named(Wanted { engine, request: &request, last: true }).await,
     }
 }
 
 /// Writes one destination; answers with what the image is called, if its exporter says.
-async fn one(
-    engine: &BuildKit,
-    request: &ExportRequest,
-    destination: &Destination,
-) -> Result<Option<Exported>, EngineError> {
+async fn one(wanted: Wanted<'_>, destination: &Destination) -> Result<Option<Exported>, EngineError> {
+    let Wanted { engine, request, .. } = wanted;
     let names = names(&request.tags)?;
     match (destination, engine.address.speaks) {
-        (Destination::Store, Speaks::Docker) => solve(engine, request, "moby", name(names), None).await,
+        (Destination::Store, Speaks::Docker) => solve(wanted, "moby", name(names), None).await,
         (Destination::Store, Speaks::BuildKit) => {
             let file = tempfile::NamedTempFile::new();
             let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
             let writer = open(file.path()).await?;
-            let attributes = name(names);
-            let exported = solve(engine, request, "docker", attributes, Some(writer)).await?;
-            let loaded = daemon::load(file.path(), &Surroundings::from_environment()).await;
+            // Docker's own form holds one platform.
+            let exporter = if request.platforms.is_empty() { "docker" } else { "oci" };
+            let exported = solve(wanted, exporter, name(names), Some(writer)).await?;
+            let loaded = image::daemon::load(file.path(), &Surroundings::from_environment()).await;
             loaded.map_err(|error| {
                 let help = "a BuildKit keeps no images: write one with -o type=oci,dest=FILE".to_owned();
                 EngineError { message: format!("the image cannot be loaded: {error}"), help: vec![help] }
             })?;
             Ok(exported)
         }
-        (Destination::Oci { dest, directory: false }, _) => archive(engine, request, "oci", name(names), dest).await,
-        (Destination::Docker { dest }, _) => archive(engine, request, "docker", name(names), dest).await,
-        (Destination::Tar { dest }, _) => archive(engine, request, "tar", HashMap::new(), dest).await,
-        (Destination::Oci { dest, directory: true }, _) => {
-            let attributes = name(names);
-            unpacked(engine, request, "oci", attributes, dest).await
+        (Destination::Registry, speaks) => {
+            if names.is_empty() {
+                return Err(EngineError::new("an image is pushed under a name: give it one with -t"));
+            }
+            let mut attributes = name(names);
+            attributes.insert("push".to_owned(), "true".to_owned());
+            let exporter = if speaks == Speaks::Docker { "moby" } else { "image" };
+            solve(wanted, exporter, attributes, None).await
         }
-        (Destination::Local { dest }, _) => unpacked(engine, request, "tar", HashMap::new(), dest).await,
+        (Destination::Oci { dest, directory: false }, _) => archive(wanted, "oci", name(names), dest).await,
+        (Destination::Docker { dest }, _) => archive(wanted, "docker", name(names), dest).await,
+        (Destination::Tar { dest }, _) => archive(wanted, "tar", HashMap::new(), dest).await,
+        (Destination::Oci { dest, directory: true }, _) => unpacked(wanted, "oci", name(names), dest).await,
+        (Destination::Local { dest }, _) => unpacked(wanted, "tar", HashMap::new(), dest).await,
     }
 }
 
 /// Through a temporary file beside it, so that a failed export leaves no half archive; `-` is standard output.
 async fn archive(
-    engine: &BuildKit,
-    request: &ExportRequest,
+    wanted: Wanted<'_>,
     exporter: &str,
     attributes: HashMap<String, String>,
     dest: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     if dest == Path::new("-") {
-        return solve(engine, request, exporter, attributes, Some(Box::new(tokio::io::stdout()))).await;
+        return solve(wanted, exporter, attributes, Some(Box::new(tokio::io::stdout()))).await;
     }
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?;
-    let exported = fill(engine, request, exporter, attributes, temporary.path()).await?;
+    let exported = fill(wanted, exporter, attributes, temporary.path()).await?;
     temporary.persist(dest).map_err(|error| at(dest, error.error))?;
     Ok(exported)
 }
 
 /// An archive, unpacked into a directory.
 async fn unpacked(
-    engine: &BuildKit,
-    request: &ExportRequest,
+    wanted: Wanted<'_>,
     exporter: &str,
     attributes: HashMap<String, String>,
     dest: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     let file = tempfile::NamedTempFile::new();
     let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
-    let exported = fill(engine, request, exporter, attributes, file.path()).await?;
+    let exported = fill(wanted, exporter, attributes, file.path()).await?;
     let into = dest.to_owned();
     let work = move || -> std::io::Result<()> {
         std::fs::create_dir_all(&into)?;
@@ -103,27 +120,65 @@ async fn unpacked(
         archive.set_preserve_permissions(true);
         archive.set_unpack_xattrs(false);
         archive.set_overwrite(true);
-        archive.unpack(&into)
+        archive.unpack(&into)?;
+        set_times(file.path(), &into)
     };
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
     done.map_err(|error| at(dest, error))?;
     Ok(exported)
 }
 
+/// To the nanosecond, directories after what is in them; unpacking sets whole seconds.
+fn set_times(archive: &Path, into: &Path) -> std::io::Result<()> {
+    let mut times = Vec::new();
+    let root = into.canonicalize()?;
+    let mut archive = tar::Archive::new(std::fs::File::open(archive)?);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let seconds = entry.header().mtime()?;
+        let mut time = FileTime::from_unix_time(i64::try_from(seconds).unwrap_or(i64::MAX), 0);
+        for extension in entry.pax_extensions()?.into_iter().flatten().flatten() {
+            if extension.key() == Ok("mtime") {
+                time = extension.value().ok().and_then(file_time).unwrap_or(time);
+            }
+        }
+        let path = entry.path()?.into_owned();
+        // What leads elsewhere has not been unpacked either.
+        let inside = path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
+        if inside && entry.header().entry_type() != tar::EntryType::Link {
+            times.push((path, time));
+        }
+    }
+    for (path, time) in times.into_iter().rev() {
+        let path = root.join(path);
+        // Nothing is touched through a link.
+        if path.parent().and_then(|it| it.canonicalize().ok()).is_some_and(|it| it.starts_with(&root)) || path == root {
+            filetime::set_symlink_file_times(path, time, time)?;
+        }
+    }
+    Ok(())
+}
+
+/// `SECONDS[.FRACTION]`
+fn file_time(text: &str) -> Option<FileTime> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    Some(FileTime::from_unix_time(seconds.parse().ok()?, digits.parse().ok()?))
+}
+
 /// Writes an archive into a file that is there.
 async fn fill(
-    engine: &BuildKit,
-    request: &ExportRequest,
+    wanted: Wanted<'_>,
     exporter: &str,
     attributes: HashMap<String, String>,
     file: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     let writer = open(file).await?;
-    let tried = solve(engine, request, exporter, attributes.clone(), Some(writer)).await;
+    let tried = solve(wanted, exporter, attributes.clone(), Some(writer)).await;
     match tried {
         // A Docker Engine with its older image store has no exporter for images; but it saves what it has loaded.
         Err(error) if error.message.contains("could not be found") && matches!(exporter, "oci" | "docker") => {
-            saved(engine, request, exporter, attributes, file).await
+            saved(wanted, exporter, attributes, file).await
         }
         tried => tried,
     }
@@ -131,21 +186,20 @@ async fn fill(
 
 /// What the Docker Engine has loaded, as it saves it.
 async fn saved(
-    engine: &BuildKit,
-    request: &ExportRequest,
+    wanted: Wanted<'_>,
     exporter: &str,
     attributes: HashMap<String, String>,
     file: &Path,
 ) -> Result<Option<Exported>, EngineError> {
-    let exported = solve(engine, request, "moby", attributes, None).await?;
+    let exported = solve(wanted, "moby", attributes, None).await?;
     let exported = exported.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))?;
-    let mut names: Vec<String> = request.tags.iter().map(|tag| reference::normalized(tag)).collect();
+    let mut names: Vec<String> = wanted.request.tags.iter().map(|tag| reference::normalized(tag)).collect();
     if names.is_empty() {
         names.push(exported.image.to_string());
     }
     let beside = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).map_err(|error| at(file, error))?;
     let whole = beside.path().join("image.tar");
-    super::daemon::save(&engine.address, &names, &whole).await?;
+    super::daemon::save(&wanted.engine.address, &names, &whole).await?;
     std::fs::rename(&whole, file).map_err(|error| at(file, error))?;
     if exporter == "oci" && !is_layout(file).unwrap_or(false) {
         return Err(EngineError::new("this Docker Engine saves no OCI archives (Docker 25 does): use type=docker"));
@@ -174,12 +228,12 @@ fn at(path: &Path, error: std::io::Error) -> EngineError {
 }
 
 /// What the image is called, written nowhere.
-async fn named(engine: &BuildKit, request: &ExportRequest) -> Result<Exported, EngineError> {
-    let exporter = match engine.address.speaks {
+async fn named(wanted: Wanted<'_>) -> Result<Exported, EngineError> {
+    let exporter = match wanted.engine.address.speaks {
         Speaks::Docker => "moby",
         Speaks::BuildKit => "image",
     };
-    let found = solve(engine, request, exporter, HashMap::new(), None).await?;
+    let found = solve(wanted, exporter, HashMap::new(), None).await?;
     found.ok_or_else(|| EngineError::new("the builder does not say what the image is called"))
 }
 
@@ -198,23 +252,35 @@ fn names(tags: &[String]) -> Result<String, EngineError> {
 
 /// The whole build with an exporter.
 async fn solve(
-    engine: &BuildKit,
-    request: &ExportRequest,
+    wanted: Wanted<'_>,
     exporter: &str,
-    attributes: HashMap<String, String>,
+    mut attributes: HashMap<String, String>,
     upload: Option<Box<dyn AsyncWrite + Send + Unpin>>,
 ) -> Result<Option<Exported>, EngineError> {
+    let Wanted { engine, request, last } = wanted;
     let link = engine.link().await?;
     let build = engine.last_build()?;
     let mut options = build.options.clone();
     // What has just run without the cache is in it now.
     options.remove("no-cache");
-    let mut attributes = attributes;
+    if !request.platforms.is_empty() {
+        options.insert("platform".to_owned(), request.platforms.join(","));
+    }
+    let imports = &engine.allowed.imports;
+    options.extend(caches::for_frontend(imports).map(|list| ("cache-imports".to_owned(), list)));
+    let (cache_to, stores) = (&engine.settings.cache_to, &engine.stores);
+    let exports: Vec<CacheOption> =
+        caches::exports(cache_to, stores).into_iter().filter(|it| last || it.kind == "inline").collect();
     attributes.extend(packing(request));
     if let Some(writer) = upload {
         engine.uploads.expect(writer);
     }
     let mut control = buildkit::control_client::ControlClient::new(link.channel.clone());
+    let cache = buildkit::CacheOptions {
+        exports: caches::for_control(&exports),
+        imports: caches::for_control(imports),
+        ..buildkit::CacheOptions::default()
+    };
     let message = buildkit::SolveRequest {
         r#ref: random_id(),
         session: link.session.id.clone(),
@@ -223,7 +289,7 @@ async fn solve(
         exporter_deprecated: exporter.to_owned(),
         exporter_attrs_deprecated: attributes.clone(),
         exporters: vec![buildkit::Exporter { r#type: exporter.to_owned(), attrs: attributes }],
-        cache: Some(buildkit::CacheOptions::default()),
+        cache: Some(cache),
         entitlements: engine.allowed.entitlements.clone(),
         ..buildkit::SolveRequest::default()
     };
@@ -232,6 +298,9 @@ async fn solve(
     let answer = answer.map_err(|status| failed("the builder does not write the result", &status))?.into_inner();
     if unsent && exporter != "moby" && exporter != "image" {
         return Err(EngineError::new("the builder has sent nothing"));
+    }
+    if last {
+        caches::finish(cache_to, &answer.exporter_response)?;
     }
     Ok(exported(&answer.exporter_response))
 }
@@ -260,6 +329,9 @@ fn packing(request: &ExportRequest) -> Vec<(String, String)> {
     }
     for (name, value) in &request.annotations.manifest_descriptor {
         set(&format!("annotation-manifest-descriptor.{name}"), value.clone());
+    }
+    for (name, value) in &request.attributes {
+        set(name, value.clone());
     }
     out
 }

@@ -11,6 +11,7 @@
 pub mod address;
 mod bases;
 mod bridge;
+mod caches;
 mod channel;
 mod connection;
 mod container;

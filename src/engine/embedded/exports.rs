@@ -6,7 +6,9 @@ use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output, O
 use crate::image::digest::Digest;
 use crate::image::export::{self, ImageToWrite, LayerToWrite};
 use crate::image::recompress::{Packing, recompress};
-use crate::image::reference;
+use crate::image::reference::{self, Reference};
+use crate::image::source::Surroundings;
+use crate::image::{self};
 use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -38,6 +40,7 @@ pub(super) async fn export(
     for destination in &request.destinations {
         match destination {
             Destination::Store => keep(engine, &ids, &image, &exported)?,
+            Destination::Registry => exported = push(&image, output).await?,
             Destination::Oci { dest, directory } => {
                 let (image, dest, directory) = (image.clone(), dest.clone(), *directory);
                 let write = move || match directory {
@@ -63,6 +66,24 @@ pub(super) async fn export(
         }
     }
     Ok(exported)
+}
+
+/// Into the registry, under every tag.
+async fn push(image: &ImageToWrite, output: &Output) -> Result<Exported, EngineError> {
+    let mut exported = None;
+    for tag in &image.tags {
+        let reference: Reference =
+            tag.parse().map_err(|error: reference::ParseReferenceError| EngineError::new(error.to_string()))?;
+        let said = output.clone();
+        let what = format!("pushing {reference}");
+        let progress = move |done, total| {
+            let _ = said.0.try_send(OutputEvent::Progress { what: what.clone(), done, total });
+        };
+        let surroundings = Surroundings::from_environment();
+        let pushed = image::push::push(image, &reference, &surroundings, &progress).await;
+        exported = Some(pushed.map_err(|error| EngineError { message: error.message, help: error.help })?);
+    }
+    exported.ok_or_else(|| EngineError::new("an image is pushed under a name: give it one with -t"))
 }
 
 pub(super) async fn say_packing(output: &Output, index: usize, count: usize) {
