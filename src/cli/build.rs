@@ -242,12 +242,18 @@ pub async fn finish(
 /// Names as buildx writes them to its metadata file.
 fn metadata(exported: &Exported, tags: &[String], created: Option<&str>) -> String {
     let mut map = serde_json::Map::new();
-    map.insert("containerimage.config.digest".to_owned(), exported.image.to_string().into());
+    // An image of several platforms has as many configurations.
+    let one = exported.manifest.as_ref() != Some(&exported.image);
+    if one {
+        map.insert("containerimage.config.digest".to_owned(), exported.image.to_string().into());
+    }
     if let Some(manifest) = &exported.manifest {
         map.insert("containerimage.digest".to_owned(), manifest.to_string().into());
     }
     if let Some(mut descriptor) = exported.descriptor.as_ref().and_then(|it| serde_json::to_value(it).ok()) {
-        descriptor["annotations"]["config.digest"] = exported.image.to_string().into();
+        if one {
+            descriptor["annotations"]["config.digest"] = exported.image.to_string().into();
+        }
         if let Some(created) = created {
             descriptor["annotations"]["org.opencontainers.image.created"] = created.into();
         }

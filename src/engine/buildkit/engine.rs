@@ -152,6 +152,12 @@ impl BuildKit {
         };
         let link = engine.link().await?;
         engine.capabilities = capabilities(&engine.address, &link.bridge);
+        if engine.settings.no_cache {
+            limits.push(
+                "without the cache, each RUN that mounts a cache begins with it empty: docker build empties it once"
+                    .to_owned(),
+            );
+        }
         engine.capabilities.limits.splice(0..0, limits);
         engine.check().await?;
         Ok(engine)
