@@ -345,7 +345,7 @@ impl BuildKit {
                 let made = Made::Solved { definition: place.definition.clone(), edge: edge.clone() };
                 let snapshot = self.keep(id, Snapshot::new(made, parent, held));
                 let mut outcome = outcome(snapshot, start);
-                if let Some(ended) = solved.ended {
+                if let Some(ended) = copied(&place.definition, edge, &link.bridge).or(solved.ended) {
                     outcome.cached = ended.cached;
                     outcome.duration = ended.duration;
                 } else {
@@ -477,6 +477,14 @@ impl Snapshot {
 
 fn outcome(snapshot: SnapshotId, start: Instant) -> StepOutcome {
     StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes: None, why: Vec::new() }
+}
+
+/// How the copy of a linked COPY ended: putting it on what lies below is no work.
+fn copied(definition: &Definition, edge: &Edge, bridge: &Bridge) -> Option<super::progress::Ended> {
+    let op = definition.op(&edge.vertex)?;
+    let Some(pb::op::Op::Merge(merge)) = &op.op else { return None };
+    let copy = Definition::input(op, merge.inputs.last()?.input)?;
+    bridge.progress.ended(&copy.vertex)
 }
 
 /// The place of a command's file system among its mounts.
