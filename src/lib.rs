@@ -6,15 +6,19 @@
 //!
 //! | module | what it is for | may import |
 //! |---|---|---|
+//! | [`system`] | what operating systems do each in their own way | nothing here |
 //! | [`dockerfile`] | text → instructions and stages; pure, never fails | nothing here |
 //! | [`layers`] | file-tree values and their analysis; pure | nothing here |
-//! | [`image`] | the OCI model, and where images come from and go to | `layers` |
+//! | [`image`] | the OCI model, and where images come from and go to | `layers`, `system` |
 //! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config, platform}` |
-//! | [`snapshot`] | file systems on disk | `image`, `layers` |
-//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile` |
+//! | [`snapshot`] | file systems on disk | `image`, `layers`, `system` |
+//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile`, `system` |
 //! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |
-//! | [`tui`] | the terminal front end | `debug` and the pure types |
+//! | [`tui`] | the terminal front end | `debug`, `system` and the pure types |
 //! | [`cli`] | arguments, one file a subcommand; the only place that constructs engines | everything |
+//!
+//! The embedded engine, with what of [`snapshot`] it keeps its file systems in, is compiled on Linux only; all else is
+//! the same on Linux, macOS and Windows.
 //!
 //! # Invariants
 //!
@@ -32,4 +36,5 @@ pub mod image;
 pub mod layers;
 pub mod plan;
 pub mod snapshot;
+pub mod system;
 pub mod tui;

@@ -10,12 +10,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("dockerfile", &[][..]),
         ("layers", &[]),
-        ("image", &["layers"]),
+        ("system", &[]),
+        ("image", &["layers", "system"]),
         ("plan", &["dockerfile", "image::digest", "image::reference", "image::config", "image::platform"]),
-        ("snapshot", &["image", "layers"]),
-        ("engine", &["plan", "snapshot", "image", "layers", "dockerfile"]),
+        ("snapshot", &["image", "layers", "system"]),
+        ("engine", &["plan", "snapshot", "image", "layers", "dockerfile", "system"]),
         ("debug", &["engine", "plan", "dockerfile", "layers", "snapshot", "image"]),
-        ("tui", &["debug", "engine", "plan", "dockerfile", "layers", "snapshot", "image"]),
+        ("tui", &["debug", "engine", "plan", "dockerfile", "layers", "snapshot", "image", "system"]),
     ])
 }
 

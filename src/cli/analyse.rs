@@ -13,7 +13,7 @@ use crate::image::inventory::{self, Inventory, Options, Progress};
 use crate::image::platform::Platform;
 use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
 use crate::plan::{Base as Under, Plan, StageId, StepId};
-use crate::snapshot::store;
+use crate::snapshot::image_records;
 use crate::tui::text;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -118,7 +118,7 @@ impl Found {
     fn in_store(&self, args: &BuildArgs) -> Option<Base> {
         let root = project::store_root(args.root.as_deref()).ok()?;
         let layers: Vec<_> = self.opened.layers.iter().map(|layer| layer.diff_id.clone()).collect();
-        let known = store::known_images(&root).into_iter().map(|image| Candidate {
+        let known = image_records::known_images(&root).into_iter().map(|image| Candidate {
             name: image.name,
             digest: image.manifest,
             layers: image.layers.into_iter().map(|layer| layer.diff_id).collect(),
@@ -164,7 +164,7 @@ fn named(args: &BuildArgs) -> Result<Named, Failure> {
     if text == "-" || args.file.is_some() {
         return Ok(Named::Context);
     }
-    let is_path = text.starts_with(['.', '/']);
+    let is_path = text.starts_with(['.', '/']) || path.has_root();
     let has_transport = !matches!(text.parse(), Ok(Source::Registry(_))) && !is_path && text.contains(':');
     if has_transport {
         return Ok(Named::Image(text.to_owned()));
@@ -343,14 +343,12 @@ async fn finish(
     let (opened, ()) = tokio::join!(pack, drain);
     let opened = opened?;
     let mut layers = vec![None; opened.layers.len()];
-    let mut below = 0;
-    for step in chain(&plan, plan.target) {
-        let Some(outcome) = outcomes.get(&step) else { continue };
-        let ids = engine.store().layers(&outcome.snapshot);
-        let height = ids.map_or(below, |ids| ids.len()).min(layers.len());
-        layers[below.min(height)..height].fill(Some(step));
-        below = height;
-    }
+    // Instructions that make a layer make one each; what lies below is the FROM's.
+    let steps = chain(&plan, plan.target);
+    let own: Vec<StepId> = steps.iter().copied().filter(|step| plan.step(*step).layer).collect();
+    let below = layers.len().saturating_sub(own.len());
+    layers[..below].fill(steps.first().copied());
+    layers.iter_mut().skip(below).zip(own).for_each(|(layer, step)| *layer = Some(step));
     let build = Build { name: name.to_owned(), plan, outcomes, layers, engine: engine.clone() };
     Ok(Found { opened, build: Some(build), from_registry: false, engine: Some(engine.clone()) })
 }

@@ -5,6 +5,7 @@ use super::exit::Failure;
 use super::project::Project;
 use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::address::{self, Address, AddressError, Environment, Speaks};
+use crate::engine::embedded::Embedded;
 use crate::engine::{Engine, EngineError};
 use std::sync::Arc;
 
@@ -42,9 +43,7 @@ fn check(args: &BuildArgs, project: &Project) -> Result<(), Failure> {
     }
 }
 
-#[cfg(target_os = "linux")]
 async fn default(args: &BuildArgs, project: &Project, environment: &Environment) -> Result<Arc<dyn Engine>, Failure> {
-    use crate::engine::embedded::Embedded;
     let error = match Embedded::start(project.settings.clone()).await {
         Ok(engine) => return Ok(Arc::new(engine)),
         Err(error) => error,
@@ -53,20 +52,18 @@ async fn default(args: &BuildArgs, project: &Project, environment: &Environment)
         return Err(Failure::Engine(error));
     }
     // Where this machine does not let it run, Docker may be there.
-    let Ok(address) = address::docker(environment) else { return Err(Failure::Engine(error)) };
     let reason = format!("the Docker Engine builds, as the embedded engine cannot run here: {}", error.message);
-    remote(address, args, project, Some(reason)).await.map_err(|_| Failure::Engine(error))
-}
-
-#[cfg(not(target_os = "linux"))]
-async fn default(args: &BuildArgs, project: &Project, environment: &Environment) -> Result<Arc<dyn Engine>, Failure> {
-    if args.engine.is_some() {
-        return Err(Failure::Usage(
-            "the embedded engine is Linux's: use --engine docker or --engine buildkit".to_owned(),
-        ));
-    }
-    let reason = "the Docker Engine builds, as the embedded engine is Linux's".to_owned();
-    remote(address::docker(environment).map_err(|error| wrong(&error))?, args, project, Some(reason)).await
+    let docker = match address::docker(environment) {
+        Ok(address) => remote(address, args, project, Some(reason)).await,
+        Err(error) => Err(wrong(&error)),
+    };
+    docker.map_err(|failure| match failure {
+        Failure::Engine(docker) => Failure::Engine(EngineError {
+            message: format!("{}; nor can the Docker Engine be used: {}", error.message, docker.message),
+            help: error.help.into_iter().chain(docker.help).collect(),
+        }),
+        other => other,
+    })
 }
 
 async fn remote(

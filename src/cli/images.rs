@@ -6,7 +6,7 @@ use super::plain::printable;
 use super::project;
 use crate::engine::embedded::Embedded;
 use crate::engine::{Output, OutputEvent};
-use crate::snapshot::store::ImageRecord;
+use crate::snapshot::image_records::ImageRecord;
 use crate::tui::text;
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 pub async fn list(args: StoreArgs) -> Result<(), Failure> {
     let settings = project::bare_settings(args.root.as_deref(), None)?;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
-    let images = engine.store().images();
+    let images = engine.images();
     if args.json {
         let list: Vec<serde_json::Value> = images.iter().map(json).collect();
         println!("{}", serde_json::Value::Array(list));
@@ -88,7 +88,7 @@ pub async fn pull(args: PullArgs) -> Result<(), Failure> {
 pub async fn prune(args: PruneArgs) -> Result<(), Failure> {
     let settings = project::bare_settings(args.root.as_deref(), None)?;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
-    if engine.store().is_shared() {
+    if engine.is_shared() {
         return Err(Failure::Other("another stagedive uses the store now: end it first".to_owned()));
     }
     let freed = engine.prune(args.all).await?;

@@ -9,6 +9,7 @@ use crate::engine::settings::{Context, Secret, Settings};
 use crate::image::platform::Platform;
 use crate::image::source::Source;
 use crate::plan::{Network, Options};
+use crate::system;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -78,8 +79,7 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
         }
         path => {
             let path = Path::new(path);
-            let absolute = path
-                .canonicalize()
+            let absolute = system::canonical(path)
                 .map_err(|error| Failure::Usage(format!("the context {} cannot be opened: {error}", path.display())))?;
             if !absolute.is_dir() {
                 return Err(Failure::Usage(format!("the context {} is not a directory", path.display())));
@@ -129,12 +129,12 @@ pub fn store_root(root: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(root) = root {
         return absolute(root);
     }
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    let set = std::env::var_os("XDG_DATA_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set.or_else(system::data_home);
     match data {
         Some(data) => absolute(&data.join("stagedive")),
         None => Err(Failure::Usage(
-            "neither HOME nor XDG_DATA_HOME is set: say where the store is with --root DIR".to_owned(),
+            "this user has no directory for data: say where the store is with --root DIR".to_owned(),
         )),
     }
 }
@@ -167,7 +167,7 @@ pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
         if is_image(source) {
             settings.images.insert(name.to_owned(), absolute_source(source));
         } else {
-            let path = Path::new(source).canonicalize().map_err(|error| {
+            let path = system::canonical(Path::new(source)).map_err(|error| {
                 Failure::Usage(format!("--build-context {text}: {source} cannot be opened: {error}"))
             })?;
             let ignore_files = vec![path.join(".dockerignore")];

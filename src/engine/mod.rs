@@ -8,6 +8,9 @@ pub mod buildkit;
 pub mod copied;
 #[cfg(target_os = "linux")]
 pub mod embedded;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_embedded.rs"]
+pub mod embedded;
 pub mod scripted;
 pub mod settings;
 mod shells;

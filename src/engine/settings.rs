@@ -54,7 +54,7 @@ pub struct Context {
 
 impl Context {
     /// The text of its ignore file, if it has one. Read every time: it may be edited while a session lasts.
-    pub(super) fn ignore(&self) -> io::Result<Option<String>> {
+    pub fn ignore(&self) -> io::Result<Option<String>> {
         for file in &self.ignore_files {
             match std::fs::read(file) {
                 Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

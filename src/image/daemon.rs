@@ -10,6 +10,7 @@ use super::fetch::{self, Expected};
 use super::http::{body, innermost};
 use super::platform::Platform;
 use super::source::{Opened, Pick, SourceError, SourceErrorKind, Surroundings, blocking};
+use crate::system::{self, DOCKER_SOCKET};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -157,13 +158,7 @@ impl Daemon {
         let builder = Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
         super::http::install_provider();
         let (builder, base) = match &address {
-            #[cfg(unix)]
-            Address::Socket(path) => (builder.unix_socket(path.as_path()), "http://localhost/".to_owned()),
-            #[cfg(not(unix))]
-            Address::Socket(_) => {
-                let message = format!("{place}: this system has no such sockets");
-                return Err(SourceError::new(SourceErrorKind::Unreachable, message));
-            }
+            Address::Socket(path) => (system::http_through(builder, path), "http://localhost/".to_owned()),
             Address::Tcp(host) => (builder, format!("http://{host}/")),
         };
         // No certificate is ever looked at here.
@@ -229,20 +224,23 @@ fn address(surroundings: &Surroundings) -> Result<(Address, String), SourceError
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let own = |name: &str| runtime.as_ref().map(|dir| dir.join(name));
     let sockets = [
-        Some(PathBuf::from("/var/run/docker.sock")),
+        Some(PathBuf::from(DOCKER_SOCKET)),
         own("docker.sock"),
         own("podman/podman.sock"),
         Some(PathBuf::from("/run/podman/podman.sock")),
     ];
     let found = sockets.into_iter().flatten().find(|path| path.exists());
-    let path = found.unwrap_or_else(|| PathBuf::from("/var/run/docker.sock"));
-    let place = format!("unix://{}", path.display());
+    let path = found.unwrap_or_else(|| PathBuf::from(DOCKER_SOCKET));
+    let place = system::socket_address(&path);
     Ok((Address::Socket(path), place))
 }
 
 fn parse_host(host: &str) -> Result<Address, SourceError> {
+    let (scheme, rest) = host.split_once("://").unwrap_or_default();
+    if let Some(path) = system::socket_path(scheme, rest) {
+        return Ok(Address::Socket(path));
+    }
     match host.split_once("://") {
-        Some(("unix", path)) if !path.is_empty() => Ok(Address::Socket(path.into())),
         Some(("tcp" | "http", host)) if !host.trim_end_matches('/').is_empty() => {
             let host = host.trim_end_matches('/');
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));

@@ -11,6 +11,7 @@ use super::manifest::{
     self, CONTAINERD_NAME, Descriptor, ImageIndex, NAME, annotate, annotation, descriptor, set_platform,
 };
 use super::reference::{ParseReferenceError, Reference};
+use crate::system;
 use oci_spec::image::{ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, SCHEMA_VERSION};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -351,14 +352,7 @@ fn copy_layer(layer: &LayerToWrite, out: &mut (impl Write + ?Sized)) -> Result<(
 fn into_place(dest: &Path, write: impl FnOnce(&mut File) -> Result<(), ExportError>) -> Result<(), ExportError> {
     let failed = |error| ExportError::Write { path: dest.to_owned(), error };
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        // As any new file; the umask takes its part.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut temporary = builder.tempfile_in(dir).map_err(failed)?;
+    let mut temporary = system::ordinary_file().tempfile_in(dir).map_err(failed)?;
     write(temporary.as_file_mut())?;
     temporary.persist(dest).map_err(|error| failed(error.error))?;
     Ok(())

@@ -31,6 +31,9 @@ pub(crate) mod auth;
 mod fetch;
 #[cfg(target_os = "linux")]
 pub mod host;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_host.rs"]
+pub mod host;
 mod http;
 mod layout;
 mod legacy;

@@ -161,16 +161,10 @@ pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) ->
             registry::open(text, &reference, &wanted, surroundings.docker_config.as_deref()).await
         }
         Source::DockerDaemon(image) => daemon::open(text, &image, &wanted, surroundings).await,
-        #[cfg(target_os = "linux")]
         Source::Host => {
             let (name, scratch) = (text.to_owned(), scratch.clone());
             blocking(move || super::host::open(&name, &scratch)).await
         }
-        #[cfg(not(target_os = "linux"))]
-        Source::Host => Err(SourceError::new(
-            SourceErrorKind::Platform,
-            "host: containers run Linux programs, and this machine has none".to_owned(),
-        )),
     }
 }
 

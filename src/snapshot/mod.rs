@@ -1,9 +1,15 @@
 //! File systems on disk.
 //!
-//! May import `image` and `layers`.
+//! May import `image`, `layers` and `system`. What an engine keeps on disk is Linux's alone.
 //!
 //! Invariant: a snapshot is complete before it has an id, and never changes after.
 
+#[cfg(target_os = "linux")]
+pub mod directory;
+#[cfg(not(target_os = "linux"))]
+#[path = "plain_directory.rs"]
+pub mod directory;
+pub mod image_records;
 #[cfg(target_os = "linux")]
 pub mod pack;
 #[cfg(target_os = "linux")]

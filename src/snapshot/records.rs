@@ -57,10 +57,6 @@ impl<T: Clone + Serialize + DeserializeOwned> Records<T> {
     }
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
 pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value).map_err(|error| failed("cannot write", path)(error.into()))?;
     write_whole(path, &bytes)

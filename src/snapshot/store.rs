@@ -19,7 +19,9 @@
 //! crash could have damaged has no record, and what has no record is dropped by the next start.
 
 use super::SnapshotId;
-use super::records::{Records, read_json, write_json, write_whole};
+pub use super::image_records::{ImageLayer, ImageRecord, LayerId};
+use super::image_records::{images, read_json};
+use super::records::{Records, write_json, write_whole};
 use crate::image::digest::Digest;
 use crate::layers::{Index, Layer};
 use rustix::fs::{FlockOperation, flock};
@@ -32,49 +34,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Names a layer in the store: `d-` and a diff_id's digits for one that came with an image, `s-` and random
-/// digits for one that a step made.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct LayerId(String);
-
-impl LayerId {
-    pub fn of_image(diff_id: &Digest) -> LayerId {
-        LayerId(format!("d-{}", diff_id.hex()))
-    }
-
-    /// The diff_id, of a layer that came with an image.
-    pub fn diff_id(&self) -> Option<Digest> {
-        self.0.strip_prefix("d-").and_then(|hex| format!("sha256:{hex}").parse().ok())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} does not name a layer")]
-pub struct ParseLayerIdError(String);
-
-impl TryFrom<String> for LayerId {
-    type Error = ParseLayerIdError;
-
-    fn try_from(text: String) -> Result<LayerId, ParseLayerIdError> {
-        let digits = text.strip_prefix("d-").or_else(|| text.strip_prefix("s-"));
-        match digits {
-            Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()) => Ok(LayerId(text)),
-            _ => Err(ParseLayerIdError(text.chars().take(100).collect())),
-        }
-    }
-}
-
-impl From<LayerId> for String {
-    fn from(id: LayerId) -> String {
-        id.0
-    }
-}
-
 /// What a step came to, kept under its cache key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -85,30 +44,6 @@ pub struct StepRecord {
     pub removed: u64,
     pub bytes: u64,
     pub key: Vec<(String, String)>,
-}
-
-/// An image that is here, layers included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageRecord {
-    /// As it is asked for: a normalised reference, or the text of another transport.
-    pub name: String,
-    pub manifest: Option<Digest>,
-    /// The configuration byte for byte.
-    pub config: String,
-    pub layers: Vec<ImageLayer>,
-    pub origin: String,
-    /// Seconds since 1970.
-    pub stored: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageLayer {
-    /// Where the store has it: under its diff_id, or under the name it was built with.
-    pub layer: LayerId,
-    pub diff_id: Digest,
-    /// Digest and bytes of the blob as it came; the diff_id and the archive's size if it is not compressed.
-    pub digest: Digest,
-    pub size: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -197,19 +132,6 @@ const DIRECTORIES: [&str; 11] =
 /// As many keys are kept for a place: those of a few builds.
 const KEYS_AT_A_PLACE: usize = 128;
 
-/// What all stores below `root` know of images, whatever their modes. Opens none of them.
-pub fn known_images(root: &Path) -> Vec<ImageRecord> {
-    let modes = fs::read_dir(root).into_iter().flatten().flatten();
-    modes.flat_map(|mode| images(&mode.path())).collect()
-}
-
-fn images(root: &Path) -> Vec<ImageRecord> {
-    let files = fs::read_dir(root.join("images")).into_iter().flatten().flatten();
-    let mut images: Vec<ImageRecord> = files.filter_map(|file| read_json(&file.path())).collect();
-    images.sort_by(|a, b| a.name.cmp(&b.name));
-    images
-}
-
 impl Store {
     /// Opens or makes the store below `root` for one mode. The second part of the answer is what dead sessions
     /// left behind: directories for the caller to remove, since only the engine process may be able to.
@@ -283,7 +205,7 @@ impl Store {
     /// Makes a draft a layer. `id` is `None` for a layer that a step made. What remains of the draft is for the
     /// caller to remove.
     pub fn commit(&self, draft: &Draft, id: Option<LayerId>, layer: Layer) -> Result<LayerId, StoreError> {
-        let id = id.unwrap_or_else(|| LayerId(format!("s-{}", random_hex())));
+        let id = id.unwrap_or_else(|| LayerId::of_step(&random_hex()));
         let pending = self.root.join("pending").join(&id.0);
         fs::write(&pending, &self.session).map_err(failed("cannot write", &pending))?;
         let dir = self.root.join("layers").join(&id.0);

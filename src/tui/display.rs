@@ -1,8 +1,10 @@
 //! The terminal, what is typed into it, and when the next frame is due: what the loops of all screens share.
 
-use super::terminal::{Screen, Signals};
+use super::Options;
+use super::terminal::Screen;
 use super::theme::{self, Depth, Look, Theme};
-use super::{Options, terminal};
+use crate::system;
+use crate::system::signals::{Signal, Signals};
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use ratatui::buffer::Buffer;
@@ -16,6 +18,9 @@ use tokio::time::Instant;
 const FRAME: Duration = Duration::from_millis(33);
 /// The time between two frames when nothing but a spinner moves.
 const TURN: Duration = Duration::from_millis(100);
+
+/// The signals that a screen minds.
+const MINDED: [Signal; 5] = [Signal::Terminate, Signal::Hangup, Signal::Interrupt, Signal::Quit, Signal::Resumed];
 
 pub(super) struct Display {
     pub(super) screen: Screen,
@@ -31,13 +36,17 @@ pub(super) fn look(options: &Options) -> io::Result<(Look, Depth)> {
     let env = |name: &str| std::env::var(name).ok();
     let name = options.theme.clone().unwrap_or_else(|| Theme::fitting(env).to_owned());
     let theme = Theme::load(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let depth = if options.no_color { Depth::None } else { Depth::detect(env) };
-    Ok((Look::new(&theme, depth, options.ascii || !theme::is_utf8(env)), depth))
+    let depth = match (options.no_color, Depth::detect(env)) {
+        (true, _) => Depth::None,
+        (false, Depth::Ansi16) if system::is_rich_terminal() => Depth::True,
+        (false, depth) => depth,
+    };
+    Ok((Look::new(&theme, depth, options.ascii || !(system::is_rich_terminal() || theme::is_utf8(env))), depth))
 }
 
 impl Display {
     pub(super) fn open() -> io::Result<Display> {
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(&MINDED);
         let screen = Screen::open()?;
         let (input, start) = (EventStream::new(), Instant::now());
         Ok(Display { screen, signals, input, start, drawn: None, dirty: true })
@@ -86,8 +95,8 @@ impl Display {
         Ok(result)
     }
 
-    /// Stops the program until it is continued.
-    pub(super) async fn suspend(&mut self) -> io::Result<()> {
-        self.hand_over(async { terminal::suspend() }).await?
+    /// Stops the program until it is continued. The inner result says whether this system can.
+    pub(super) async fn suspend(&mut self) -> io::Result<io::Result<()>> {
+        self.hand_over(async { system::suspend() }).await
     }
 }

@@ -2,9 +2,11 @@
 
 use super::text;
 use crate::debug::Session;
-use crate::layers::{FileTree, Kind, NodeId};
+use crate::layers::follow::follow;
+use crate::layers::{FileTree, Kind, NodeId, path};
 use crate::snapshot::SnapshotId;
-use bstr::{BStr, BString, ByteSlice};
+use crate::system;
+use bstr::{BString, ByteSlice};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,14 +14,17 @@ use std::path::{Path, PathBuf};
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 
-/// What is to be written: directories and links are there already, the files' contents are not.
+/// What is to be written: everything is there already but the files' contents.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) files: Vec<Wanted>,
     to: PathBuf,
     written: usize,
     bytes: u64,
-    left_out: usize,
+    /// What is left out, by what it is.
+    devices: usize,
+    names: usize,
+    links: usize,
 }
 
 /// A regular file whose content is to be written.
@@ -41,7 +46,7 @@ pub(super) async fn extract(session: &Session, at: &SnapshotId, path: &BString, 
         blocking(move || Plan::make(&tree, &path, &to)).await?
     };
     for wanted in std::mem::take(&mut plan.files) {
-        let mut out = wanted.create()?;
+        let mut out = wanted.open().map_err(|error| failed(&wanted.to, &error))?;
         let mut offset = 0u64;
         loop {
             let read = session.read(at, &wanted.path, offset, PIECE).await;
@@ -65,47 +70,58 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Plan {
-    /// Makes the directories and links of a path's tree.
+    /// Makes the directories, the links and the empty files of a path's tree.
     pub(super) fn make(tree: &FileTree, path: &BString, to: &Path) -> Result<Plan, String> {
         let node = tree.lookup(path.as_bstr()).ok_or_else(|| format!("there is no {}", shown(path)))?;
         let mut to = home(to);
         if to.is_dir() {
             let name = if node == FileTree::ROOT { b"root".as_bstr() } else { tree.name(node) };
-            let name = name.to_os_str().ok().filter(|_| is_plain(name));
-            to = to.join(name.ok_or_else(|| format!("{} is no name for a file here", shown(tree.name(node))))?);
+            to = to.join(system::file_name(name).ok_or_else(|| format!("{} is no name for a file here", shown(name)))?);
         }
         if fs::symlink_metadata(&to).is_ok() {
             return Err(format!("not written: {} exists already", to.display()));
         }
         let mut plan = Plan { to: to.clone(), ..Plan::default() };
         // Parents come before children, so a link can never stand where a child is to be written.
-        let mut open = vec![(node, path.clone(), to)];
-        while let Some((node, path, to)) = open.pop() {
+        let mut open = vec![(node, path.clone(), to.clone())];
+        while let Some((node, inside, at)) = open.pop() {
             let meta = tree.meta(node);
+            let made = match meta.kind {
+                Kind::Directory => fs::create_dir(&at),
+                Kind::File => fs::File::create_new(&at).map(drop),
+                Kind::Symlink => system::symlink(meta.target, &at, leads_to_directory(tree, &inside)),
+                Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => {
+                    plan.devices += 1;
+                    continue;
+                }
+            };
+            match made {
+                Ok(()) => {}
+                // Another spelling of a name, on a system that takes both for the same.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at != to => {
+                    plan.names += 1;
+                    continue;
+                }
+                Err(_) if meta.kind == Kind::Symlink && at != to => {
+                    plan.links += 1;
+                    continue;
+                }
+                Err(error) => return Err(failed(&at, &error)),
+            }
             match meta.kind {
                 Kind::Directory => {
-                    fs::create_dir(&to).map_err(|error| failed(&to, &error))?;
                     for child in tree.children(node) {
                         let name = tree.name(child);
-                        match name.to_os_str() {
-                            Ok(os_name) if is_plain(name) => {
-                                let mut below = path.clone();
-                                if !below.is_empty() {
-                                    below.push(b'/');
-                                }
-                                below.extend_from_slice(name);
-                                open.push((child, below, to.join(os_name)));
+                        match system::file_name(name) {
+                            Some(file_name) => {
+                                open.push((child, path::child(inside.as_bstr(), name), at.join(file_name)))
                             }
-                            _ => plan.left_out += 1,
+                            None => plan.names += 1,
                         }
                     }
                 }
-                Kind::File => plan.files.push(Wanted { node, path, to, mode: meta.mode }),
-                Kind::Symlink => match symlink(meta.target, &to) {
-                    Ok(()) => plan.written += 1,
-                    Err(_) => plan.left_out += 1,
-                },
-                Kind::Fifo | Kind::Socket | Kind::CharDevice | Kind::BlockDevice => plan.left_out += 1,
+                Kind::File => plan.files.push(Wanted { node, path: inside, to: at, mode: meta.mode }),
+                _ => plan.written += 1,
             }
         }
         Ok(plan)
@@ -113,18 +129,20 @@ impl Plan {
 
     pub(super) fn done(&mut self, wanted: &Wanted, bytes: u64) {
         // A file that cannot be given its mode is still the file.
-        let _ = set_mode(&wanted.to, wanted.mode);
+        let _ = system::set_mode(&wanted.to, wanted.mode);
         self.written += 1;
         self.bytes += bytes;
     }
 
     /// What was written, in words.
     pub(super) fn words(&self) -> String {
-        let left_out = match self.left_out {
-            0 => String::new(),
-            1 => "; 1 entry left out (a device or the like)".to_owned(),
-            some => format!("; {some} entries left out (devices and the like)"),
-        };
+        let parts = [
+            (self.devices, "devices, pipes and sockets"),
+            (self.names, "names that no file can have here"),
+            (self.links, "links that this system refuses to make"),
+        ];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+        let left_out: String = parts.map(|(count, what)| format!("; {count} left out ({what})")).collect();
         format!(
             "{}, {} written to {}{left_out}",
             text::count(self.written, "file"),
@@ -135,9 +153,8 @@ impl Plan {
 }
 
 impl Wanted {
-    pub(super) fn create(&self) -> Result<fs::File, String> {
-        let made = fs::OpenOptions::new().write(true).create_new(true).open(&self.to);
-        made.map_err(|error| failed(&self.to, &error))
+    pub(super) fn open(&self) -> io::Result<fs::File> {
+        fs::OpenOptions::new().write(true).open(&self.to)
     }
 }
 
@@ -150,36 +167,12 @@ pub(super) fn shown(path: &(impl AsRef<[u8]> + ?Sized)) -> String {
 }
 
 fn home(to: &Path) -> PathBuf {
-    match (to.strip_prefix("~"), std::env::var_os("HOME")) {
-        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+    match (to.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
         _ => to.to_owned(),
     }
 }
 
-/// Whether a name is one part of a path and leads nowhere else.
-fn is_plain(name: &BStr) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(&b'/')
-}
-
-#[cfg(unix)]
-fn set_mode(to: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    // The owner is the user who asked, who must be able to read and remove it.
-    fs::set_permissions(to, fs::Permissions::from_mode(mode & 0o777 | 0o600))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_to: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn symlink(target: &BStr, to: &Path) -> io::Result<()> {
-    let target = target.to_os_str().map_err(|_| io::ErrorKind::InvalidFilename)?;
-    std::os::unix::fs::symlink(target, to)
-}
-
-#[cfg(not(unix))]
-fn symlink(_target: &BStr, _to: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+fn leads_to_directory(tree: &FileTree, link: &BString) -> bool {
+    follow(tree, link.as_bstr(), true).is_some_and(|it| it.kind == Some(Kind::Directory))
 }

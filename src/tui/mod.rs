@@ -41,13 +41,15 @@ pub use passthrough::{passthrough, terminal_size};
 
 use crate::debug::{Command, Event, Session};
 use crate::engine::{EngineError, Shell, ShellInput, ShellOutput};
+use crate::system;
+use crate::system::signals::Signal;
 use app::App;
 use display::Display;
 use futures_util::StreamExt;
 use jobs::{Done, Jobs};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use terminal::Signal;
 use tokio::sync::mpsc;
 use update::{Effect, Message, update};
 use widgets::ShellNews;
@@ -116,11 +118,11 @@ impl Front {
             let message = tokio::select! {
                 biased;
                 signal = self.display.signals.next() => match signal {
-                    Signal::End(number) => Message::Signal(number),
                     Signal::Resumed => {
                         self.display.screen.retake()?;
                         Message::Tick
                     }
+                    end => Message::Signal(end.number()),
                 },
                 _ = tokio::time::sleep_until(frame.unwrap_or(self.display.start)), if frame.is_some() => {
                     self.draw()?;
@@ -219,7 +221,11 @@ impl Front {
                     Box::pin(self.perform(effect)).await?;
                 }
             }
-            Effect::Suspend => self.display.suspend().await?,
+            Effect::Suspend => {
+                if let Err(error) = self.display.suspend().await? {
+                    self.app.complain(&error.to_string());
+                }
+            }
             Effect::Redraw => self.display.screen.redraw()?,
             Effect::Quit => self.ended = true,
         }
@@ -290,12 +296,13 @@ fn typed(input: Option<crossterm::event::Event>) -> Message {
 /// Opens a file in the user's editor, at a line where the editor is known to take one.
 async fn edit(path: &Path, line: u32) -> Result<(), String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| system::EDITOR.to_owned());
     let program = editor.split_whitespace().next().unwrap_or_default();
-    let program = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let program = Path::new(program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let takes_line = ["vi", "vim", "nvim", "nano", "emacs", "micro", "joe"].contains(&program.as_str());
-    let script = if takes_line { format!("exec {editor} +{line} \"$1\"") } else { format!("exec {editor} \"$1\"") };
-    let status = tokio::process::Command::new("sh").arg("-c").arg(script).arg("sh").arg(path).status().await;
+    let line = takes_line.then(|| OsString::from(format!("+{line}")));
+    let words: Vec<&OsStr> = line.as_deref().into_iter().chain([path.as_os_str()]).collect();
+    let status = system::editor(&editor, &words).status().await;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the editor ended with {status}; nothing was reloaded (:reload does)")),

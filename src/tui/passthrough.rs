@@ -1,10 +1,11 @@
 //! A shell that has the whole terminal, outside of the screen (`stagedive shell`).
 
 use crate::engine::{Shell, ShellInput, ShellOutput};
+use crate::system::KeysAsBytes;
+use crate::system::signals::{Signal, Signals};
 use crossterm::terminal;
 use std::io::{self, Write};
 use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Columns and rows; 80 by 24 where they cannot be had.
 pub fn terminal_size() -> (u16, u16) {
@@ -14,16 +15,18 @@ pub fn terminal_size() -> (u16, u16) {
 /// Gives the terminal to the shell until it ends, and answers with its exit code.
 pub async fn passthrough(shell: Shell) -> io::Result<i32> {
     terminal::enable_raw_mode()?;
-    let code = relay(shell).await;
+    let code = match KeysAsBytes::on() {
+        Ok(_keys) => relay(shell).await,
+        Err(error) => Err(error),
+    };
     terminal::disable_raw_mode()?;
     code
 }
 
 async fn relay(shell: Shell) -> io::Result<i32> {
     let Shell { input, mut output, .. } = shell;
-    let mut resized = signal(SignalKind::window_change())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut signals = Signals::listen(&[Signal::Resized, Signal::Terminate, Signal::Hangup]);
+    let mut size = None;
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 4096];
     let mut open = true;
@@ -43,12 +46,16 @@ async fn relay(shell: Shell) -> io::Result<i32> {
                 0 => open = false,
                 count => drop(input.send(ShellInput::Bytes(buffer[..count].to_vec())).await),
             },
-            _ = resized.recv() => {
-                let (columns, rows) = terminal_size();
-                let _ = input.send(ShellInput::Resize(columns, rows)).await;
-            }
-            _ = terminate.recv() => return Ok(143),
-            _ = hangup.recv() => return Ok(129),
+            signal = signals.next() => match signal {
+                Signal::Resized => {
+                    let now = terminal_size();
+                    // Some systems only let it be looked at again and again.
+                    if size.replace(now) != Some(now) {
+                        let _ = input.send(ShellInput::Resize(now.0, now.1)).await;
+                    }
+                }
+                end => return Ok(128 + end.number()),
+            },
         }
     }
 }

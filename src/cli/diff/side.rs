@@ -11,8 +11,7 @@ use crate::image::inventory::Inventory;
 use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
-use crate::snapshot::rooted::Root;
-use crate::snapshot::scan::scan;
+use crate::snapshot::directory;
 use bstr::{BStr, BString, ByteSlice};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -56,7 +55,7 @@ pub async fn open(point: Point, args: &BuildArgs, reached: &mut Vec<Reached>) ->
         Point::Directory(path) => {
             let name = path.display().to_string();
             let from = path.clone();
-            let scanned = super::super::blocking(move || scan(&from)).await?;
+            let scanned = super::super::blocking(move || directory::scan(&from)).await?;
             let layer = scanned.map_err(|error| Failure::Other(format!("{name}: {error}")))?;
             let tree = FileTree::merge(&[Arc::new(layer)]);
             Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
@@ -283,7 +282,7 @@ async fn of_layer(
 
 fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, Failure> {
     let failed = |error: std::io::Error| Failure::Other(format!("{}/{path}: {error}", root.display()));
-    Root::open(root).map_err(failed)?.file(path).map_err(failed)
+    directory::open_file(root, path).map_err(failed)
 }
 
 fn read_file(root: &Path, path: &BStr, limit: usize) -> Result<Vec<u8>, Failure> {

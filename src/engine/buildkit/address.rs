@@ -5,6 +5,7 @@
 
 use crate::image::digest::Digest;
 use crate::image::source::Surroundings;
+use crate::system::{self, DOCKER_SOCKET};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +31,8 @@ pub enum Speaks {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
-    Unix(PathBuf),
+    /// A socket on this machine; on Windows a named pipe.
+    Local(PathBuf),
     Tcp {
         /// `HOST:PORT`
         host: String,
@@ -105,7 +107,7 @@ pub fn docker(environment: &Environment) -> Result<Address, AddressError> {
         Some(own) if !Path::new(DOCKER_SOCKET).exists() => own,
         _ => PathBuf::from(DOCKER_SOCKET),
     };
-    Ok(Address { speaks: Speaks::Docker, name: format!("unix://{}", path.display()), transport: Transport::Unix(path) })
+    Ok(Address { speaks: Speaks::Docker, name: system::socket_address(&path), transport: Transport::Local(path) })
 }
 
 /// The BuildKit daemon that `BUILDKIT_HOST` names, or the one on this machine.
@@ -118,8 +120,7 @@ pub fn buildkit(environment: &Environment) -> Result<Address, AddressError> {
         Some(own) if !Path::new(BUILDKIT_SOCKET).exists() => own,
         _ => PathBuf::from(BUILDKIT_SOCKET),
     };
-    let name = format!("unix://{}", path.display());
-    Ok(Address { speaks: Speaks::BuildKit, name, transport: Transport::Unix(path) })
+    Ok(Address { speaks: Speaks::BuildKit, name: system::socket_address(&path), transport: Transport::Local(path) })
 }
 
 /// What `--builder` names: an address, an instance of buildx, or a context of Docker's client. `speaks` is who listens
@@ -131,7 +132,9 @@ pub fn named(name: &str, speaks: Speaks, environment: &Environment) -> Result<Ad
     let address = |transport| Ok(Address { speaks, transport, name: name.to_owned() });
     match (scheme, speaks) {
         (_, Speaks::Docker) => docker_host(name, environment.docker_tls(), name),
-        ("unix", _) if !rest.is_empty() => address(Transport::Unix(PathBuf::from(rest))),
+        ("unix" | "npipe", _) => {
+            address(Transport::Local(system::socket_path(scheme, rest).ok_or_else(|| unknown(name))?))
+        }
         ("tcp", _) => {
             address(Transport::Tcp { host: host_and_port(rest, 1234, name)?, tls: environment.buildkit_tls() })
         }
@@ -157,7 +160,6 @@ pub fn named(name: &str, speaks: Speaks, environment: &Environment) -> Result<Ad
     }
 }
 
-const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 const BUILDKIT_SOCKET: &str = "/run/buildkit/buildkitd.sock";
 
 fn unknown(name: &str) -> AddressError {
@@ -173,7 +175,9 @@ fn unknown(name: &str) -> AddressError {
 fn docker_host(host: &str, tls: Option<Tls>, name: &str) -> Result<Address, AddressError> {
     let address = |transport| Ok(Address { speaks: Speaks::Docker, transport, name: name.to_owned() });
     match host.split_once("://") {
-        Some(("unix", path)) if !path.is_empty() => address(Transport::Unix(PathBuf::from(path))),
+        Some((scheme @ ("unix" | "npipe"), path)) => {
+            address(Transport::Local(system::socket_path(scheme, path).ok_or_else(|| unknown(host))?))
+        }
         Some(("tcp" | "http" | "https", rest)) => {
             let port = if tls.is_some() { 2376 } else { 2375 };
             address(Transport::Tcp { host: host_and_port(rest, port, host)?, tls })
@@ -418,7 +422,7 @@ mod tests {
             Speaks::BuildKit => "buildkit",
         };
         match address.transport {
-            Transport::Unix(path) => format!("{speaks} {}", path.display()),
+            Transport::Local(path) => format!("{speaks} {}", path.display()),
             Transport::Tcp { host, tls: None } => format!("{speaks} {host}"),
             Transport::Tcp { host, tls: Some(tls) } => {
                 let yes = |it: bool| if it { "+" } else { "-" };

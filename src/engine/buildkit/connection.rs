@@ -1,6 +1,7 @@
 //! One connection to a builder, as a stream of bytes in both directions.
 
 use super::address::{Address, Transport};
+use crate::system;
 use std::io;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -32,15 +33,12 @@ pub(super) async fn connect(address: &Address) -> io::Result<Connection> {
 
 async fn to(address: &Address) -> io::Result<Connection> {
     match &address.transport {
-        #[cfg(unix)]
-        Transport::Unix(path) => Ok(Connection::new(tokio::net::UnixStream::connect(path).await?)),
-        #[cfg(not(unix))]
-        Transport::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such sockets")),
+        Transport::Local(path) => Ok(Connection::new(system::connect(path).await?)),
         Transport::Tcp { host, tls } => {
             let stream = tokio::net::TcpStream::connect(host).await?;
             // Calls are small messages that wait for each other's answers.
             stream.set_nodelay(true)?;
-            notice_silence(&stream);
+            system::keep_alive(&stream);
             match tls {
                 None => Ok(Connection::new(stream)),
                 Some(tls) => super::tls::wrap(stream, host, tls, address.speaks).await,
@@ -67,20 +65,6 @@ async fn to(address: &Address) -> io::Result<Connection> {
         }
     }
 }
-
-/// A peer that is gone without a word is noticed within about a minute.
-#[cfg(target_os = "linux")]
-fn notice_silence(stream: &tokio::net::TcpStream) {
-    use rustix::net::sockopt;
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(20));
-    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10));
-    let _ = sockopt::set_tcp_keepcnt(stream, 3);
-    let _ = sockopt::set_tcp_user_timeout(stream, 45_000);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn notice_silence(_: &tokio::net::TcpStream) {}
 
 /// Asks an HTTP server to speak HTTP/2 on this connection instead (`Upgrade: h2c`), which is how a Docker Engine gives
 /// access to the BuildKit in it.

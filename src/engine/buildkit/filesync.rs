@@ -5,12 +5,14 @@
 
 use super::connection::printable;
 use super::walk::{self, Filter, Found};
+use crate::system::{self, Special};
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat, packet::PacketType};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server;
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -214,100 +216,58 @@ mod go_mode {
 }
 
 /// What is told of one entry; a socket counts as an empty file. Owners are nobody's business: everything is root's.
-#[cfg(unix)]
 fn stat(root: &Path, found: &Found, links: &mut Links) -> io::Result<Stat> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let metadata = &found.metadata;
-    let kind = metadata.file_type();
+    let properties = system::properties(metadata);
     let mut stat = Stat {
         path: found.path.clone(),
-        mode: metadata.mode() & 0o777,
-        mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        mode: properties.mode & 0o777,
+        mod_time: nanoseconds(metadata.modified()?),
         ..Stat::default()
     };
+    let (device, kind) = match properties.special {
+        Some(Special::Fifo) => ((0, 0), go_mode::PIPE),
+        Some(Special::BlockDevice(major, minor)) => ((major, minor), go_mode::DEVICE),
+        Some(Special::CharDevice(major, minor)) => ((major, minor), go_mode::DEVICE | go_mode::CHARACTER),
+        Some(Special::Socket) | None => ((0, 0), 0),
+    };
+    (stat.devmajor, stat.devminor) = (i64::from(device.0), i64::from(device.1));
     let bits = [
-        (kind.is_dir(), go_mode::DIRECTORY),
-        (kind.is_symlink(), go_mode::SYMLINK),
-        (kind.is_fifo(), go_mode::PIPE),
-        (kind.is_block_device() || kind.is_char_device(), go_mode::DEVICE),
-        (kind.is_char_device(), go_mode::CHARACTER),
-        (metadata.mode() & 0o4000 != 0, go_mode::SET_UID),
-        (metadata.mode() & 0o2000 != 0, go_mode::SET_GID),
-        (metadata.mode() & 0o1000 != 0, go_mode::STICKY),
+        (metadata.is_dir(), go_mode::DIRECTORY),
+        (metadata.is_symlink(), go_mode::SYMLINK),
+        (properties.mode & 0o4000 != 0, go_mode::SET_UID),
+        (properties.mode & 0o2000 != 0, go_mode::SET_GID),
+        (properties.mode & 0o1000 != 0, go_mode::STICKY),
     ];
-    stat.mode |= bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum::<u32>();
+    stat.mode |= kind | bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum::<u32>();
     let path = root.join(&found.path);
-    if !kind.is_dir() {
+    if !metadata.is_dir() {
         stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
     }
-    if kind.is_symlink() {
+    if metadata.is_symlink() {
         stat.mode |= 0o777;
-        stat.linkname = std::fs::read_link(&path)?.to_string_lossy().into_owned();
+        stat.linkname = system::slashed(&std::fs::read_link(&path)?).into_owned();
     }
-    if kind.is_block_device() || kind.is_char_device() {
-        let device = metadata.rdev();
-        stat.devmajor = i64::from(rustix::fs::major(device));
-        stat.devminor = i64::from(rustix::fs::minor(device));
-    }
-    if !kind.is_dir() && metadata.nlink() > 1 {
-        match links.0.get(&(metadata.dev(), metadata.ino())) {
+    if let Some(inode) = properties.shared {
+        match links.0.get(&inode) {
             Some(first) => {
                 stat.linkname.clone_from(first);
                 stat.size = 0;
             }
-            None => drop(links.0.insert((metadata.dev(), metadata.ino()), found.path.clone())),
+            None => drop(links.0.insert(inode, found.path.clone())),
         }
     }
-    stat.xattrs = attributes(&path)?;
+    stat.xattrs = system::extended_attributes(&path)?;
     Ok(stat)
 }
 
-#[cfg(not(unix))]
-fn stat(root: &Path, found: &Found, _: &mut Links) -> io::Result<Stat> {
-    let metadata = &found.metadata;
-    let since = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let mut stat = Stat {
-        path: found.path.clone(),
-        // As Docker's client has it there: everything may be executed.
-        mode: 0o755,
-        mod_time: i64::try_from(since.as_nanos()).unwrap_or(0),
-        ..Stat::default()
-    };
-    if metadata.is_dir() {
-        stat.mode |= go_mode::DIRECTORY;
-    } else if metadata.is_symlink() {
-        stat.mode = 0o777 | go_mode::SYMLINK;
-        stat.linkname = std::fs::read_link(root.join(&found.path))?.to_string_lossy().replace('\\', "/");
-    } else {
-        stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
+/// Since 1970; before it, less than nothing.
+fn nanoseconds(time: SystemTime) -> i64 {
+    let count = |it: Duration| i64::try_from(it.as_nanos()).unwrap_or(i64::MAX);
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => count(since),
+        Err(before) => -count(before.duration()),
     }
-    Ok(stat)
-}
-
-/// Extended attributes, where the file system has them and lets us read them.
-#[cfg(target_os = "linux")]
-fn attributes(path: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
-    let mut names = Vec::with_capacity(1 << 16);
-    match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
-        Ok(_) => {}
-        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-            return Ok(HashMap::new());
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let mut found = HashMap::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = Vec::with_capacity(1 << 16);
-        if rustix::fs::lgetxattr(path, name, rustix::buffer::spare_capacity(&mut value)).is_ok() {
-            found.insert(String::from_utf8_lossy(name).into_owned(), value);
-        }
-    }
-    Ok(found)
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn attributes(_: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
-    Ok(HashMap::new())
 }
 
 #[cfg(test)]

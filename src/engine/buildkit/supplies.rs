@@ -4,6 +4,7 @@ use super::connection::printable;
 use crate::engine::settings::Secret;
 use crate::image::auth::{self, Credentials};
 use crate::image::source::Surroundings;
+use crate::system;
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{
     GetSecretRequest, GetSecretResponse, secrets_server::Secrets as SecretsService,
 };
@@ -102,7 +103,6 @@ impl Ssh for Agents {
         Ok(Response::new(CheckAgentResponse {}))
     }
 
-    #[cfg(unix)]
     async fn forward_agent(
         &self,
         request: Request<Streaming<BytesMessage>>,
@@ -110,9 +110,9 @@ impl Ssh for Agents {
         let id =
             request.metadata().get("buildkit.ssh.id").and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
         let socket = self.socket(&id)?;
-        let stream = tokio::net::UnixStream::connect(socket).await;
+        let stream = system::connect(socket).await;
         let stream = stream.map_err(|error| Status::unavailable(format!("{}: {error}", socket.display())))?;
-        let (mut from_agent, mut to_agent) = stream.into_split();
+        let (mut from_agent, mut to_agent) = tokio::io::split(stream);
         let (sender, receiver) = mpsc::channel(16);
         let mut messages = request.into_inner();
         tokio::spawn(async move {
@@ -132,13 +132,5 @@ impl Ssh for Agents {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-
-    #[cfg(not(unix))]
-    async fn forward_agent(
-        &self,
-        _: Request<Streaming<BytesMessage>>,
-    ) -> Result<Response<Self::ForwardAgentStream>, Status> {
-        Err(Status::unimplemented("agents are reached through sockets, which this system has not"))
     }
 }

@@ -3,15 +3,13 @@
 use super::bridge::Bridge;
 use super::engine::BuildKit;
 use crate::engine::EngineError;
+use crate::image::host;
 use bollard_buildkit_proto::pb;
 use prost::Message;
 use std::path::PathBuf;
 
 /// Where the tools have to be mounted.
-#[cfg(target_os = "linux")]
-pub(super) const TOOLBOX: &str = crate::image::host::TOOLBOX;
-#[cfg(not(target_os = "linux"))]
-pub(super) const TOOLBOX: &str = "/.stagedive";
+pub(super) const TOOLBOX: &str = host::TOOLBOX;
 
 /// Under this name the builder asks for the directory.
 const SOURCE: &str = "stagedive-toolbox";
@@ -43,7 +41,6 @@ fn definition(op: &pb::Op) -> pb::Definition {
     pb::Definition { def: vec![bytes, result.encode_to_vec()], metadata: Default::default(), source: None }
 }
 
-#[cfg(target_os = "linux")]
 async fn pack(dir: PathBuf) -> Result<PathBuf, EngineError> {
     let work = move || {
         if dir.join("bin").exists() {
@@ -54,16 +51,10 @@ async fn pack(dir: PathBuf) -> Result<PathBuf, EngineError> {
         std::fs::create_dir_all(parent).map_err(failed)?;
         let temporary = tempfile::tempdir_in(parent).map_err(failed)?;
         let inner = temporary.path().join("toolbox");
-        crate::image::host::pack_toolbox(&inner)
-            .map_err(|error| EngineError { message: error.message, help: error.help })?;
+        host::pack_toolbox(&inner).map_err(|error| EngineError { message: error.message, help: error.help })?;
         // Another session may have been first; then its tools serve as well.
         let _ = std::fs::rename(&inner, &dir);
         Ok(dir)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?
-}
-
-#[cfg(not(target_os = "linux"))]
-async fn pack(_: PathBuf) -> Result<PathBuf, EngineError> {
-    Err(EngineError::new("the image has no shell, and only a Linux machine has tools to lend"))
 }

@@ -5,6 +5,7 @@
 
 use crate::dockerfile::ignore::{Ignore, Verdict};
 use crate::dockerfile::wildcard::{Wildcard, has_wildcard};
+use crate::system;
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
@@ -249,8 +250,8 @@ impl Followed<'_> {
             return Ok(Some(out).filter(|out| !out.is_empty()));
         }
         let Ok(target) = fs::read_link(self.root.join(path)) else { return Ok(None) };
-        let Some(target) = target.to_str() else { return Ok(None) };
-        let target = if target.starts_with('/') { target.to_owned() } else { child(dir, target) };
+        let target = system::slashed(&target);
+        let target = if target.starts_with('/') { target.into_owned() } else { child(dir, &target) };
         Ok(Some(vec![target]))
     }
 }

@@ -15,6 +15,7 @@ use crate::image::digest::Digest;
 use crate::layers::{FileTree, Layer};
 use crate::plan::FileOrigin;
 use crate::snapshot::SnapshotId;
+use crate::snapshot::image_records::ImageRecord;
 use crate::snapshot::store::{Store, StoreError};
 use async_trait::async_trait;
 use bstr::BString;
@@ -66,6 +67,16 @@ impl Embedded {
         };
         engine.remove_later(leftovers);
         Ok(engine)
+    }
+
+    /// The images that the store has.
+    pub fn images(&self) -> Vec<ImageRecord> {
+        self.store.images()
+    }
+
+    /// Whether another process uses the store too.
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 
     pub fn store(&self) -> &Store {

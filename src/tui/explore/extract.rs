@@ -24,7 +24,7 @@ pub async fn extract(inventory: Arc<Inventory>, at: SnapshotId, path: BString, t
         blocking(move || {
             let mut plan = Plan::make(&tree, &path, &to)?;
             let files = std::mem::take(&mut plan.files);
-            let waiting = sorted(&tree, files)?;
+            let waiting = sorted(&tree, files);
             Ok((plan, waiting))
         })
         .await?
@@ -59,17 +59,15 @@ struct Open {
     written: bool,
 }
 
-fn sorted(tree: &FileTree, files: Vec<Wanted>) -> Result<Waiting, String> {
+fn sorted(tree: &FileTree, files: Vec<Wanted>) -> Waiting {
     let mut waiting = Waiting::new();
     for wanted in files {
         let layer = tree.layer(wanted.node);
         let size = tree.meta(wanted.node).size;
-        // Made at once, so that what cannot be written is known before anything is read.
-        wanted.create()?;
         let open = Open { size, end: 0, written: size == 0, wanted };
         waiting.entry(layer).or_default().entry(open.wanted.path.clone()).or_default().push(open);
     }
-    Ok(waiting)
+    waiting
 }
 
 type Read = (Vec<(Wanted, u64)>, Vec<(u32, BString, Open)>);
@@ -87,7 +85,7 @@ fn read(
     let links = inventory.read_through(layer, &mut |path, offset, bytes| {
         let Some(list) = files.get_mut(path).filter(|_| trouble.is_none()) else { return };
         if last.as_ref().is_none_or(|(it, _)| it != path) {
-            let open = |it: &Open| File::options().write(true).open(&it.wanted.to);
+            let open = |it: &Open| it.wanted.open();
             match list.iter().map(open).collect::<Result<Vec<File>, _>>() {
                 Ok(opened) => last = Some((path.clone(), opened)),
                 Err(error) => {
@@ -121,7 +119,7 @@ fn read(
     for (path, list) in files {
         for open in list {
             if open.written || !links.contains_key(&path) && sparse(tree, &open) {
-                let sized = File::options().write(true).open(&open.wanted.to).and_then(|file| file.set_len(open.size));
+                let sized = open.wanted.open().and_then(|file| file.set_len(open.size));
                 sized.map_err(|error| failed(&open.wanted.to, &error))?;
                 done.push((open.wanted, open.size));
                 continue;

@@ -22,12 +22,12 @@ pub mod waste;
 
 use super::background::Background;
 use super::display::{self, Display};
-use super::terminal::Signal;
 use super::{Options, Summary, views};
 use crate::image::base::Base;
 use crate::image::inventory::{self, Progress};
 use crate::image::source::Opened;
 use crate::layers::FileTree;
+use crate::system::signals::Signal;
 use answers::Subject;
 use futures_util::StreamExt;
 use image::Image;
@@ -89,11 +89,11 @@ impl Front {
             let message = tokio::select! {
                 biased;
                 signal = self.display.signals.next() => match signal {
-                    Signal::End(number) => Message::Signal(number),
                     Signal::Resumed => {
                         self.display.screen.retake()?;
                         Message::Tick
                     }
+                    end => Message::Signal(end.number()),
                 },
                 _ = tokio::time::sleep_until(frame.unwrap_or(self.display.start)), if frame.is_some() => {
                     self.draw()?;
@@ -194,7 +194,11 @@ impl Front {
                     self.state.complain("too long for the terminal's clipboard");
                 }
             }
-            Effect::Suspend => self.display.suspend().await?,
+            Effect::Suspend => {
+                if let Err(error) = self.display.suspend().await? {
+                    self.state.complain(error.to_string());
+                }
+            }
             Effect::Redraw => self.display.screen.redraw()?,
             Effect::Quit => self.ended = true,
         }
