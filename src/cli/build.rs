@@ -7,11 +7,12 @@ use super::output::{self, Output};
 use super::plain::{self, Plain};
 use super::signals::Signals;
 use super::{cache, engine, project, several};
-use crate::debug::{self, Command, Event, Export, Session, StopReason};
+use crate::debug::{self, Command, Event, Export, Session, StepStatus, StopReason};
 use crate::engine::settings::CacheOption;
 use crate::engine::{Destination, Engine, Exported};
 use crate::image::platform::Platform;
-use crate::plan::Plan;
+use crate::plan::{Plan, StepId};
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +80,9 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     let engine = engine::start(&args.build, &project).await?;
     asked.check(&args, engine.as_ref())?;
     check::gate(&project, engine.as_ref()).await?;
-    let (session, mut events) = debug::start(project.setup(engine.clone()));
+    let mut setup = project.setup(engine.clone());
+    setup.count = counts(&args);
+    let (session, mut events) = debug::start(setup);
     let built = follow(&mut events, &args, &project.name, None).await;
     let result = match built {
         Ok(()) => finish(&session, &args, &asked, project.settings.epoch, Vec::new()).await,
@@ -114,6 +117,9 @@ pub async fn follow(
     let mut plain = Plain::new(std::io::stderr()).on(platform.as_deref());
     let mut plan: Option<Arc<Plan>> = None;
     let mut finished = false;
+    // Nothing more is run; what has been is still being counted.
+    let mut done = false;
+    let mut uncounted: BTreeSet<StepId> = BTreeSet::new();
     let mut signals = Signals::listen();
     loop {
         let event = tokio::select! {
@@ -125,6 +131,15 @@ pub async fn follow(
         };
         show(&mut plain, plan.as_deref(), &event, args, platform.as_deref())
             .map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
+        match &event {
+            Event::Step { step, status: StepStatus::Done(outcome), .. }
+                if outcome.changes.is_none() && counts(args) =>
+            {
+                uncounted.insert(*step);
+            }
+            Event::Counted { step, .. } => drop(uncounted.remove(step)),
+            _ => {}
+        }
         match event {
             Event::Planned { plan: it } => {
                 for diagnostic in &it.diagnostics {
@@ -143,14 +158,22 @@ pub async fn follow(
                     return Err(Failure::Build { message, help });
                 }
                 match stop.reason {
-                    StopReason::End if finished => return Ok(()),
+                    StopReason::End if finished => done = true,
                     _ => return Err(Failure::Other("the build stopped before its end".to_owned())),
                 }
             }
             Event::Ended => return Err(Failure::Other("the session ended before the build".to_owned())),
             _ => {}
         }
+        if done && uncounted.is_empty() {
+            return Ok(());
+        }
     }
+}
+
+/// Whether a build says what its steps changed also where that has to be counted.
+pub fn counts(args: &BuildCommand) -> bool {
+    args.progress == Progress::Json && !args.quiet
 }
 
 fn show(

@@ -53,6 +53,7 @@ impl Project {
             paused: false,
             break_on_failure: true,
             no_cache: self.no_cache,
+            count: false,
             breakpoints: Vec::new(),
         }
     }

@@ -18,6 +18,7 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
     let engine = engine::start(&args.build, &project).await?;
     let mut setup = project.setup(engine.clone());
     setup.paused = true;
+    setup.count = true;
     setup.break_on_failure = !args.no_break_on_failure;
     setup.breakpoints = breakpoints;
     let (session, events) = debug::start(setup);

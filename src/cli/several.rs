@@ -79,7 +79,9 @@ async fn track(
     args: &BuildCommand,
 ) -> Result<Track, Failure> {
     check::gate(project, engine.as_ref()).await?;
-    let (session, mut events) = debug::start(project.setup(engine.clone()));
+    let mut setup = project.setup(engine.clone());
+    setup.count = build::counts(args);
+    let (session, mut events) = debug::start(setup);
     match build::follow(&mut events, args, &project.name, Some(platform)).await {
         Ok(()) => Ok(Track { session, events }),
         Err(failure) => {

@@ -162,6 +162,7 @@ async fn piped(shell: Shell) -> Result<i32, Failure> {
                 }
                 ShellOutput::Stderr(bytes) => std::io::stderr().lock().write_all(&bytes).map_err(failed)?,
                 ShellOutput::Exited { code, .. } => return Ok(code),
+                ShellOutput::Lost(error) => return Err(Failure::Engine(error)),
             }
         }
         Err(Failure::Other("the command ended without a word".to_owned()))

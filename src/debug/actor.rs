@@ -13,11 +13,12 @@ use super::session::Message;
 use super::stepping::Action;
 use super::work::{self, Report};
 use super::{BreakpointId, Command, Event, Log, PlanFault, Session, Setup, finish, place};
-use crate::engine::{Engine, OutputEvent};
+use crate::engine::{Engine, OutputEvent, StepOutcome};
 use crate::plan::{Options, StepId};
+use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Events on their way to the front end.
@@ -43,6 +44,7 @@ struct Actor {
     /// What the plan that is in force was made from.
     options: Options,
     no_cache: bool,
+    count: bool,
     /// Stop before the first instruction.
     paused: bool,
     desk: Desk,
@@ -53,6 +55,10 @@ struct Actor {
     /// Commands that wait until what runs has been killed.
     deferred: Vec<Command>,
     steps: BTreeMap<StepId, AbortOnDropHandle<()>>,
+    /// What is being counted, by the snapshot that the steps made.
+    counts: BTreeMap<SnapshotId, AbortOnDropHandle<()>>,
+    /// Whose turn it is to count.
+    turn: Arc<Semaphore>,
     sender: mpsc::Sender<Report>,
     quitting: bool,
 }
@@ -69,7 +75,7 @@ struct Preparing {
 
 impl Actor {
     fn new(setup: Setup, sender: mpsc::Sender<Report>) -> Actor {
-        let Setup { engine, options, name, read, paused, break_on_failure, no_cache, breakpoints } = setup;
+        let Setup { engine, options, name, read, paused, break_on_failure, no_cache, count, breakpoints } = setup;
         let mut desk = Desk::new(break_on_failure);
         for location in breakpoints {
             desk.breakpoints.set(location, None);
@@ -79,6 +85,7 @@ impl Actor {
             text: Text::Read { name, read },
             options,
             no_cache,
+            count,
             paused,
             desk,
             logs: Logs::default(),
@@ -87,6 +94,8 @@ impl Actor {
             attempts: 0,
             deferred: Vec::new(),
             steps: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            turn: Arc::new(Semaphore::new(1)),
             sender,
             quitting: false,
         }
@@ -292,16 +301,26 @@ impl Actor {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Output { .. } | Report::Base { .. } | Report::Prepared { .. } if self.quitting => {}
+            Report::Output { .. } | Report::Counted { .. } | Report::Base { .. } | Report::Prepared { .. }
+                if self.quitting => {}
             Report::Output { step, event } => self.output(step, event),
             Report::Ended { step, result } => {
                 self.steps.remove(&step);
                 self.end_output(step);
+                if let Ok(outcome) = &result {
+                    self.count(outcome);
+                }
                 if let Some(build) = &mut self.build {
                     let launches = build.ended(&mut self.desk, step, result);
                     self.launch(launches);
                 }
                 self.change_deferred();
+            }
+            Report::Counted { snapshot, changes } => {
+                self.counts.remove(&snapshot);
+                if let Some(build) = &mut self.build {
+                    build.counted(&mut self.desk, &snapshot, changes);
+                }
             }
             Report::Base { attempt, image, event } if self.is_wanted(attempt) => match event {
                 OutputEvent::Progress { what, done, total } => {
@@ -357,6 +376,16 @@ impl Actor {
         }
     }
 
+    /// Has it counted what a step changed, if its outcome does not say.
+    fn count(&mut self, outcome: &StepOutcome) {
+        if !self.count || self.quitting || outcome.changes.is_some() || self.counts.contains_key(&outcome.snapshot) {
+            return;
+        }
+        let snapshot = outcome.snapshot.clone();
+        let work = work::count(self.engine.clone(), snapshot.clone(), self.turn.clone(), self.sender.clone());
+        self.counts.insert(snapshot, AbortOnDropHandle::new(tokio::spawn(work)));
+    }
+
     fn output(&mut self, step: StepId, event: OutputEvent) {
         let (stderr, bytes) = match event {
             OutputEvent::Stdout(bytes) => (false, bytes),
@@ -399,6 +428,7 @@ impl Actor {
     fn quit(&mut self) {
         self.quitting = true;
         self.preparing = None;
+        self.counts.clear();
         if let Some(build) = self.build.as_mut().filter(|build| build.is_running()) {
             build.cancel(&mut self.desk);
         }

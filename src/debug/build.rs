@@ -7,8 +7,10 @@ use super::running::{Goal, Launch, running_now};
 use super::stepping::{self, Action, Call, Target, View};
 use super::timeline::{Branch, Timeline};
 use super::{Event, Position, Side, StepStatus, Stop, StopReason, breakpoint, carry};
+use crate::engine::ChangeSummary;
 use crate::image::config::ImageConfig;
 use crate::plan::{FileOrigin, Plan, StepId};
+use crate::snapshot::SnapshotId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -257,6 +259,20 @@ impl Build {
         if self.shown.get(&step) != Some(&status) {
             self.shown.insert(step, status.clone());
             desk.step(step, status);
+        }
+    }
+
+    /// Takes in what the steps that made a snapshot changed, and says it of those that are to be seen.
+    pub(super) fn counted(&mut self, desk: &mut Desk, snapshot: &SnapshotId, changes: Option<ChangeSummary>) {
+        self.timeline.record_changes(snapshot, changes);
+        for (step, status) in &mut self.shown {
+            match status {
+                StepStatus::Done(outcome) if outcome.snapshot == *snapshot && outcome.changes.is_none() => {
+                    outcome.changes = changes;
+                    desk.say(Event::Counted { step: *step, changes });
+                }
+                _ => {}
+            }
         }
     }
 

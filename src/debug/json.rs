@@ -12,6 +12,7 @@
 //! | `planned` | `platform`, `target` (a label), `order` (labels), `stages`, `diagnostics` |
 //! | `plan-failed` | `fault`, `message`, `rendered` (drawn under the source line) |
 //! | `step` | `step`, `status`, `at_ms`; with `done` also `result`; with `failed` also `failure` |
+//! | `counted` | `step`, `added`, `modified`, `removed`, `bytes`: what the `result` of a step that is done left `null` |
 //! | `output` | `step`, `stream` (`stdout`, `stderr`), `text`; `base64` if `text` is not exactly what was written |
 //! | `output-clipped` | `step`, `dropped` (bytes) |
 //! | `progress` | `step`, `what`, `done`, `total` (bytes) |
@@ -34,7 +35,7 @@
 use super::{Breakpoint, BreakpointState, Event, Failure, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::{Diagnostic, Severity};
-use crate::engine::StepOutcome;
+use crate::engine::{ChangeSummary, StepOutcome};
 use crate::plan::{Base, Edge, EdgeKind, FileOrigin, Plan, Stage, StageId, Step, StepId};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -64,6 +65,7 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
                 StepStatus::Waiting | StepStatus::Skipped | StepStatus::Running | StepStatus::Cancelled => Vec::new(),
             },
         ),
+        Event::Counted { step: id, changes } => with(json!({"event": "counted", "step": step(id)}), counts(*changes)),
         Event::Output { step: id, stderr, bytes } => {
             let stream = if *stderr { "stderr" } else { "stdout" };
             let text = String::from_utf8_lossy(bytes);
@@ -203,16 +205,23 @@ fn status_name(status: &StepStatus) -> &'static str {
 }
 
 fn result(outcome: &StepOutcome) -> Value {
-    json!({
+    let known = json!({
         "snapshot": outcome.snapshot,
         "cached": outcome.cached,
         "duration_ms": millis(outcome.duration),
-        "added": outcome.changes.map(|it| it.added),
-        "modified": outcome.changes.map(|it| it.modified),
-        "removed": outcome.changes.map(|it| it.removed),
-        "bytes": outcome.changes.map(|it| it.bytes),
         "why": outcome.why,
-    })
+    });
+    with(known, counts(outcome.changes))
+}
+
+fn counts(changes: Option<ChangeSummary>) -> [(&'static str, Value); 4] {
+    let count = |pick: fn(ChangeSummary) -> u64| json!(changes.map(pick));
+    [
+        ("added", count(|it| it.added)),
+        ("modified", count(|it| it.modified)),
+        ("removed", count(|it| it.removed)),
+        ("bytes", count(|it| it.bytes)),
+    ]
 }
 
 fn failure(failure: &Failure, plan: Option<&Plan>) -> Value {

@@ -70,6 +70,7 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
         inputs,
         origins: step.inputs.clone(),
         instruction: Some((branch.plan.clone(), step.id)),
+        watch: false,
         size: None,
     })
 }
@@ -89,7 +90,7 @@ fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
         insecure: false,
         files: Vec::new(),
     };
-    ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), instruction: None, size: None }
+    ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), instruction: None, watch: false, size: None }
 }
 
 fn error(message: impl Into<String>, help: &str) -> EngineError {

@@ -1,6 +1,6 @@
 //! What front ends say to the session, and what they hear.
 
-use crate::engine::{Capabilities, StepOutcome};
+use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
 use crate::plan::{Plan, StageId, StepId};
 use crate::snapshot::SnapshotId;
 use serde::Serialize;
@@ -223,6 +223,12 @@ pub enum Event {
         step: StepId,
         status: StepStatus,
         at: Duration,
+    },
+    /// What a step that is done changed, where its outcome left it open. `None`: it could not be counted. Said once
+    /// for each such step, whatever happens meanwhile; the outcome of every later status has it.
+    Counted {
+        step: StepId,
+        changes: Option<ChangeSummary>,
     },
     /// Output of a running step, in order. Bytes as the process wrote them; not safe to print.
     Output {

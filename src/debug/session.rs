@@ -106,22 +106,31 @@ impl Session {
     }
 
     /// A shell with exactly the user, directory, environment and mounts of its place. `size` is columns and
-    /// rows; `None` runs without a terminal.
+    /// rows; `None` runs without a terminal. At its end it is told what it has changed.
     pub async fn shell(&self, at: ShellPlace, size: Option<(u16, u16)>) -> Result<Shell, EngineError> {
-        self.command(at, Vec::new(), size).await
+        self.open(at, Vec::new(), size, true).await
     }
 
-    /// The same for one command instead of a shell.
+    /// The same for one command, or a shell if there are no words; what it changes need not be told.
     pub async fn command(
         &self,
         at: ShellPlace,
         argv: Vec<String>,
         size: Option<(u16, u16)>,
     ) -> Result<Shell, EngineError> {
+        self.open(at, argv, size, false).await
+    }
+
+    async fn open(
+        &self,
+        at: ShellPlace,
+        argv: Vec<String>,
+        size: Option<(u16, u16)>,
+        watch: bool,
+    ) -> Result<Shell, EngineError> {
         let mut request = self.ask(|reply| Message::Shell { place: at, reply }).await??;
         request.run.argv = argv;
-        request.size = size;
-        self.engine.shell(request).await
+        self.engine.shell(ShellRequest { size, watch, ..request }).await
     }
 
     /// What a step has written so far, within the bounds that are kept. Empty for a step that has not run.

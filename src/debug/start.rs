@@ -17,5 +17,7 @@ pub struct Setup {
     pub paused: bool,
     pub break_on_failure: bool,
     pub no_cache: bool,
+    /// Count what steps changed also where an engine has to list files for it; `Event::Counted` follows then.
+    pub count: bool,
     pub breakpoints: Vec<Location>,
 }

@@ -1,7 +1,7 @@
 //! What was reached, under which plan. Branches are only ever added.
 
 use super::{Failure, Position};
-use crate::engine::StepOutcome;
+use crate::engine::{ChangeSummary, StepOutcome};
 use crate::plan::{Base, FileOrigin, Op, Plan, StageId, Step, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
@@ -44,6 +44,14 @@ impl Timeline {
         branch.done.insert(step, outcome);
         if let Some(frontier) = branch.frontier.get_mut(step.stage.0 as usize) {
             *frontier = (*frontier).max(step.index + 1);
+        }
+    }
+
+    /// What the steps that made a snapshot changed, where their outcomes leave it open. No branch becomes another by it.
+    pub fn record_changes(&mut self, snapshot: &SnapshotId, changes: Option<ChangeSummary>) {
+        let outcomes = self.branches.iter_mut().flat_map(|branch| branch.done.values_mut());
+        for outcome in outcomes.filter(|it| it.snapshot == *snapshot && it.changes.is_none()) {
+            outcome.changes = changes;
         }
     }
 

@@ -3,10 +3,11 @@
 use super::build::Prepared;
 use super::prepare::PlanError;
 use super::running::Launch;
-use crate::engine::{Engine, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
+use crate::engine::{ChangeSummary, Engine, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
 use crate::plan::StepId;
+use crate::snapshot::SnapshotId;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +23,10 @@ pub(super) enum Report {
     Ended {
         step: StepId,
         result: Result<StepOutcome, StepError>,
+    },
+    Counted {
+        snapshot: SnapshotId,
+        changes: Option<ChangeSummary>,
     },
     /// An image is looked up. `attempt` tells plans that are no longer wanted from the one that is.
     Base {
@@ -64,6 +69,20 @@ pub(super) async fn run(engine: Arc<dyn Engine>, launch: Launch, reports: mpsc::
         })
     });
     let _ = reports.send(Report::Ended { step, result }).await;
+}
+
+/// Counts what the step that made a snapshot changed; one at a time, as it is work for the engine that nobody waits for.
+pub(super) async fn count(
+    engine: Arc<dyn Engine>,
+    snapshot: SnapshotId,
+    turn: Arc<Semaphore>,
+    reports: mpsc::Sender<Report>,
+) {
+    let changes = match turn.acquire().await {
+        Ok(_turn) => engine.changes(&snapshot).await.ok(),
+        Err(_) => None,
+    };
+    let _ = reports.send(Report::Counted { snapshot, changes }).await;
 }
 
 struct Forward<'a> {

@@ -66,6 +66,13 @@ pub trait Engine: Send + Sync + 'static {
         Err(EngineError { message, help: Vec::new() })
     }
 
+    /// What the step that made a snapshot changed, for an engine whose outcomes leave it open. It may have to list
+    /// many files for it, and answers from memory when asked again.
+    async fn changes(&self, at: &SnapshotId) -> Result<ChangeSummary, EngineError> {
+        let message = format!("the {} engine has counted what {at} changed", self.capabilities().engine);
+        Err(EngineError { message, help: Vec::new() })
+    }
+
     /// At most `limit` bytes of a regular file, from `offset`. Symbolic links are followed inside the root.
     async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError>;
 
@@ -126,7 +133,7 @@ pub struct StepOutcome {
     /// Wall time of the run; of the run that was reused, if cached.
     pub duration: Duration,
     /// What the step's own layer changed; zeros when it made none.
-    /// `None` from an engine that would have to list all files for it.
+    /// `None` from an engine that counts it afterwards, when [`Engine::changes`] asks for it.
     pub changes: Option<ChangeSummary>,
     /// Why it ran although it had run before, a sentence for each part of its cache key that has changed. Empty if
     /// an earlier result was reused, or if none is known.
@@ -217,6 +224,8 @@ pub struct ShellRequest {
     pub origins: Vec<FileOrigin>,
     /// The RUN whose surroundings these are, if it is one's.
     pub instruction: Option<(Arc<Plan>, StepId)>,
+    /// Whether it is wanted to know what it changes.
+    pub watch: bool,
     /// Columns and rows; `None` runs without a terminal (`stagedive shell … -- CMD` in a pipe).
     pub size: Option<(u16, u16)>,
 }
@@ -245,11 +254,14 @@ pub enum ShellOutput {
     Bytes(Vec<u8>),
     /// Standard error, without a terminal; with one, everything is `Bytes`.
     Stderr(Vec<u8>),
-    /// The last message: exit code, and what the session changed, as a layer over the snapshot.
+    /// The last message: exit code, and what the session changed, as a layer over the snapshot; `None` where it was not
+    /// to be watched, or cannot be told.
     Exited {
         code: i32,
-        changes: Arc<Layer>,
+        changes: Option<Arc<Layer>>,
     },
+    /// Also a last message: the engine cannot reach the shell any more.
+    Lost(EngineError),
 }
 
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::image::config::{ImageConfig, RootFs};
 use crate::image::digest::Digest;
-use crate::layers::{Entry, FileTree, Kind, Layer, Meta};
+use crate::layers::{Changes, Entry, FileTree, Index, Kind, Layer, Meta};
 use crate::plan::{Base, Op, StepId};
 use crate::snapshot::SnapshotId;
 use async_trait::async_trait;
@@ -28,6 +28,7 @@ pub struct Script {
     at: BTreeMap<StepId, Vec<Play>>,
     on: Vec<(String, Vec<Play>)>,
     shell: Play,
+    counts_afterwards: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -99,6 +100,12 @@ impl Script {
             Some((_, plays)) => plays.push(play),
             None => self.on.push((text.to_owned(), vec![play])),
         }
+        self
+    }
+
+    /// What steps change is not in their outcomes, but counted when it is asked for.
+    pub fn counts_afterwards(mut self) -> Script {
+        self.counts_afterwards = true;
         self
     }
 
@@ -341,7 +348,7 @@ impl Scripted {
         self.seen().snapshots.get(at).cloned().ok_or_else(|| missing(format!("there is no snapshot {at}")))
     }
 
-    fn changes(&self, parent: Option<&SnapshotId>, layer: &Layer) -> ChangeSummary {
+    fn count(&self, parent: Option<&SnapshotId>, layer: &Layer) -> ChangeSummary {
         let before = parent.and_then(|parent| self.merged(parent).ok()).unwrap_or_default();
         let mut summary = ChangeSummary { bytes: layer.bytes(), ..ChangeSummary::default() };
         for entry in &layer.entries {
@@ -403,7 +410,7 @@ impl Engine for Scripted {
                 Err(StepError { kind: *kind, message: message.clone(), help: help.clone(), after })
             }
             End::Done | End::Never { .. } => {
-                let changes = Some(self.changes(parent, &play.layer));
+                let changes = (!self.script.counts_afterwards).then(|| self.count(parent, &play.layer));
                 let snapshot = self.save(parent, id, &play);
                 let (cached, duration) = (play.cached, play.duration());
                 Ok(StepOutcome { snapshot, cached, duration, changes, why: Vec::new() })
@@ -417,6 +424,16 @@ impl Engine for Scripted {
 
     async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError> {
         Ok(self.saved(at)?.iter().map(|saved| saved.layer.clone()).collect())
+    }
+
+    async fn changes(&self, at: &SnapshotId) -> Result<ChangeSummary, EngineError> {
+        let (below, own) = match self.saved(at)?.split_last() {
+            Some((own, below)) => (below.to_vec(), own.layer.clone()),
+            None => return Ok(ChangeSummary::default()),
+        };
+        let below: Vec<Arc<Index>> = below.iter().map(|saved| Arc::new(Index::new(saved.layer.clone()))).collect();
+        let Changes { added, modified, removed } = crate::layers::changes(&below, &own);
+        Ok(ChangeSummary { added, modified, removed, bytes: own.bytes() })
     }
 
     async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError> {
@@ -497,7 +514,7 @@ async fn converse(
     } else {
         let _ = say(format!("{}\n", run.argv.join(" "))).await;
     }
-    let _ = screen.send(ShellOutput::Exited { code, changes }).await;
+    let _ = screen.send(ShellOutput::Exited { code, changes: Some(changes) }).await;
 }
 
 fn missing(message: String) -> EngineError {

@@ -69,7 +69,10 @@ impl Build {
     pub fn apply(&mut self, event: &Event, now: Duration) {
         // What speaks of steps that the plan does not have is about another plan.
         let known = match event {
-            Event::Step { step, .. } | Event::Output { step, .. } | Event::Progress { step, .. } => self.knows(*step),
+            Event::Step { step, .. }
+            | Event::Counted { step, .. }
+            | Event::Output { step, .. }
+            | Event::Progress { step, .. } => self.knows(*step),
             Event::Stopped(stop) => self.knows(stop.step) && self.has(stop.position),
             _ => true,
         };
@@ -111,6 +114,11 @@ impl Build {
                     StepStatus::Running => self.active.insert(*step),
                     _ => self.active.remove(step),
                 };
+            }
+            Event::Counted { step, changes } => {
+                if let Some(Track { status: StepStatus::Done(outcome), .. }) = self.tracks.get_mut(step) {
+                    outcome.changes = *changes;
+                }
             }
             Event::Output { step, bytes, .. } => {
                 let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));

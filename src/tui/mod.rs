@@ -264,6 +264,10 @@ impl Front {
                 self.shell = None;
                 Message::Shell(ShellNews::Exited { code, changes })
             }
+            Some(ShellOutput::Lost(error)) => {
+                self.shell = None;
+                Message::Shell(ShellNews::Failed(error))
+            }
             None => {
                 self.shell = None;
                 let message = "the shell has gone away".to_owned();

@@ -40,6 +40,7 @@ async fn relay(shell: Shell) -> io::Result<i32> {
                     out.flush()?;
                 }
                 Some(ShellOutput::Exited { code, .. }) => return Ok(code),
+                Some(ShellOutput::Lost(error)) => return Err(io::Error::other(error.message)),
                 None => return Ok(137),
             },
             count = stdin.read(&mut buffer), if open => match count? {

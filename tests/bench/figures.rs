@@ -80,6 +80,7 @@ async fn steps_and_shells() {
         paused: true,
         break_on_failure: true,
         no_cache: false,
+        count: false,
         breakpoints: Vec::new(),
     };
     let (session, mut events) = debug::start(setup);

@@ -3,12 +3,15 @@
 //!
 //! Every line is one of: the instruction, with whether it was cached left out; a path that it changed, with kind, mode,
 //! owner, size or link target, and for a small file its content's digest; a failure, with the files it left.
+//!
+//! LISTING_SHELL is typed into a shell at the end, and what that changed is listed. LISTING_AGAIN is a command that is
+//! run at the end, after which everything is listed once more.
 
 use clap::Parser;
 use stagedive::cli::args::{Cli, Command as Subcommand};
 use stagedive::cli::{engine, project};
-use stagedive::debug::{self, Command, Event, Session};
-use stagedive::engine::Engine;
+use stagedive::debug::{self, Command, Event, Position, Session, ShellPlace, Side};
+use stagedive::engine::{Engine, Shell, ShellInput, ShellOutput};
 use stagedive::image::digest::Digest;
 use stagedive::layers::{Entry, Kind, Meta};
 use stagedive::plan::{Plan, StepId};
@@ -33,14 +36,39 @@ fn main() {
         let mut setup = project.setup(engine.clone());
         setup.paused = true;
         let (session, events) = debug::start(setup);
-        steps(&session, events, engine.as_ref()).await;
+        let (plan, reached, events) = steps(&session, events, engine.as_ref()).await;
+        // What is said meanwhile is not of interest, but has to be heard.
+        let heard = tokio::spawn(async move {
+            let mut events = events;
+            while events.recv().await.is_some() {}
+        });
+        if let Ok(typed) = std::env::var("LISTING_SHELL") {
+            shell(&session, &plan, &typed).await;
+        }
+        if let Ok(command) = std::env::var("LISTING_AGAIN") {
+            let status = std::process::Command::new("sh").arg("-c").arg(command).status().expect("sh");
+            assert!(status.success(), "the command failed");
+            println!("AGAIN");
+            for (step, snapshot) in &reached {
+                show(engine.as_ref(), &plan, *step, snapshot).await;
+            }
+        }
+        drop(heard);
         session.send(Command::Quit);
         engine.close().await.expect("the engine ends");
     });
 }
 
-async fn steps(session: &Session, mut events: mpsc::Receiver<Event>, engine: &dyn Engine) {
+type Reached = Vec<(StepId, SnapshotId)>;
+
+/// Steps to the end or to the first failure; answers with the file systems that are there then.
+async fn steps(
+    session: &Session,
+    mut events: mpsc::Receiver<Event>,
+    engine: &dyn Engine,
+) -> (Arc<Plan>, Reached, mpsc::Receiver<Event>) {
     let mut plan: Option<Arc<Plan>> = None;
+    let mut reached = Vec::new();
     let mut finished = false;
     while let Some(event) = events.recv().await {
         match event {
@@ -49,21 +77,56 @@ async fn steps(session: &Session, mut events: mpsc::Receiver<Event>, engine: &dy
             Event::Step { step, status: debug::StepStatus::Done(outcome), .. } => {
                 let plan = plan.as_deref().expect("a plan");
                 show(engine, plan, step, &outcome.snapshot).await;
+                reached.push((step, outcome.snapshot));
             }
-            Event::Stopped(stop) => match (&stop.failure, plan.as_deref()) {
-                (Some(failure), Some(plan)) => {
+            Event::Stopped(stop) => {
+                let plan = plan.clone().expect("a plan");
+                if let Some(failure) = &stop.failure {
                     println!("FAILED {:?}", failure.exit_code);
                     if let Some(after) = &failure.after {
-                        show(engine, plan, stop.step, after).await;
+                        show(engine, &plan, stop.step, after).await;
                     }
-                    return;
+                    return (plan, reached, events);
                 }
-                _ if finished => return,
-                _ => session.send(Command::StepOver),
-            },
+                if finished {
+                    return (plan, reached, events);
+                }
+                session.send(Command::StepOver);
+            }
             Event::Finished { .. } => finished = true,
-            Event::Ended => return,
+            Event::Ended => break,
             _ => {}
+        }
+    }
+    panic!("the session ended");
+}
+
+/// Types into a shell at the target's end, and lists what that changed.
+async fn shell(session: &Session, plan: &Plan, typed: &str) {
+    let position = Position { stage: plan.target, done: plan.stage(plan.target).steps.len() as u32 };
+    let shell = session.shell(ShellPlace { position, side: Side::After }, Some((80, 24))).await.expect("a shell");
+    let Shell { input, mut output, .. } = shell;
+    input.send(ShellInput::Bytes(format!("{typed}\nexit 3\n").into_bytes())).await.expect("the shell listens");
+    while let Some(message) = output.recv().await {
+        match message {
+            ShellOutput::Exited { code, changes } => {
+                println!("SHELL {code}");
+                let changes = changes.expect("its changes");
+                let entries = changes
+                    .entries
+                    .iter()
+                    .filter(|entry| !matches!(entry, Entry::Put { meta, .. } if meta.kind == Kind::Directory));
+                let mut lines: Vec<String> = entries
+                    .map(|entry| match entry {
+                        Entry::Put { path, meta, .. } => format!("  + {path} {}", properties(meta)),
+                        entry => format!("  - {}", entry.path()),
+                    })
+                    .collect();
+                lines.sort();
+                lines.iter().for_each(|line| println!("{line}"));
+            }
+            ShellOutput::Lost(error) => panic!("{error}"),
+            ShellOutput::Bytes(_) | ShellOutput::Stderr(_) => {}
         }
     }
 }

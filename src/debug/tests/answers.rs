@@ -101,7 +101,10 @@ async fn a_command_runs_where_a_shell_would() {
     while let Some(output) = shell.output.recv().await {
         match output {
             ShellOutput::Bytes(bytes) | ShellOutput::Stderr(bytes) => heard.extend(bytes),
-            ShellOutput::Exited { code, changes } => assert_eq!((code, changes.entries.len()), (0, 1)),
+            ShellOutput::Exited { code, changes } => {
+                assert_eq!((code, changes.map(|it| it.entries.len())), (0, Some(1)));
+            }
+            ShellOutput::Lost(error) => panic!("{error}"),
         }
     }
     assert_eq!(heard, b"ls /\n");
@@ -113,6 +116,40 @@ async fn a_command_runs_where_a_shell_would() {
         ended |= matches!(output, ShellOutput::Exited { code: 0, .. });
     }
     assert!(ended);
+    front.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_engine_counts_afterwards_is_said_when_it_is_counted() {
+    let run = Play::succeeds().writes("tmp/note", b"xyz").removes("none");
+    let script = Script::new().counts_afterwards().on("RUN", run);
+    let mut front = Front::new(PLACES, Begin { script, paused: false, ..Begin::default() });
+    front.stop().await;
+    let is_open = |status: &StepStatus| matches!(status, StepStatus::Done(outcome) if outcome.changes.is_none());
+    let open = |front: &Front| {
+        let counted = |step: &StepId| {
+            front.heard.iter().any(|event| matches!(event, Event::Counted { step: at, changes: Some(_) } if at == step))
+        };
+        front.statuses.iter().filter(|(step, status)| is_open(status) && !counted(step)).count()
+    };
+    while open(&front) > 0 {
+        front.next().await;
+    }
+    let bytes: Vec<u64> = front
+        .heard
+        .iter()
+        .filter_map(|event| match event {
+            Event::Counted { changes: Some(changes), .. } => Some(changes.bytes),
+            _ => None,
+        })
+        .collect();
+    assert!(bytes.contains(&3) && bytes.contains(&0), "{bytes:?}");
+    // What is counted belongs to what was said before: a new branch says it of nothing that it keeps.
+    let before = front.heard.len();
+    front.ask(Command::Retry).await;
+    let said = &front.heard[before..];
+    let open = said.iter().filter(|event| matches!(event, Event::Step { status, .. } if is_open(status))).count();
+    assert!(open <= 1, "{said:#?}");
     front.quit().await;
 }
 

@@ -91,7 +91,17 @@ impl Front {
         let (shared, name) = (text.clone(), "Dockerfile".to_owned());
         let read = Arc::new(move || shared.lock().unwrap().clone().ok_or(std::io::ErrorKind::NotFound.into()));
         let engine_of = engine.clone();
-        let setup = Setup { engine: engine_of, options, name, read, paused, break_on_failure, no_cache, breakpoints };
+        let setup = Setup {
+            engine: engine_of,
+            options,
+            name,
+            read,
+            paused,
+            break_on_failure,
+            no_cache,
+            count: true,
+            breakpoints,
+        };
         let (session, events) = start(setup);
         let (plan, statuses, heard) = (None, BTreeMap::new(), Vec::new());
         Front { session, events, engine, text, plan, statuses, heard }

@@ -28,6 +28,8 @@ use tonic::{Request, Status};
 const LARGEST_ANSWER: usize = 256 << 20;
 /// A builder takes the build at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two signs of life.
+const PULSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Bridge {
     gateway: LlbBridgeClient<Channel>,
@@ -41,8 +43,8 @@ pub(super) struct Bridge {
     /// Cancelled when the build has ended, whoever ended it.
     pub(super) ended: CancellationToken,
     /// What is solved here may ask it for files later on.
-    _session: Arc<Session>,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    pub(super) session: Arc<Session>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 /// What a build of its own is opened with.
@@ -99,8 +101,8 @@ impl Bridge {
             can: BTreeSet::new(),
             platforms: Vec::new(),
             ended,
-            _session: session,
-            _tasks: [solving, following],
+            session,
+            _tasks: vec![solving, following],
         };
         let mut client = bridge.client();
         let ping = tokio::time::timeout(PATIENCE, client.ping(bridge.request(gateway::PingRequest {})));
@@ -117,7 +119,46 @@ impl Bridge {
         let enabled = pong.frontend_api_caps.into_iter().chain(pong.llb_caps).filter(|cap| cap.enabled);
         bridge.can = enabled.map(|cap| cap.id).collect();
         bridge.platforms = pong.workers.iter().flat_map(|worker| &worker.platforms).map(platform_text).collect();
+        bridge._tasks.push(AbortOnDropHandle::new(tokio::spawn(bridge.listen_for_silence())));
         Ok(bridge)
+    }
+
+    /// Asks for a sign of life again and again. A builder that gives none is as good as gone: what waits for it ends.
+    fn listen_for_silence(&self) -> impl Future<Output = ()> + use<> {
+        let (mut client, header) = (self.client(), self.build.clone());
+        let (ended, session) = (self.ended.clone(), self.session.ended.clone());
+        async move {
+            loop {
+                tokio::time::sleep(PULSE).await;
+                let answer =
+                    tokio::time::timeout(PATIENCE, client.ping(headed(gateway::PingRequest {}, &header))).await;
+                let lost = match answer {
+                    Ok(Ok(_)) => false,
+                    Ok(Err(status)) => trouble::is_lost(&status),
+                    Err(_) => true,
+                };
+                if ended.is_cancelled() {
+                    return;
+                }
+                if lost {
+                    session.cancel();
+                    ended.cancel();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// An answer, as long as the build is open.
+    pub(super) async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        tokio::select! {
+            biased;
+            answer = call => answer.map(tonic::Response::into_inner),
+            () = self.ended.cancelled() => Err(Status::unavailable("the builder does not answer any more")),
+        }
     }
 
     pub(super) fn can(&self, capability: &str) -> bool {
@@ -133,14 +174,12 @@ impl Bridge {
     }
 
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.metadata_mut().insert("buildkit-controlapi-buildid", self.build.clone());
-        request
+        headed(message, &self.build)
     }
 
     pub(super) async fn solve(&self, request: gateway::SolveRequest) -> Result<gateway::Result, Status> {
         let request = gateway::SolveRequest { allow_result_return: true, allow_result_array_ref: true, ..request };
-        Ok(self.client().solve(self.request(request)).await?.into_inner().result.unwrap_or_default())
+        Ok(self.answer(self.client().solve(self.request(request))).await?.result.unwrap_or_default())
     }
 
     /// Solves a definition and makes the builder run what has to be run; answers with the result's name, empty for an
@@ -161,7 +200,7 @@ impl Bridge {
         if !id.is_empty() && !self.can(EVALUATE) {
             // Builders that know no other way run a build when its files are asked for.
             let stat = gateway::StatFileRequest { r#ref: id.clone(), path: ".".to_owned(), mount_index: 0 };
-            self.client().stat_file(self.request(stat)).await?;
+            self.answer(self.client().stat_file(self.request(stat))).await?;
         }
         Ok(id)
     }
@@ -184,6 +223,12 @@ impl Bridge {
             false => trouble::gone(what),
         }
     }
+}
+
+fn headed<T>(message: T, build: &MetadataValue<Ascii>) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("buildkit-controlapi-buildid", build.clone());
+    request
 }
 
 pub(super) const EVALUATE: &str = "gateway.evaluate";

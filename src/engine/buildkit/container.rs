@@ -4,9 +4,9 @@
 //! container that is released answers with its shell's status as an error.
 
 use super::bridge::Bridge;
+use super::scratch::Scratch;
 use super::session::random_id;
 use crate::engine::{EngineError, Shell, ShellInput, ShellOutput};
-use crate::layers::Layer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
 use bollard_buildkit_proto::pb;
 use gateway::exec_message::Input;
@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 const QUEUE: usize = 64;
 
 /// What runs, and on what.
+#[derive(Clone)]
 pub(super) struct Start {
     pub(super) mounts: Vec<pb::Mount>,
     pub(super) meta: pb::Meta,
@@ -31,7 +32,8 @@ pub(super) struct Start {
     pub(super) borrowed_tools: bool,
 }
 
-pub(super) async fn start(bridge: Arc<Bridge>, start: Start) -> Result<Shell, EngineError> {
+/// `scratch` is there if it is wanted to know what the process changes; its command runs the process.
+pub(super) async fn start(bridge: Arc<Bridge>, start: Start, scratch: Option<Scratch>) -> Result<Shell, EngineError> {
     let container = random_id();
     let request = gateway::NewContainerRequest {
         container_id: container.clone(),
@@ -42,9 +44,9 @@ pub(super) async fn start(bridge: Arc<Bridge>, start: Start) -> Result<Shell, En
         extra_hosts: start.meta.extra_hosts.clone(),
         hostname: start.meta.hostname.clone(),
     };
-    let opened = bridge.client().new_container(bridge.request(request)).await;
+    let opened = bridge.answer(bridge.client().new_container(bridge.request(request))).await;
     opened.map_err(|status| bridge.lost("the builder opens no container", &status))?;
-    let release = Release { bridge: bridge.clone(), container: container.clone() };
+    let release = Release { bridge: bridge.clone(), container: container.clone(), scratch };
     let (to_process, messages) = mpsc::channel(QUEUE);
     let process = random_id();
     let message = |input: Input| gateway::ExecMessage { process_id: process.clone(), input: Some(input) };
@@ -58,11 +60,15 @@ pub(super) async fn start(bridge: Arc<Bridge>, start: Start) -> Result<Shell, En
         secretenv: start.secrets,
     };
     let _ = to_process.send(message(Input::Init(init))).await;
-    let stream = bridge.client().exec_process(bridge.request(ReceiverStream::new(messages))).await;
-    let mut stream = stream.map_err(|status| bridge.lost("the builder starts no process", &status))?.into_inner();
+    let stream = bridge.answer(bridge.client().exec_process(bridge.request(ReceiverStream::new(messages)))).await;
+    let mut stream = stream.map_err(|status| bridge.lost("the builder starts no process", &status))?;
     // What cannot be started says so before anything else.
     loop {
-        let first = stream.message().await.map_err(|status| bridge.lost("the shell cannot be started", &status))?;
+        let first = tokio::select! {
+            first = stream.message() => first,
+            () = bridge.ended.cancelled() => return Err(super::trouble::gone("the shell cannot be started")),
+        };
+        let first = first.map_err(|status| bridge.lost("the shell cannot be started", &status))?;
         match first.and_then(|it| it.input) {
             Some(Input::Started(_)) => break,
             Some(Input::Exit(exit)) => {
@@ -90,6 +96,7 @@ pub(super) async fn start(bridge: Arc<Bridge>, start: Start) -> Result<Shell, En
 struct Release {
     bridge: Arc<Bridge>,
     container: String,
+    scratch: Option<Scratch>,
 }
 
 impl Drop for Release {
@@ -114,14 +121,26 @@ async fn converse(
     let message = |input: Input| gateway::ExecMessage { process_id: process.clone(), input: Some(input) };
     let end_of_input = || message(Input::File(gateway::FdMessage { fd: 0, eof: true, data: Vec::new() }));
     let mut code = None;
+    let mut lost = None;
+    let mut end = release.scratch.as_ref().map(Scratch::end);
+    // Whether its file system is still there.
+    let mut whole = false;
     let mut input_open = true;
     loop {
         tokio::select! {
             received = stream.message() => match received {
                 Ok(Some(received)) => match received.input {
                     Some(Input::File(file)) if !file.data.is_empty() => {
-                        let output = if file.fd == 2 { ShellOutput::Stderr(file.data) } else { ShellOutput::Bytes(file.data) };
+                        let (data, ended) = match &mut end {
+                            Some(end) => end.take(file.data),
+                            None => (file.data, None),
+                        };
+                        let output = if file.fd == 2 { ShellOutput::Stderr(data) } else { ShellOutput::Bytes(data) };
                         if to_user.send(output).await.is_err() {
+                            break;
+                        }
+                        if ended.is_some() {
+                            (code, whole) = (ended, true);
                             break;
                         }
                     }
@@ -134,8 +153,16 @@ async fn converse(
                     Some(Input::Done(_)) => break,
                     _ => {}
                 },
+                Err(status) if code.is_none() => {
+                    lost = Some(release.bridge.lost("the shell", &status));
+                    break;
+                }
                 Ok(None) | Err(_) => break,
             },
+            () = release.bridge.ended.cancelled(), if code.is_none() => {
+                lost = Some(super::trouble::gone("the shell"));
+                break;
+            }
             given = from_user.recv(), if input_open => {
                 let sent = match given {
                     Some(ShellInput::Bytes(data)) => message(Input::File(gateway::FdMessage { fd: 0, eof: false, data })),
@@ -159,8 +186,64 @@ async fn converse(
             }
         }
     }
+    if let Some(lost) = lost {
+        let _ = to_user.send(ShellOutput::Lost(lost)).await;
+        return;
+    }
+    let changes = match &release.scratch {
+        Some(scratch) if whole => {
+            tokio::select! {
+                changes = scratch.changes(&release.bridge, &release.container) => changes.ok().map(Arc::new),
+                // Nobody wants to know any more.
+                () = to_user.closed() => None,
+            }
+        }
+        _ => None,
+    };
     drop(release);
-    let _ = to_user.send(ShellOutput::Exited { code: code.unwrap_or(137), changes: Arc::new(Layer::default()) }).await;
+    let _ = to_user.send(ShellOutput::Exited { code: code.unwrap_or(137), changes }).await;
+}
+
+/// What a further process of a container writes, which has no input.
+pub(super) async fn output(
+    bridge: &Bridge,
+    container: &str,
+    meta: pb::Meta,
+    limit: usize,
+) -> Result<Vec<u8>, EngineError> {
+    let (to_process, messages) = mpsc::channel(QUEUE);
+    let process_id = random_id();
+    let message = |input: Input| gateway::ExecMessage { process_id: process_id.clone(), input: Some(input) };
+    let init = gateway::InitMessage {
+        container_id: container.to_owned(),
+        meta: Some(meta),
+        fds: vec![0, 1, 2],
+        ..gateway::InitMessage::default()
+    };
+    let _ = to_process.send(message(Input::Init(init))).await;
+    let stream = bridge.answer(bridge.client().exec_process(bridge.request(ReceiverStream::new(messages)))).await;
+    let failed = |status: tonic::Status| bridge.lost("the builder starts no process", &status);
+    let mut stream = stream.map_err(failed)?;
+    let _ = to_process.send(message(Input::File(gateway::FdMessage { fd: 0, eof: true, data: Vec::new() }))).await;
+    let mut output = Vec::new();
+    let mut code = None;
+    while let Some(message) =
+        bridge.answer(async { stream.message().await.map(tonic::Response::new) }).await.map_err(failed)?
+    {
+        match message.input {
+            Some(Input::File(file)) if file.fd == 1 => output.extend(file.data),
+            Some(Input::Exit(exit)) => code = Some(exit.code),
+            Some(Input::Done(_)) => break,
+            _ => {}
+        }
+        if output.len() > limit {
+            return Err(EngineError::new("it is too large to be listed"));
+        }
+    }
+    match code {
+        Some(0) => Ok(output),
+        _ => Err(EngineError::new("the process failed")),
+    }
 }
 
 /// By its name, as numbers are not the same everywhere.

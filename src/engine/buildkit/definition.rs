@@ -15,6 +15,14 @@ pub(super) struct Edge {
     pub(super) output: i64,
 }
 
+impl Edge {
+    /// The same output under the vertex' new name.
+    pub(super) fn renamed(&self, names: &HashMap<String, String>) -> Edge {
+        let vertex = names.get(&self.vertex).unwrap_or(&self.vertex).clone();
+        Edge { vertex, output: self.output }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Definition {
     raw: pb::Definition,
@@ -69,6 +77,28 @@ impl Definition {
     /// is open; of a local directory it then does not see that files have changed. What its cache knows is not by
     /// name, so nothing is lost. A field that no builder reads makes the difference, and names have one length.
     pub(super) fn renamed(&self, number: u64) -> (Definition, HashMap<String, String>) {
+        self.with(|_, bytes| prost::encoding::uint64::encode(UNREAD_FIELD, &number, bytes))
+    }
+
+    /// The session that directories of this machine are to be asked of, if there are any.
+    fn session(&self) -> Option<&str> {
+        self.ops.values().find_map(session_of)
+    }
+
+    /// The same graph for another session than the one that it was made in, and the names that its vertices have there.
+    /// `None` if it is all the same to it.
+    pub(super) fn within(&self, session: &str) -> Option<(Definition, HashMap<String, String>)> {
+        // Ids have one length, so that nothing else moves.
+        self.session().filter(|old| *old != session && old.len() == session.len())?;
+        Some(self.with(|op, bytes| {
+            if let Some(old) = session_of(op) {
+                replace(bytes, old.as_bytes(), session.as_bytes());
+            }
+        }))
+    }
+
+    /// The same graph with something else in its vertices, and their new names by the old ones.
+    fn with(&self, change: impl Fn(&pb::Op, &mut Vec<u8>)) -> (Definition, HashMap<String, String>) {
         let mut names: HashMap<String, String> = HashMap::new();
         let mut raw = pb::Definition::default();
         for bytes in &self.raw.def {
@@ -80,7 +110,7 @@ impl Definition {
                     replace(&mut bytes, input.digest.as_bytes(), name.as_bytes());
                 }
             }
-            prost::encoding::uint64::encode(UNREAD_FIELD, &number, &mut bytes);
+            change(op, &mut bytes);
             let name = Digest::of(&bytes).to_string();
             if let Some(metadata) = self.raw.metadata.get(&old) {
                 raw.metadata.insert(name.clone(), metadata.clone());
@@ -165,6 +195,13 @@ fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
             bytes[at..at + new.len()].copy_from_slice(new);
         }
         at += 1;
+    }
+}
+
+fn session_of(op: &pb::Op) -> Option<&str> {
+    match &op.op {
+        Some(pb::op::Op::Source(source)) => source.attrs.get("local.session").map(String::as_str),
+        _ => None,
     }
 }
 

@@ -11,14 +11,15 @@ use super::filesync::Sources;
 use super::mapping::Mapping;
 use super::receive::Uploads;
 use super::session::Session;
+use super::toolbox::Toolbox;
 use super::{channel, daemon, export, failed, files, frontend, mapping, session, shells, solve};
 use crate::engine::settings::Settings;
 use crate::engine::{
-    Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage, Shell,
-    ShellRequest, StepError, StepOutcome,
+    Capabilities, ChangeSummary, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage,
+    Shell, ShellRequest, StepError, StepErrorKind, StepOutcome,
 };
 use crate::image::digest::Digest;
-use crate::layers::{FileTree, Layer};
+use crate::layers::{Changes, FileTree, Index, Layer};
 use crate::plan::step::image_and_platform;
 use crate::plan::{Base, Op, Options, Plan, StageId, StepId};
 use crate::snapshot::SnapshotId;
@@ -27,7 +28,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
 use bollard_buildkit_proto::pb;
 use bstr::{BString, ByteSlice};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ pub struct BuildKit {
     snapshots: Mutex<HashMap<SnapshotId, Arc<Snapshot>>>,
     images: Mutex<BTreeMap<String, ResolvedImage>>,
     trees: Mutex<Vec<(SnapshotId, Arc<FileTree>)>>,
-    pub(super) toolbox: tokio::sync::OnceCell<PathBuf>,
+    pub(super) toolbox: Toolbox,
     capabilities: Capabilities,
     /// Holds the Dockerfiles that the builder reads.
     dockerfiles: tempfile::TempDir,
@@ -94,7 +94,8 @@ pub(super) struct Snapshot {
     parent: Option<SnapshotId>,
     /// Where the builder holds it.
     held: tokio::sync::Mutex<Option<(Arc<Bridge>, String)>>,
-    layer: tokio::sync::OnceCell<Arc<Layer>>,
+    layer: Arc<tokio::sync::OnceCell<Arc<Layer>>>,
+    counted: Arc<tokio::sync::OnceCell<ChangeSummary>>,
 }
 
 enum Made {
@@ -133,6 +134,7 @@ impl BuildKit {
         let stores = Arc::<Stores>::default();
         let mut limits = Vec::from_iter(reason);
         let imports = caches::imports(&settings.cache_from, &stores, &mut limits);
+        let toolbox = Toolbox::new(settings.store.join("toolbox"), sources.clone());
         let mut engine = BuildKit {
             settings,
             address,
@@ -146,7 +148,7 @@ impl BuildKit {
             snapshots: Mutex::default(),
             images: Mutex::default(),
             trees: Mutex::default(),
-            toolbox: tokio::sync::OnceCell::new(),
+            toolbox,
             capabilities: Capabilities::default(),
             dockerfiles,
         };
@@ -273,8 +275,28 @@ impl BuildKit {
         found.map(Some).ok_or_else(|| EngineError::new(format!("there is no snapshot {id}")))
     }
 
-    fn keep(&self, id: SnapshotId, snapshot: Snapshot) -> SnapshotId {
+    /// What its step changed. A base's files are all new.
+    async fn count(&self, at: &SnapshotId) -> Result<ChangeSummary, EngineError> {
+        let Some(snapshot) = self.snapshot(at)? else { return Ok(ChangeSummary::default()) };
+        let count = async {
+            let mut layers = self.stack(at).await?;
+            let Some(own) = layers.pop() else { return Ok(ChangeSummary::default()) };
+            let counted = tokio::task::spawn_blocking(move || {
+                let below: Vec<Arc<Index>> = layers.into_iter().map(|layer| Arc::new(Index::new(layer))).collect();
+                let Changes { added, modified, removed } = crate::layers::changes(&below, &own);
+                ChangeSummary { added, modified, removed, bytes: own.bytes() }
+            });
+            counted.await.map_err(|error| EngineError::new(error.to_string()))
+        };
+        snapshot.counted.get_or_try_init(|| count).await.copied()
+    }
+
+    fn keep(&self, id: SnapshotId, mut snapshot: Snapshot) -> SnapshotId {
         let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same vertex on the same file system: what is known of it still holds.
+        if let Some(old) = snapshots.get(&id).filter(|old| old.parent == snapshot.parent) {
+            (snapshot.layer, snapshot.counted) = (old.layer.clone(), old.counted.clone());
+        }
         snapshots.insert(id.clone(), Arc::new(snapshot));
         id
     }
@@ -294,6 +316,8 @@ impl BuildKit {
             });
         };
         let bridge = self.link().await?.bridge.clone();
+        let (definition, edges) = within(&bridge, definition, [Some(edge.clone())]);
+        let [Some(edge)] = &edges else { return Ok((bridge, String::new())) };
         let result = bridge.run(definition.up_to(edge, false)).await;
         let result =
             result.map_err(|status| bridge.lost("the builder does not have this snapshot any more", &status))?;
@@ -303,7 +327,9 @@ impl BuildKit {
 
     /// The name under which an edge's result can be mounted.
     pub(super) async fn result(&self, bridge: &Bridge, place: &Place, edge: &Edge) -> Result<String, EngineError> {
-        let result = bridge.run(place.definition.up_to(edge, false)).await;
+        let (definition, edges) = within(bridge, &place.definition, [Some(edge.clone())]);
+        let [Some(edge)] = &edges else { return Ok(String::new()) };
+        let result = bridge.run(definition.up_to(edge, false)).await;
         result.map_err(|status| bridge.lost("the builder cannot show what is mounted here", &status))
     }
 
@@ -333,6 +359,10 @@ impl BuildKit {
             self.build(&job.plan)?.rename();
             link.spoil();
             link = self.link().await?;
+            place = self.place(&job.plan, job.step.id).await?;
+        }
+        // The session that the definition was made in may be gone.
+        if self.build(&job.plan)?.move_to(&link.session.id) {
             place = self.place(&job.plan, job.step.id).await?;
         }
         let Some(edge) = &place.edge else { return Ok(outcome(SnapshotId(SCRATCH.to_owned()), start)) };
@@ -365,6 +395,8 @@ impl BuildKit {
                     let id = SnapshotId(format!("failed:{left}"));
                     let held = Some((link.bridge.clone(), left.clone()));
                     error.after = Some(self.keep(id, Snapshot::new(Made::Failed, parent, held)));
+                } else if matches!(error.kind, StepErrorKind::Exit(_)) && !link.bridge.can(EVALUATE) {
+                    error.help.push("this builder is too old to show what a command that failed has left".to_owned());
                 }
                 Err(error)
             }
@@ -414,8 +446,9 @@ impl BuildKit {
         if let (Made::Solved { definition, edge }, Some(parent)) = (&snapshot.made, &snapshot.parent)
             && files::directories(&below) > FEW
             && let Some(lower) = self.edge_in(definition, parent)?
+            && let (definition, [lower, Some(edge)]) = within(&bridge, definition, [lower, Some(edge.clone())])
             // Not every builder can make a difference; then all is listed.
-            && let Ok(difference) = bridge.run(definition.between(lower.as_ref(), edge)).await
+            && let Ok(difference) = bridge.run(definition.between(lower.as_ref(), &edge)).await
         {
             return files::changed(&bridge, &result, &difference, &below).await.map(Arc::new);
         }
@@ -452,6 +485,20 @@ impl Build {
         }
     }
 
+    /// Makes its definitions such that directories are asked of this session; says whether they were others.
+    fn move_to(&self, session: &str) -> bool {
+        let mut moved = false;
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (definition, mapping) in parts.iter_mut() {
+            if let Some((within, names)) = definition.within(session) {
+                *mapping = mapping.renamed(&names);
+                *definition = Arc::new(within);
+                moved = true;
+            }
+        }
+        moved
+    }
+
     fn place(&self, step: StepId) -> Option<Place> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().find_map(|(definition, mapping)| {
@@ -467,11 +514,23 @@ impl Build {
 
 impl Snapshot {
     fn new(made: Made, parent: Option<SnapshotId>, held: Option<(Arc<Bridge>, String)>) -> Snapshot {
-        Snapshot { made, parent, held: tokio::sync::Mutex::new(held), layer: tokio::sync::OnceCell::new() }
+        Snapshot { made, parent, held: tokio::sync::Mutex::new(held), layer: Arc::default(), counted: Arc::default() }
     }
 
     pub(super) fn is_failed(&self) -> bool {
         matches!(self.made, Made::Failed)
+    }
+}
+
+/// A definition as it can be solved in a bridge, and what edges of it are called there.
+fn within<const N: usize>(
+    bridge: &Bridge,
+    definition: &Arc<Definition>,
+    edges: [Option<Edge>; N],
+) -> (Arc<Definition>, [Option<Edge>; N]) {
+    match definition.within(&bridge.session.id) {
+        Some((definition, names)) => (Arc::new(definition), edges.map(|edge| edge.map(|edge| edge.renamed(&names)))),
+        None => (definition.clone(), edges),
     }
 }
 
@@ -501,8 +560,7 @@ fn capabilities(address: &Address, bridge: &Bridge) -> Capabilities {
         Speaks::BuildKit => "buildkit",
     };
     let mut limits = vec![
-        "what a shell changes is not shown".to_owned(),
-        "what an instruction changed is counted where its layer is looked at, and nowhere else".to_owned(),
+        "a file that is written again as it was is not counted as changed: the builder does not tell it".to_owned(),
     ];
     if !bridge.can(EVALUATE) {
         limits.push(
@@ -549,9 +607,8 @@ impl Engine for BuildKit {
             ..gateway::ResolveImageConfigRequest::default()
         };
         let bridge = &link.bridge;
-        let answer = bridge.client().resolve_image_config(bridge.request(request)).await;
-        let answer =
-            answer.map_err(|status| bridge.lost(&format!("cannot get the image {name}"), &status))?.into_inner();
+        let answer = bridge.answer(bridge.client().resolve_image_config(bridge.request(request))).await;
+        let answer = answer.map_err(|status| bridge.lost(&format!("cannot get the image {name}"), &status))?;
         let config = serde_json::from_slice(&answer.config)
             .map_err(|error| EngineError::new(format!("the configuration of the image {name}: {error}")))?;
         let resolved = ResolvedImage {
@@ -594,7 +651,8 @@ impl Engine for BuildKit {
         match &job.step.op {
             Op::Config | Op::From(Base::Stage(_) | Base::Scratch) => {
                 let snapshot = job.parent.clone().unwrap_or_else(|| SnapshotId(SCRATCH.to_owned()));
-                Ok(StepOutcome { duration: Duration::ZERO, ..outcome(snapshot, start) })
+                let changes = Some(ChangeSummary::default());
+                Ok(StepOutcome { duration: Duration::ZERO, changes, ..outcome(snapshot, start) })
             }
             _ => self.vertex(&job, output, cancel).await,
         }
@@ -622,6 +680,10 @@ impl Engine for BuildKit {
 
     async fn layers(&self, at: &SnapshotId) -> Result<Vec<Arc<Layer>>, EngineError> {
         self.stack(at).await
+    }
+
+    async fn changes(&self, at: &SnapshotId) -> Result<ChangeSummary, EngineError> {
+        self.count(at).await
     }
 
     async fn read(&self, at: &SnapshotId, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, EngineError> {

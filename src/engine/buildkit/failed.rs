@@ -5,7 +5,7 @@ use super::bridge::Bridge;
 use super::container::{self, Start};
 use super::engine::BuildKit;
 use super::files::Listing;
-use super::toolbox::{self, TOOLBOX};
+use super::toolbox::{TOOLBOX, Toolbox};
 use crate::engine::{EngineError, ShellInput, ShellOutput};
 use crate::layers::{FileTree, Kind, Meta};
 use bollard_buildkit_proto::pb;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Where the files are mounted.
 const PLACE: &str = "/mnt";
 /// Bytes of a listing.
-const LARGEST_LISTING: usize = 512 << 20;
+pub(super) const LARGEST_LISTING: usize = 512 << 20;
 /// Of what a tool says about its own failure.
 const LARGEST_COMPLAINT: usize = 4 << 10;
 
@@ -27,12 +27,25 @@ pub(super) async fn list(
     left: &str,
     below: &FileTree,
 ) -> Result<Listing, EngineError> {
-    let script = format!(
-        "cd {PLACE} && find . -xdev -print0 | xargs -0 stat -c '%f %u %g %s %Y %t %T %n' && echo && \
+    let output = run(&engine.toolbox, bridge, vec![mounted(PLACE, left)], &listing(PLACE), LARGEST_LISTING).await;
+    Ok(parse(output.map_err(|why| unreadable(&why))?.as_bstr(), below))
+}
+
+/// The command that lists a directory, as [`parse`] reads it.
+pub(super) fn listing(dir: &str) -> String {
+    format!(
+        "cd {dir} && find . -xdev -print0 | xargs -0 stat -c '%f %u %g %s %Y %t %T %n' && echo && \
          find . -xdev -type l -print0 | xargs -0 -r stat -c '%N'"
-    );
-    let output = run(engine, bridge, left, &script, LARGEST_LISTING).await?;
-    Ok(parse(output.as_bstr(), below))
+    )
+}
+
+/// A result, mounted to be read.
+pub(super) fn mounted(dest: &str, result: &str) -> pb::Mount {
+    pb::Mount { input: -1, dest: dest.to_owned(), result_id: result.to_owned(), readonly: true, ..pb::Mount::default() }
+}
+
+fn unreadable(why: &EngineError) -> EngineError {
+    EngineError::new(format!("what the failed instruction left cannot be read: {}", why.message))
 }
 
 /// At most `limit` bytes of a file from `offset`.
@@ -49,30 +62,25 @@ pub(super) async fn read(
         name.map_err(|_| EngineError::new(format!("/{path}: a name that is not UTF-8 cannot be asked of a builder")))?;
     let from = offset.saturating_add(1);
     let script = format!("cd {PLACE} && tail -c +{from} -- './{}' | head -c {limit}", name.replace('\'', r"'\''"));
-    run(engine, bridge, left, &script, limit).await
+    let output = run(&engine.toolbox, bridge, vec![mounted(PLACE, left)], &script, limit).await;
+    output.map_err(|why| unreadable(&why))
 }
 
-/// What a script of the tools' shell writes.
-async fn run(
-    engine: &BuildKit,
+/// What a script of the tools' shell writes, in a container with nothing in it but these mounts.
+pub(super) async fn run(
+    tools: &Toolbox,
     bridge: &Arc<Bridge>,
-    left: &str,
+    shown: Vec<pb::Mount>,
     script: &str,
     limit: usize,
 ) -> Result<Vec<u8>, EngineError> {
-    let session = engine.link().await?.session.id.clone();
-    let (tools, shell) = toolbox::get(engine, bridge, &session).await?;
-    let mount = |dest: &str, result: &str, readonly: bool| pb::Mount {
-        input: -1,
-        dest: dest.to_owned(),
-        result_id: result.to_owned(),
-        readonly,
-        ..pb::Mount::default()
-    };
+    let (tools, shell) = tools.get(bridge).await?;
+    let root = pb::Mount { readonly: false, ..mounted("/", "") };
+    let mounts = [root, mounted(TOOLBOX, &tools)].into_iter().chain(shown).collect();
     let args = vec![shell, "-c".to_owned(), script.to_owned()];
     let env = vec![format!("PATH={TOOLBOX}/bin"), "LC_ALL=C".to_owned()];
     let start = Start {
-        mounts: vec![mount("/", "", false), mount(TOOLBOX, &tools, true), mount(PLACE, left, true)],
+        mounts,
         program: String::new(),
         meta: pb::Meta { args, env, cwd: "/".to_owned(), ..pb::Meta::default() },
         secrets: Vec::new(),
@@ -82,7 +90,7 @@ async fn run(
         size: None,
         borrowed_tools: true,
     };
-    let mut shell = container::start(bridge.clone(), start).await?;
+    let mut shell = container::start(bridge.clone(), start, None).await?;
     // A builder waits for the end of an input that is open.
     let _ = shell.input.send(ShellInput::Eof).await;
     let (mut output, mut complaint) = (Vec::new(), Vec::new());
@@ -90,20 +98,21 @@ async fn run(
         match message {
             ShellOutput::Bytes(bytes) if output.len() + bytes.len() <= limit => output.extend(bytes),
             ShellOutput::Bytes(_) => {
-                return Err(EngineError::new("what the failed instruction left is too large to be listed"));
+                return Err(EngineError::new("it is too large to be listed"));
             }
             ShellOutput::Stderr(bytes) if complaint.len() < LARGEST_COMPLAINT => complaint.extend(bytes),
             ShellOutput::Stderr(_) => {}
             ShellOutput::Exited { code: 0, .. } => return Ok(output),
             ShellOutput::Exited { .. } => break,
+            ShellOutput::Lost(error) => return Err(error),
         }
     }
     let said = super::connection::printable(&String::from_utf8_lossy(&complaint));
-    Err(EngineError::new(format!("what the failed instruction left cannot be read: {said}")))
+    Err(EngineError::new(said))
 }
 
 /// One line for each file, an empty one, and for each link a line with its target.
-fn parse(text: &BStr, below: &FileTree) -> Listing {
+pub(super) fn parse(text: &BStr, below: &FileTree) -> Listing {
     let mut listing = Listing::new();
     let mut lines = text.lines();
     for line in lines.by_ref() {

@@ -14,6 +14,8 @@ use tonic::{Code, Status};
 const AT_ONCE: usize = 32;
 /// Entries of one file system, beyond which it is not listed.
 const ENTRIES: usize = 4_000_000;
+/// Bytes of a path, as Linux takes them.
+const LONGEST_PATH: usize = 4096;
 /// Bytes that a builder gives in one answer.
 const CHUNK: usize = 8 << 20;
 
@@ -28,8 +30,8 @@ pub(super) async fn list(bridge: &Bridge, result: &str) -> Result<Listing, Engin
             dir_path: if dir.is_empty() { "/".to_owned() } else { dir.clone() },
             ..gateway::ReadDirRequest::default()
         };
-        let answer = bridge.client().read_dir(bridge.request(request)).await;
-        (dir, answer.map(|it| it.into_inner().entries))
+        let answer = bridge.answer(bridge.client().read_dir(bridge.request(request))).await;
+        (dir, answer.map(|it| it.entries))
     };
     let mut listing = Listing::new();
     let mut waiting = vec![String::new()];
@@ -50,6 +52,9 @@ pub(super) async fn list(bridge: &Bridge, result: &str) -> Result<Listing, Engin
             }
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
             let meta = meta(&stat);
+            if path.len() > LONGEST_PATH {
+                return Err(EngineError::new(format!("cannot list /{dir}: its paths are too long")));
+            }
             if meta.kind == Kind::Directory {
                 waiting.push(path.clone());
             }
@@ -109,8 +114,8 @@ async fn names(bridge: &Bridge, result: &str, path: &BStr) -> Result<BTreeSet<BS
     let dir = path.to_str_lossy();
     let dir_path = if dir.is_empty() { "/".to_owned() } else { dir.into_owned() };
     let request = gateway::ReadDirRequest { r#ref: result.to_owned(), dir_path, ..gateway::ReadDirRequest::default() };
-    let answer = bridge.client().read_dir(bridge.request(request)).await;
-    let entries = answer.map_err(|status| bridge.lost(&format!("cannot list /{path}"), &status))?.into_inner().entries;
+    let answer = bridge.answer(bridge.client().read_dir(bridge.request(request))).await;
+    let entries = answer.map_err(|status| bridge.lost(&format!("cannot list /{path}"), &status))?.entries;
     let name = |stat: Stat| BString::from(stat.path.rsplit('/').next().unwrap_or_default());
     Ok(entries.into_iter().map(name).collect())
 }
@@ -206,9 +211,9 @@ pub(super) async fn read(
             range: Some(range),
             mount_index: 0,
         };
-        let answer = bridge.client().read_file(bridge.request(request)).await;
+        let answer = bridge.answer(bridge.client().read_file(bridge.request(request))).await;
         let data = match answer {
-            Ok(answer) => answer.into_inner().data,
+            Ok(answer) => answer.data,
             Err(status) if is_end(&status) => break,
             Err(status) => return Err(bridge.lost(&format!("cannot read /{shown}"), &status)),
         };
@@ -233,8 +238,8 @@ pub(super) async fn is_program(bridge: &Bridge, result: &str, path: &str) -> boo
     // `StatFile` does not follow a link at the path's end.
     for _ in 0..8 {
         let request = gateway::StatFileRequest { r#ref: result.to_owned(), path: path.clone(), mount_index: 0 };
-        let Ok(answer) = bridge.client().stat_file(bridge.request(request)).await else { return false };
-        let Some(stat) = answer.into_inner().stat else { return false };
+        let answer = bridge.answer(bridge.client().stat_file(bridge.request(request))).await;
+        let Some(stat) = answer.ok().and_then(|it| it.stat) else { return false };
         let meta = meta(&stat);
         match meta.kind {
             Kind::File => return meta.mode & 0o111 != 0,

@@ -34,11 +34,8 @@ impl Mapping {
 
     /// The same places under the new names of their vertices.
     pub(super) fn renamed(&self, names: &HashMap<String, String>) -> Mapping {
-        let rename = |edge: &Edge| Edge {
-            vertex: names.get(&edge.vertex).cloned().unwrap_or_else(|| edge.vertex.clone()),
-            output: edge.output,
-        };
-        Mapping { steps: self.steps.iter().map(|(step, edge)| (*step, edge.as_ref().map(rename))).collect() }
+        let rename = |edge: &Option<Edge>| edge.as_ref().map(|edge| edge.renamed(names));
+        Mapping { steps: self.steps.iter().map(|(step, edge)| (*step, rename(edge))).collect() }
     }
 
     /// Whether some step's file system is this vertex.

@@ -27,6 +27,7 @@ mod frontend;
 mod mapping;
 mod progress;
 mod receive;
+mod scratch;
 mod session;
 mod shells;
 mod solve;
@@ -35,6 +36,9 @@ mod tls;
 mod toolbox;
 mod trouble;
 mod walk;
+
+#[cfg(test)]
+mod faults;
 
 pub use address::Address;
 pub use engine::BuildKit;

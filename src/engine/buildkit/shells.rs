@@ -5,7 +5,8 @@ use super::container::{self, Start};
 use super::definition::Definition;
 use super::engine::{BuildKit, platform_message};
 use super::files;
-use super::toolbox::{self, TOOLBOX};
+use super::scratch::Scratch;
+use super::toolbox::TOOLBOX;
 use crate::engine::shells::{SHELLS, argv};
 use crate::engine::{EngineError, Shell, ShellRequest};
 use crate::plan::{Network, Run};
@@ -15,7 +16,7 @@ pub(super) async fn start(engine: &BuildKit, request: ShellRequest) -> Result<Sh
     let (bridge, root) = engine.held(&request.at).await?;
     let failed = engine.snapshot(&request.at)?.is_some_and(|it| it.is_failed());
     let run = &request.run;
-    let mut mounts = vec![bind("/", &root)];
+    let mut mounts = vec![mount("/", &root)];
     let mut secrets = Vec::new();
     let mut security = 0;
     if let Some((plan, step)) = &request.instruction {
@@ -39,9 +40,8 @@ pub(super) async fn start(engine: &BuildKit, request: ShellRequest) -> Result<Sh
         true => match shell_of(&bridge, &root, failed).await {
             Some(shell) => (argv(shell), false),
             None => {
-                let session = engine.link().await?.session.id.clone();
-                let (tools, shell) = toolbox::get(engine, &bridge, &session).await?;
-                mounts.push(pb::Mount { readonly: true, ..bind(TOOLBOX, &tools) });
+                let (tools, shell) = engine.toolbox.get(&bridge).await?;
+                mounts.push(pb::Mount { readonly: true, ..mount(TOOLBOX, &tools) });
                 (vec![shell], true)
             }
         },
@@ -57,10 +57,21 @@ pub(super) async fn start(engine: &BuildKit, request: ShellRequest) -> Result<Sh
     let size = request.size;
     let start =
         Start { mounts, meta, secrets, network: network as i32, security, platform, size, program, borrowed_tools };
-    container::start(bridge, start).await
+    if request.watch
+        && let Ok((tools, _)) = engine.toolbox.get(&bridge).await
+    {
+        let scratch = Scratch::new(&engine.toolbox, &root);
+        let mut watched = start.clone();
+        if !watched.borrowed_tools {
+            watched.mounts.push(pb::Mount { readonly: true, ..mount(TOOLBOX, &tools) });
+        }
+        watched.meta.args = scratch.around(&watched.meta.args);
+        return container::start(bridge, watched, Some(scratch)).await;
+    }
+    container::start(bridge, start, None).await
 }
 
-fn bind(dest: &str, result: &str) -> pb::Mount {
+fn mount(dest: &str, result: &str) -> pb::Mount {
     pb::Mount { input: -1, dest: dest.to_owned(), result_id: result.to_owned(), ..pb::Mount::default() }
 }
 

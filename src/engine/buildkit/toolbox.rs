@@ -1,12 +1,13 @@
 //! Tools for shells in images that have none: packed from this machine, and sent to the builder as a directory.
 
 use super::bridge::Bridge;
-use super::engine::BuildKit;
+use super::filesync::Sources;
 use crate::engine::EngineError;
 use crate::image::host;
 use bollard_buildkit_proto::pb;
 use prost::Message;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the tools have to be mounted.
 pub(super) const TOOLBOX: &str = host::TOOLBOX;
@@ -14,23 +15,38 @@ pub(super) const TOOLBOX: &str = host::TOOLBOX;
 /// Under this name the builder asks for the directory.
 const SOURCE: &str = "stagedive-toolbox";
 
-/// The result with the tools on the builder, and the shell in it. The builder keeps what it was sent.
-pub(super) async fn get(engine: &BuildKit, bridge: &Bridge, session: &str) -> Result<(String, String), EngineError> {
-    let packed = engine.toolbox.get_or_try_init(|| pack(engine.settings.store.join("toolbox"))).await?;
-    engine.sources.set(SOURCE, packed.clone());
-    let attributes = [("local.session", session), ("local.sharedkeyhint", SOURCE)];
-    let source = pb::SourceOp {
-        identifier: format!("local://{SOURCE}"),
-        attrs: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-    };
-    let op = pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() };
-    let definition = definition(&op);
-    let result = bridge.run(definition).await;
-    let result =
-        result.map_err(|status| bridge.lost("the builder does not take the tools of this machine", &status))?;
-    let has = |name: &str| packed.join("bin").join(name).exists();
-    let shell = if has("bash") && !has("busybox") { "bash" } else { "sh" };
-    Ok((result, format!("{TOOLBOX}/bin/{shell}")))
+/// The tools as far as this session has them. Clones are the same tools.
+#[derive(Clone)]
+pub(super) struct Toolbox {
+    packed: Arc<tokio::sync::OnceCell<PathBuf>>,
+    dir: PathBuf,
+    sources: Arc<Sources>,
+}
+
+impl Toolbox {
+    /// They are packed into `dir` when they are needed, and the builder may ask for them then.
+    pub(super) fn new(dir: PathBuf, sources: Arc<Sources>) -> Toolbox {
+        Toolbox { packed: Arc::default(), dir, sources }
+    }
+
+    /// The result with the tools on the builder, and the shell in it. The builder keeps what it was sent.
+    pub(super) async fn get(&self, bridge: &Bridge) -> Result<(String, String), EngineError> {
+        let packed = self.packed.get_or_try_init(|| pack(self.dir.clone())).await?;
+        self.sources.set(SOURCE, packed.clone());
+        let attributes = [("local.session", bridge.session.id.as_str()), ("local.sharedkeyhint", SOURCE)];
+        let source = pb::SourceOp {
+            identifier: format!("local://{SOURCE}"),
+            attrs: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        };
+        let op = pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() };
+        let definition = definition(&op);
+        let result = bridge.run(definition).await;
+        let result =
+            result.map_err(|status| bridge.lost("the builder does not take the tools of this machine", &status))?;
+        let has = |name: &str| packed.join("bin").join(name).exists();
+        let shell = if has("bash") && !has("busybox") { "bash" } else { "sh" };
+        Ok((result, format!("{TOOLBOX}/bin/{shell}")))
+    }
 }
 
 /// A graph of one vertex.

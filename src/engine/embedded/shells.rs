@@ -115,7 +115,10 @@ impl End {
     }
 
     fn message(self) -> ShellOutput {
-        ShellOutput::Exited { code: self.code.unwrap_or(137), changes: Arc::new(self.changes.unwrap_or_default()) }
+        ShellOutput::Exited {
+            code: self.code.unwrap_or(137),
+            changes: Some(Arc::new(self.changes.unwrap_or_default())),
+        }
     }
 }
 

@@ -47,7 +47,8 @@ enum State {
     Open(Terminal),
     Ended {
         code: i32,
-        browser: Browser,
+        /// `None`: what it changed is not known.
+        browser: Option<Browser>,
     },
     Failed(EngineError),
 }
@@ -108,9 +109,11 @@ impl Shell {
                 _ => Vec::new(),
             },
             ShellNews::Exited { code, changes } => {
-                let mut browser = Browser::new(Slot::Shell, Flavour::Changes);
-                let query = self.at.clone().map(|at| Query::Scratch { at, changes: ScratchLayer(changes) });
-                let requests = query.map(|query| browser.ask(query)).unwrap_or_default();
+                let mut browser = changes.is_some().then(|| Browser::new(Slot::Shell, Flavour::Changes));
+                let query = self.at.clone().zip(changes);
+                let query = query.map(|(at, changes)| Query::Scratch { at, changes: ScratchLayer(changes) });
+                let asked = browser.as_mut().zip(query).map(|(browser, query)| browser.ask(query));
+                let requests = asked.unwrap_or_default();
                 self.state = State::Ended { code, browser };
                 requests
             }
@@ -216,7 +219,7 @@ impl Pane for Shell {
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
         match &mut self.state {
-            State::Ended { browser, .. } => browser.key(key),
+            State::Ended { browser: Some(browser), .. } => browser.key(key),
             _ => self.typed(key),
         }
     }
@@ -233,7 +236,7 @@ impl Pane for Shell {
 
     fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
         match (&mut self.state, event.kind) {
-            (State::Ended { browser, .. }, _) => browser.mouse(event, below_head(area)),
+            (State::Ended { browser: Some(browser), .. }, _) => browser.mouse(event, below_head(area)),
             (State::Open(terminal), MouseEventKind::ScrollUp | MouseEventKind::ScrollDown) => {
                 let up = event.kind == MouseEventKind::ScrollUp;
                 if terminal.alternate() {
@@ -251,7 +254,7 @@ impl Pane for Shell {
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
-        if let State::Ended { browser, .. } = &mut self.state {
+        if let State::Ended { browser: Some(browser), .. } = &mut self.state {
             browser.loaded(query, answer, false);
         }
         Vec::new()
@@ -259,13 +262,13 @@ impl Pane for Shell {
 
     fn find(&mut self, text: &str) -> usize {
         match &mut self.state {
-            State::Ended { browser, .. } => browser.tree.find(text),
+            State::Ended { browser: Some(browser), .. } => browser.tree.find(text),
             _ => 0,
         }
     }
 
     fn find_next(&mut self, forward: bool) {
-        if let State::Ended { browser, .. } = &mut self.state {
+        if let State::Ended { browser: Some(browser), .. } = &mut self.state {
             browser.tree.find_next(forward);
         }
     }
@@ -293,14 +296,15 @@ impl Pane for Shell {
             State::Ended { code, browser } => {
                 let mut head = ended_in_words(*code);
                 let rest = below_head(area);
-                match (browser.diff().cloned(), &browser.error) {
-                    (_, Some(error)) => words(&error_words(error), rest, buffer, look),
-                    (Some(diff), _) if diff.is_empty() => head.push_str("; it changed nothing"),
-                    (Some(diff), _) => {
+                match browser.as_mut().map(|browser| (browser.diff().cloned(), browser)) {
+                    None => head.push_str("; what it changed is not known, and thrown away"),
+                    Some((_, Browser { error: Some(error), .. })) => words(&error_words(error), rest, buffer, look),
+                    Some((Some(diff), _)) if diff.is_empty() => head.push_str("; it changed nothing"),
+                    Some((Some(diff), browser)) => {
                         head.push_str(&format!("; thrown away: {}", sums(&diff)));
                         browser.tree.render(rest, buffer, look, focused);
                     }
-                    (None, None) => {}
+                    Some((None, _)) => {}
                 }
                 head.push_str(&format!("; {} opens another", key_of(Action::ShellAfter)));
                 let style = if *code == 0 { look.muted } else { look.warning };
@@ -448,7 +452,7 @@ mod tests {
     fn check_end(code: i32, diff: Diff) -> String {
         let mut pane = open(76, 9);
         let changes = Arc::new(Layer::default());
-        let requests = pane.news(ShellNews::Exited { code, changes: changes.clone() });
+        let requests = pane.news(ShellNews::Exited { code, changes: Some(changes.clone()) });
         let query = Query::Scratch { at: SnapshotId("0.3".to_owned()), changes: ScratchLayer(changes) };
         assert_eq!(requests, [Request::Load(Slot::Shell, query.clone())]);
         assert!(!pane.is_open());
@@ -462,6 +466,10 @@ mod tests {
         let none = || Diff::between(&FileTree::default(), &FileTree::default(), Scope::Changed);
         assert_eq!(check_end(130, none()), "the shell was ended by signal 2; it changed nothing; t opens another");
         assert_eq!(check_end(1, none()), "the shell has ended with exit code 1; it changed nothing; t opens another");
+        let mut pane = open(90, 9);
+        assert_eq!(pane.news(ShellNews::Exited { code: 0, changes: None }), []);
+        let not_known = "the shell has ended; what it changed is not known, and thrown away; t opens another";
+        assert_eq!(drawn(&mut pane, 90, 9), not_known);
     }
 
     #[test]

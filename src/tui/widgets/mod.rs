@@ -259,10 +259,10 @@ pub enum ShellNews {
         directory: String,
     },
     Output(Vec<u8>),
-    /// What the session changed, as a layer over the snapshot; it is thrown away.
+    /// What the session changed, as a layer over the snapshot; it is thrown away. `None`: it is not known.
     Exited {
         code: i32,
-        changes: Arc<Layer>,
+        changes: Option<Arc<Layer>>,
     },
     Failed(EngineError),
 }
