@@ -8,6 +8,7 @@ use super::connection::printable;
 use crate::image::contents::{Blob, Contents};
 use crate::image::digest::Digest;
 use crate::image::source::Place;
+use crate::system;
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use http::{Request as HttpRequest, Response as HttpResponse};
 use sha2::{Digest as _, Sha256};
@@ -289,12 +290,7 @@ impl Ingest {
             let message = format!("{} was to come, and {digest} did", printable(&request.expected));
             return Err(Status::failed_precondition(message));
         }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let readable = std::fs::Permissions::from_mode(0o444);
-            self.file.as_file().set_permissions(readable).map_err(failed)?;
-        }
+        system::set_mode(self.file.path(), 0o644).map_err(failed)?;
         self.file.persist(blob_path(&self.dir, &digest)).map_err(|error| failed(error.error))?;
         Ok(WriteAnswer { digest: digest.to_string(), ..answer })
     }

@@ -97,8 +97,9 @@ async fn archive(
         return solve(wanted, exporter, attributes, Some(Box::new(tokio::io::stdout()))).await;
     }
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?;
-    let exported = fill(wanted, exporter, attributes, temporary.path()).await?;
+    // Not held open: what takes its place could not, on some systems.
+    let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?.into_temp_path();
+    let exported = fill(wanted, exporter, attributes, &temporary).await?;
     temporary.persist(dest).map_err(|error| at(dest, error.error))?;
     Ok(exported)
 }
@@ -111,17 +112,18 @@ async fn unpacked(
     dest: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     let file = tempfile::NamedTempFile::new();
-    let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
-    let exported = fill(wanted, exporter, attributes, file.path()).await?;
+    let file =
+        file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?.into_temp_path();
+    let exported = fill(wanted, exporter, attributes, &file).await?;
     let into = dest.to_owned();
     let work = move || -> std::io::Result<()> {
         std::fs::create_dir_all(&into)?;
-        let mut archive = tar::Archive::new(std::fs::File::open(file.path())?);
+        let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
         archive.set_preserve_permissions(true);
         archive.set_unpack_xattrs(false);
         archive.set_overwrite(true);
         archive.unpack(&into)?;
-        set_times(file.path(), &into)
+        set_times(&file, &into)
     };
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
     done.map_err(|error| at(dest, error))?;
