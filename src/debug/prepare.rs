@@ -3,6 +3,7 @@
 use super::PlanFault;
 use super::build::Prepared;
 use super::work::Report;
+use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity, diagnostic};
 use crate::engine::{Engine, EngineError, Output, ResolvedImage};
 use crate::plan::step::image_and_platform;
@@ -187,7 +188,13 @@ fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let first = varied.next().filter(|(_, name)| varied.all(|(_, other)| other == name));
     let platform = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
     let message = format!("base image {image}{platform}: {}", error.message);
-    let help = error.help.join("\n");
+    let stages = file.dockerfile.instructions.iter().filter_map(|it| match it.args.as_slice() {
+        [_, word, name] if it.keyword == "from" && word.eq_ignore_ascii_case("as") => Some(name.as_str()),
+        _ => None,
+    });
+    let meant = nearest(image, stages).map(|stage| format!("did you mean the stage {stage}?"));
+    let help: Vec<String> = error.help.iter().cloned().chain(meant).collect();
+    let help = help.join("\n");
     let Some((from, _)) = named.or(first) else { return undrawn(PlanFault::Base, message, &help) };
     let (code, span) = ("base-image".to_owned(), from.span);
     let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };

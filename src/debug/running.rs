@@ -3,8 +3,9 @@
 use super::build::Build;
 use super::desk::Desk;
 use super::{BreakpointId, Event, Failure, Position, Side, StopReason, schedule};
+use crate::dockerfile::nearest::nearest;
 use crate::engine::{Job, StepError, StepErrorKind, StepOutcome};
-use crate::plan::StepId;
+use crate::plan::{FileOrigin, Plan, StepId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -121,7 +122,9 @@ impl Build {
                 }
             }
             Err(error) => {
-                self.timeline.record_failure(failure(step, error));
+                let plan = &self.timeline.current().plan;
+                let failure = failure(step, error, plan);
+                self.timeline.record_failure(failure);
                 if let Some(goal) = &mut self.goal {
                     goal.failed.push(step);
                     if desk.break_on_failure && goal.ending != Some(Ending::Cancel) {
@@ -215,10 +218,23 @@ impl Build {
     }
 }
 
-fn failure(step: StepId, error: StepError) -> Failure {
+fn failure(step: StepId, mut error: StepError, plan: &Plan) -> Failure {
     let exit_code = match error.kind {
         StepErrorKind::Exit(code) => Some(code),
         _ => None,
     };
+    if exit_code.is_none() {
+        error.help.extend(meant_stage(step, &error.message, plan));
+    }
     Failure { step, message: error.message, help: error.help, exit_code, after: error.after }
+}
+
+/// A name that is no stage's is an image's. If that cannot be had, it may be a stage's name with a typing error.
+fn meant_stage(step: StepId, message: &str, plan: &Plan) -> Option<String> {
+    let names = || plan.stages.iter().filter_map(|stage| stage.name.as_deref());
+    let near = plan.step(step).inputs.iter().find_map(|input| match input {
+        FileOrigin::Image(image) if message.contains(image.as_str()) => nearest(image, names()),
+        _ => None,
+    });
+    near.map(|stage| format!("did you mean the stage {stage}?"))
 }

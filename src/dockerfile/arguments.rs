@@ -32,41 +32,25 @@ pub(super) struct Malformed {
 }
 
 pub(super) fn parse(line: &str, escape: char) -> Result<Arguments, Malformed> {
+    nested(line, escape, MAX_CHAIN)
+}
+
+/// How many ONBUILDs may follow one another before the line is given up. A single one is right; a chain is well-formed,
+/// and refused when instructions are typed.
+const MAX_CHAIN: usize = 100;
+
+fn nested(line: &str, escape: char, depth: usize) -> Result<Arguments, Malformed> {
     let (mut out, rest) = head(line, escape);
     if out.keyword != "onbuild" {
         arguments(&mut out, rest.trim(), escape)?;
+    } else if depth == 0 {
+        return Err(Malformed { message: "ONBUILD cannot hold ONBUILD".to_owned(), help: "", word: String::new() });
     } else if !rest.trim().is_empty() {
         let original = rest.trim().to_owned();
-        let arguments = Box::new(nested(&original, escape)?);
+        let arguments = Box::new(nested(&original, escape, depth - 1)?);
         out.trigger = Some(Trigger { original, arguments });
     }
     Ok(out)
-}
-
-/// How many ONBUILDs may follow one another before the line is given up. A single one is right, and a chain is read
-/// only to find what is wrong after it.
-const MAX_CHAIN: usize = 100;
-
-/// The instruction after ONBUILD. Another ONBUILD is refused when instructions are typed, so of a chain only the
-/// first is kept; but what follows it must be well-formed too.
-fn nested(line: &str, escape: char) -> Result<Arguments, Malformed> {
-    let (mut out, mut rest) = head(line, escape);
-    if out.keyword != "onbuild" {
-        arguments(&mut out, rest.trim(), escape)?;
-        return Ok(out);
-    }
-    for _ in 0..MAX_CHAIN {
-        let (mut inner, after) = head(&rest, escape);
-        if rest.trim().is_empty() {
-            return Ok(out);
-        }
-        if inner.keyword != "onbuild" {
-            arguments(&mut inner, after.trim(), escape)?;
-            return Ok(out);
-        }
-        rest = after;
-    }
-    Err(Malformed { message: "ONBUILD cannot hold ONBUILD".to_owned(), help: "", word: String::new() })
 }
 
 /// Keyword and flags, and the text after them.

@@ -41,6 +41,12 @@ struct Rule {
     pattern: Pattern,
 }
 
+impl Rule {
+    fn is_everything(&self) -> bool {
+        !self.exception && matches!(self.text.as_str(), "*" | "**" | "**/*")
+    }
+}
+
 /// What the patterns say of one path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -78,7 +84,7 @@ impl Ignore {
                 _ => &pattern,
             };
             let pattern = if exception { format!("!{pattern}") } else { pattern.to_owned() };
-            rules.extend(rule(&pattern, line, written)?);
+            rules.extend(rule(&pattern, line, written, &rules)?);
         }
         Ok(Ignore { rules })
     }
@@ -87,7 +93,7 @@ impl Ignore {
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Ignore, IgnoreError> {
         let mut rules = Vec::new();
         for (index, pattern) in patterns.into_iter().enumerate() {
-            rules.extend(rule(pattern, number(index), pattern)?);
+            rules.extend(rule(pattern, number(index), pattern, &rules)?);
         }
         Ok(Ignore { rules })
     }
@@ -104,7 +110,7 @@ impl Ignore {
 
     /// Whether one of its patterns stands for everything at the top: `*`, `**` or `**/*`.
     pub fn excludes_everything(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.exception && matches!(rule.text.as_str(), "*" | "**" | "**/*"))
+        self.rules.iter().any(Rule::is_everything)
     }
 
     /// The verdict on an entry, from its whole path (relative, `/` between names) and the verdict on its directory;
@@ -177,7 +183,8 @@ fn reaches_below(pattern: &str, directory: &str) -> bool {
     false
 }
 
-fn rule(pattern: &str, line: u32, written: &str) -> Result<Option<Rule>, IgnoreError> {
+/// Reads one pattern; `before` are those that were read already.
+fn rule(pattern: &str, line: u32, written: &str, before: &[Rule]) -> Result<Option<Rule>, IgnoreError> {
     let error = |problem: String| IgnoreError { line, pattern: written.trim().to_owned(), problem };
     let pattern = pattern.trim();
     if pattern.is_empty() {
@@ -189,9 +196,47 @@ fn rule(pattern: &str, line: u32, written: &str) -> Result<Option<Rule>, IgnoreE
         Some(rest) => (true, rest),
         None => (false, pattern.as_str()),
     };
-    Wildcard::new(text.as_bytes()).map_err(|it| error(it.problem.to_owned()))?;
-    let compiled = Pattern::new(text).map_err(error)?;
-    Ok(Some(Rule { line, exception, text: text.to_owned(), pattern: compiled }))
+    check_beginning(text).map_err(|it| error(it.problem.to_owned()))?;
+    let pattern = match Pattern::new(text) {
+        Ok(pattern) => pattern,
+        Err(_) if is_never_tried(exception, before) => return Ok(None),
+        Err(problem) => return Err(error(problem)),
+    };
+    Ok(Some(Rule { line, exception, text: text.to_owned(), pattern }))
+}
+
+/// Before anything is matched, the official builder matches each pattern against `.` as a wildcard of file names, and
+/// looks whether that is an error. Of the parts between stars that reads the first, and the second if the first is `.`.
+fn check_beginning(pattern: &str) -> Result<(), BadPattern> {
+    let (first, rest) = up_to_star(pattern.trim_start_matches('*'));
+    if Wildcard::new(first.as_bytes())?.matches(b".") && !first.is_empty() {
+        Wildcard::new(up_to_star(rest.trim_start_matches('*')).0.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Split before the first star that stands in no class.
+fn up_to_star(pattern: &str) -> (&str, &str) {
+    let mut in_class = false;
+    let mut chars = pattern.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '*' if !in_class => return pattern.split_at(at),
+            _ => {}
+        }
+    }
+    (pattern, "")
+}
+
+/// A pattern is compiled when it is tried. An exception is not if nothing is ignored yet; another one is not if all is.
+fn is_never_tried(exception: bool, before: &[Rule]) -> bool {
+    match exception {
+        true => before.iter().all(|rule| rule.exception),
+        false => before.iter().rev().take_while(|rule| !rule.exception).any(Rule::is_everything),
+    }
 }
 
 /// The shortest path that means the same: no `.`, no empty names, no `..` but at the beginning.
@@ -308,6 +353,15 @@ mod tests {
         check("a\\", 1, "follows the last");
         check("[z-a]", 1, "upside down");
         check(&"x".repeat(70_000), 1, "longer than");
+    }
+
+    /// The official builder reads no further than it must.
+    #[test]
+    fn malformed_where_nobody_looks() {
+        check("a*[-b]", &["ab", "ax-"], &["ac"]);
+        check("a[b*c]", &["ab"], &["a"]);
+        check("![z-a]\nb", &["b"], &["a"]);
+        check("*\nb\n[z-a]", &["a"], &[]);
     }
 
     #[test]

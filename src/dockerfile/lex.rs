@@ -147,9 +147,22 @@ impl<'t> Lexer<'t> {
                 end = line.end();
             }
             if !self.diagnostics.is_empty() {
-                return;
+                return self.cut_off(&joined, start_line, Span { start, end });
             }
             self.instruction(joined, start_line, Span { start, end });
+        }
+    }
+
+    /// A line that is too long ends an instruction. The official parser looks at what there is of the instruction, and then
+    /// names the long line itself.
+    fn cut_off(&mut self, part: &str, start_line: u32, span: Span) {
+        match arguments::parse(part, self.directives.escape) {
+            Ok(_) => self.stopped_at = Some(self.line.saturating_add(1)),
+            Err(problem) => {
+                self.diagnostics.clear();
+                let span = place(self.text, span, &problem.word);
+                self.fail(start_line, problem.message, span, problem.help);
+            }
         }
     }
 
@@ -192,12 +205,8 @@ impl<'t> Lexer<'t> {
         }
         let span = Span { end, ..span };
         let lines = Lines { start: start_line, end: self.line };
-        let trigger = trigger.map(|Trigger { original, arguments }| {
-            let Arguments { keyword, flags, args, json, .. } = *arguments;
-            let heredocs = heredocs.clone();
-            Box::new(Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger: None })
-        });
-        self.instructions.push(Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger });
+        let outer = Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger: None };
+        self.instructions.push(with_trigger(outer, trigger));
     }
 
     /// Reads a heredoc's content, and the line that ends it.
@@ -224,6 +233,18 @@ impl<'t> Lexer<'t> {
             help: help.to_owned(),
         });
     }
+}
+
+/// An ONBUILD with the instruction that it puts off, which is at the same place.
+fn with_trigger(outer: Instruction, trigger: Option<Trigger>) -> Instruction {
+    let trigger = trigger.map(|Trigger { original, arguments }| {
+        let Arguments { keyword, flags, args, json, trigger } = *arguments;
+        let heredocs = outer.heredocs.clone();
+        let Instruction { lines, span, .. } = outer;
+        let inner = Instruction { keyword, lines, span, original, flags, args, json, heredocs, trigger: None };
+        Box::new(with_trigger(inner, trigger))
+    });
+    Instruction { trigger, ..outer }
 }
 
 /// The first place of a word inside a span; the span's first line if it is not found as it is.

@@ -84,7 +84,8 @@ fn to_expression(pattern: &str) -> (String, Kind) {
                 out.push_str("[^/]");
                 kind = Kind::Regex;
             }
-            '.' | '+' | '(' | ')' | '|' | '{' | '}' | '$' => out.extend(['\\', c]),
+            // The official list has `{`, `|` and `}` as well, and loses them: it is a map with room for half of ASCII.
+            '.' | '+' | '(' | ')' | '$' => out.extend(['\\', c]),
             '\\' => {
                 out.push('\\');
                 if let Some(next) = chars.next() {
@@ -108,10 +109,30 @@ fn to_expression(pattern: &str) -> (String, Kind) {
 fn translate(expression: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut chars = expression.chars().peekable();
+    let mut before = Before::Nothing;
     while let Some(c) = chars.next() {
+        let last = std::mem::replace(&mut before, Before::Something);
         match c {
             '[' => class(&mut chars, &mut out)?,
             ']' => out.push_str("\\]"),
+            '{' => match repetition(&mut chars)? {
+                Some(counts) if last == Before::Something => {
+                    out.push_str(&counts);
+                    before = Before::Repetition;
+                }
+                Some(counts) if last == Before::Repetition => return Err(format!("{counts} repeats a repetition")),
+                Some(counts) => return Err(format!("{counts} has nothing to repeat")),
+                None => out.push_str("\\{"),
+            },
+            '}' => out.push_str("\\}"),
+            '|' => {
+                out.push('|');
+                before = Before::Nothing;
+            }
+            '*' | '?' => {
+                out.push(c);
+                before = Before::Repetition;
+            }
             '\\' => match escaped(&mut chars)? {
                 Escape::Set(set) => out.extend(["[", set, "]"]),
                 Escape::One(c) => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
@@ -120,6 +141,38 @@ fn translate(expression: &str) -> Result<String, String> {
         }
     }
     Ok(out)
+}
+
+/// What a repetition would repeat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Something,
+    Repetition,
+}
+
+/// The most that Go's expressions repeat.
+const MOST_REPEATED: u32 = 1000;
+
+/// The rest of `{3}`, `{3,}` or `{3,4}` behind the brace, if it is one; nothing is taken otherwise.
+fn repetition(chars: &mut Peekable<Chars>) -> Result<Option<String>, String> {
+    let rest: String = chars.clone().collect();
+    let Some((counts, _)) = rest.split_once('}') else { return Ok(None) };
+    let (low, high) = counts.split_once(',').map_or((counts, None), |(low, high)| (low, Some(high)));
+    let is_number = |text: &str| {
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'))
+    };
+    if !is_number(low) || high.is_some_and(|high| !high.is_empty() && !is_number(high)) {
+        return Ok(None);
+    }
+    let bounds = [Some(low), high].map(|text| text.map_or(0, |text| text.parse().unwrap_or(u32::MAX)));
+    let fits = low.parse().is_ok_and(|low: u32| low <= MOST_REPEATED)
+        && high.is_none_or(|high| high.is_empty() || (bounds[0]..=MOST_REPEATED).contains(&bounds[1]));
+    if !fits {
+        return Err(format!("{{{counts}}} is no count to repeat by"));
+    }
+    chars.nth(counts.chars().count());
+    Ok(Some(format!("{{{counts}}}")))
 }
 
 enum Escape {
@@ -244,6 +297,12 @@ mod tests {
         check("a^b", &["a^b"], &["ab"]);
         check("a^b*", &[], &["a^b", "ab"]);
         check("(a|b)$", &["(a|b)$"], &["a"]);
+        // Written as they are in an expression, and so it reads them.
+        check("a|b*", &["a", "ax/y", "b", "x/bc"], &["c"]);
+        check("|b?", &["x"], &[]);
+        check("a{2}*", &["aa", "aab"], &["a{2}", "ab"]);
+        check("{a,b}*", &["{a,b}c"], &["a", "b"]);
+        check("a{1,x}?", &["a{1,x}b"], &["ab"]);
         check("\\*", &["*"], &["a"]);
         check("\\d", &["7"], &["d"]);
         check("[a-c]x", &["bx"], &["dx"]);
@@ -266,6 +325,10 @@ mod tests {
         check("[z-a]", "upside down");
         check("[[:nothing:]]", "no class named");
         check("\\q", "no meaning");
+        check("*{2}", "repeats a repetition");
+        check("*|{2}", "nothing to repeat");
+        check("*a{3,2}", "no count");
+        check("*a{1001}", "no count");
     }
 
     proptest! {

@@ -39,26 +39,25 @@ impl TarEntry {
     }
 }
 
+/// Bytes of a name in a header.
+const NAME: usize = 100;
+
 /// The largest number of `digits` octal digits and a NUL.
 const fn octal_limit(digits: u32) -> u64 {
     (1 << (3 * digits)) - 1
 }
 
-/// The header of a member, to be followed by its content and [`padding`].
+/// The header of a member, to be followed by its content and [`padding`]. Byte for byte what Go's `archive/tar` makes of
+/// it, which is what BuildKit writes layers with: so the same content has the same digest, whoever builds it.
 pub fn header(entry: &TarEntry) -> Vec<u8> {
     let mut records: Vec<(BString, BString)> = Vec::new();
     let mut record = |key: &str, value: &BStr| records.push((key.into(), value.to_owned()));
-    let (name, prefix) = match split_path(entry.path.as_bstr()) {
-        Some(parts) => parts,
-        None => {
-            record("path", entry.path.as_bstr());
-            (cut(entry.path.as_bstr()), BStr::new(""))
-        }
-    };
-    let mut target = entry.target.as_bstr();
-    if target.len() > 100 || !target.is_ascii() {
-        record("linkpath", target);
-        target = cut(target);
+    let split = split_path(entry.path.as_bstr());
+    if split.is_none() {
+        record("path", entry.path.as_bstr());
+    }
+    if entry.target.len() > NAME || !entry.target.is_ascii() {
+        record("linkpath", entry.target.as_bstr());
     }
     let mut big = |key: &str, value: u64, digits: u32| {
         if value <= octal_limit(digits) {
@@ -85,6 +84,15 @@ pub fn header(entry: &TarEntry) -> Vec<u8> {
     }
 
     let mut out = Vec::with_capacity(BLOCK);
+    let (name, prefix) = match split {
+        Some((name, prefix)) if records.is_empty() || prefix.is_empty() => (name.to_owned(), prefix),
+        // Where there are records anyway, a long path is one of them.
+        Some(_) => {
+            records.push(("path".into(), entry.path.clone()));
+            (plain(entry.path.as_bstr()), BStr::new(""))
+        }
+        None => (plain(entry.path.as_bstr()), BStr::new("")),
+    };
     if !records.is_empty() {
         records.sort();
         let mut body = Vec::new();
@@ -92,8 +100,8 @@ pub fn header(entry: &TarEntry) -> Vec<u8> {
             push_record(&mut body, key.as_bstr(), value.as_bstr());
         }
         let mut pax = [0; BLOCK];
-        put_text(&mut pax, 0, b"PaxHeaders.0");
-        put_octal(&mut pax, 100, 7, 0o644);
+        put_text(&mut pax, 0, &pax_name(entry.path.as_bstr()));
+        put_octal(&mut pax, 100, 7, 0);
         put_octal(&mut pax, 108, 7, 0);
         put_octal(&mut pax, 116, 7, 0);
         put_octal(&mut pax, 124, 11, body.len() as u64);
@@ -105,7 +113,7 @@ pub fn header(entry: &TarEntry) -> Vec<u8> {
         out.resize(out.len() + padding(body.len() as u64), 0);
     }
     let mut block = [0; BLOCK];
-    put_text(&mut block, 0, name);
+    put_text(&mut block, 0, &name);
     put_octal(&mut block, 100, 7, u64::from(entry.mode & 0o7777));
     put_octal(&mut block, 108, 7, uid);
     put_octal(&mut block, 116, 7, gid);
@@ -120,7 +128,7 @@ pub fn header(entry: &TarEntry) -> Vec<u8> {
         TarKind::Directory => b'5',
         TarKind::Fifo => b'6',
     };
-    put_text(&mut block, 157, target);
+    put_text(&mut block, 157, &plain(entry.target.as_bstr()));
     // Device numbers have 12 and 20 bits on Linux, and 21 find room.
     put_octal(&mut block, 329, 7, u64::from(entry.device.0) & octal_limit(7));
     put_octal(&mut block, 337, 7, u64::from(entry.device.1) & octal_limit(7));
@@ -143,7 +151,7 @@ fn split_path(path: &BStr) -> Option<(&BStr, &BStr)> {
     if !path.is_ascii() {
         return None;
     }
-    if path.len() <= 100 {
+    if path.len() <= NAME {
         return Some((path, BStr::new("")));
     }
     // A directory's own slash stays with its name.
@@ -151,13 +159,28 @@ fn split_path(path: &BStr) -> Option<(&BStr, &BStr)> {
     let limit = body.len().min(156);
     let at = body[..limit].rfind_byte(b'/').filter(|at| *at > 0)?;
     let name = path[at + 1..].as_bstr();
-    (name.len() <= 100).then_some((name, path[..at].as_bstr()))
+    (name.len() <= NAME).then_some((name, path[..at].as_bstr()))
 }
 
 /// What an old reader sees of text that has its place in a PAX header.
-fn cut(text: &BStr) -> &BStr {
-    let end = text.iter().position(|byte| !byte.is_ascii()).unwrap_or(text.len()).min(100);
-    text[..end].as_bstr()
+fn plain(text: &BStr) -> BString {
+    let mut out: BString = text.bytes().filter(|byte| byte.is_ascii() && *byte != 0).collect::<Vec<u8>>().into();
+    // A slash at the end would make a directory of it.
+    let slash = out.len() > NAME && out[NAME - 1] == b'/';
+    out.truncate(if slash { NAME - 1 } else { NAME });
+    out
+}
+
+/// The name of the member that a PAX header is itself.
+fn pax_name(path: &BStr) -> BString {
+    let at = path.rfind_byte(b'/').map_or(0, |at| at + 1);
+    let mut out: BString = bstr::concat([&path.as_bytes()[..at], b"PaxHeaders.0/", &path.as_bytes()[at..]]).into();
+    out.retain(|byte| byte.is_ascii() && *byte != 0);
+    out.truncate(NAME);
+    while out.ends_with(b"/") {
+        out.pop();
+    }
+    out
 }
 
 fn push_record(out: &mut Vec<u8>, key: &BStr, value: &BStr) {
@@ -244,6 +267,28 @@ mod tests {
         let xattrs = BTreeMap::from([("security.capability".into(), BString::from(&b"\x01\0\0\x02\n=\xff"[..]))]);
         check(TarEntry { xattrs, ..file("a", 0) }, 3);
         check(TarEntry { kind: TarKind::CharDevice, device: (5, 1_000_000), ..file("dev/x", 0) }, 1);
+    }
+
+    /// As Go's `archive/tar` writes them, byte for byte.
+    #[test]
+    fn names_are_those_of_layers_by_buildkit() {
+        let check = |path: &str, pax: &str, name: &str| {
+            let bytes = header(&file(path, 0));
+            let text = |at: usize| bytes[at..at + NAME].split_str("\0").next().unwrap().as_bstr();
+            let last = bytes.len() - BLOCK;
+            assert_eq!((text(0), text(last)), (BStr::new(pax), BStr::new(name)), "{path}");
+        };
+        check("new/ü", "new/PaxHeaders.0", "new/");
+        check("ü/né.txt", "/PaxHeaders.0/n.txt", "/n.txt");
+        check("ü/", "/PaxHeaders.0", "/");
+        check("é", "PaxHeaders.0", "");
+        let long = "n".repeat(101);
+        check(&long, &format!("PaxHeaders.0/{}", &long[..87]), &long[..100]);
+        check(&format!("{}/{}", "d".repeat(99), "n".repeat(101)), &format!("{}", "d".repeat(99)), &"d".repeat(99));
+        let xattrs = BTreeMap::from([("user.a".into(), "b".into())]);
+        let path = format!("{}/{}", "p".repeat(150), "n".repeat(90));
+        let bytes = header(&TarEntry { xattrs, ..file(&path, 0) });
+        assert_eq!(bytes.find("path=").map(|at| &bytes[at + 5..at + 20]), Some(path[..15].as_bytes()));
     }
 
     fn any_entry() -> impl Strategy<Value = TarEntry> {

@@ -7,7 +7,7 @@ use super::StageId;
 pub(super) struct Circle {
     /// Each reads the one after it, and the last reads the first.
     pub stages: Vec<StageId>,
-    /// The read of the last, by the number it has in `reads`.
+    /// The last stage's last read of the first, by the number it has in `reads`.
     pub closed_by: usize,
 }
 
@@ -42,7 +42,8 @@ pub(super) fn find(reads: &[Vec<(usize, StageId)>]) -> Option<Circle> {
                 Some(Mark::Open) => {
                     let stages = path.iter().map(|(stage, _)| *stage).skip_while(|stage| *stage != next);
                     let stages = stages.map(|stage| StageId(stage as u32)).collect();
-                    return Some(Circle { stages, closed_by: *number });
+                    let closing = reads[at].iter().rev().find(|(_, stage)| stage.0 as usize == next);
+                    return Some(Circle { stages, closed_by: closing.map_or(*number, |(number, _)| *number) });
                 }
                 Some(Mark::Done) | None => {}
             }
@@ -72,6 +73,7 @@ mod tests {
         check(&[&[], &[0], &[0, 1, 1]], None);
         check(&[&[1], &[2], &[]], None);
         check(&[&[0]], Some((&[0], 0)));
+        check(&[&[0, 0, 0]], Some((&[0], 2)));
         check(&[&[], &[0, 2], &[0, 1]], Some((&[1, 2], 1)));
         check(&[&[1], &[2], &[3], &[1]], Some((&[1, 2, 3], 0)));
         check(&[&[7]], None);

@@ -24,7 +24,7 @@ rm cp mv cat echo true useradd adduser addgroup groupadd usermod mvn gradle java
 xx-apk xx-apt xx-verify""".split()
 FILES = {"Makefile", "Dockerfile", "LICENSE", "README", "Gemfile", "Cargo", "gradlew", "mvnw", "VERSION", "entrypoint"}
 # What a Docker Engine's front end may lack, where the program has it.
-LACKING = re.compile(r"unknown flag: --(parents|device)")
+LACKING = re.compile(r"unknown flag: --(parents|device|security)")
 SIGNS = {"fails in both": "both fail: ", "cannot be asked": "not in this Docker: "}
 
 
@@ -49,7 +49,8 @@ class Real(cases.Case):
         for edge in edges:
             origin = edge["origin"]
             if origin["kind"] == "image":
-                images.add(origin["name"])
+                # A platform that the stage names follows.
+                images.add(origin["name"].partition("::")[0])
             if edge["kind"] in ("copy", "mount"):
                 for source in edge.get("sources", []):
                     if origin["kind"] == "context":

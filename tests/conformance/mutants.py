@@ -204,6 +204,9 @@ def docker(path, context, options):
         return None, set(), said
     findings = {(it["ruleName"], line(it)) for it in answer.get("warnings") or []}
     error = answer.get("buildError")
+    # What `# check=error=true` says of findings is no fault of another kind.
+    if error and error["message"].startswith("lint violation"):
+        error = None
     # A base that cannot be had is no matter of the text, and the front end of this Docker Engine lacks some flags yet.
     if error and re.search(r"failed to (resolve|do request|solve with frontend)|network|dial tcp|unknown flag: --(parents|security|device)",
                           error["message"]):

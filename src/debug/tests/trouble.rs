@@ -261,6 +261,21 @@ async fn what_failed_says_how() {
     front.quit().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_nearly_has_the_name_of_an_image_is_offered() {
+    let refused = Play::refused("cannot get the image bilder", &[]);
+    let script = Script::new().on("COPY --from=bilder /a /b", refused);
+    let mut front = Front::new("FROM scratch AS builder\nFROM scratch\nCOPY --from=bilder /a /b\n", begin(script));
+    front.stop().await;
+    let failure = front.ask(Command::Continue).await.failure.unwrap();
+    assert_eq!(failure.help, ["did you mean the stage builder?"]);
+    front.quit().await;
+    let mut front = Front::new("FROM scratch AS builder\nFROM bilder\n", begin(Script::new()));
+    let (_, _, rendered) = front.until(plan_failed).await;
+    assert!(rendered.contains("did you mean the stage builder?"), "{rendered}");
+    front.quit().await;
+}
+
 fn plan_failed(event: &Event) -> Option<(PlanFault, String, String)> {
     match event {
         Event::PlanFailed { fault, message, rendered } => Some((*fault, message.clone(), rendered.clone())),

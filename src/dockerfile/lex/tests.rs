@@ -100,7 +100,7 @@ fn forms_of_arguments() {
     check("HEALTHCHECK à b", &["1-1 healthcheck (\u{fffd}) (b)"]);
     check("ONBUILD RUN [\"a\"]", &["1-1 onbuild -> 1-1 run [a]"]);
     check("ONBUILD --x COPY --from=a b c", &["1-1 onbuild <--x> -> 1-1 copy <--from=a> (b) (c)"]);
-    check("ONBUILD ONBUILD RUN a", &["1-1 onbuild -> 1-1 onbuild"]);
+    check("ONBUILD ONBUILD RUN a", &["1-1 onbuild -> 1-1 onbuild -> 1-1 run (a)"]);
     check("ONBUILD", &["1-1 onbuild"]);
 }
 
@@ -143,6 +143,12 @@ fn long_lines() {
     let dockerfile = parse(long.as_bytes());
     assert_eq!((dockerfile.stopped_at, dockerfile.instructions.len()), (Some(1), 1));
     assert!(dockerfile.diagnostics[0].message.contains("line 2 is longer than 65535 bytes"));
+    let continued = format!("FROM a\nRUN a \\\n{most}x\n");
+    assert_eq!(parse(continued.as_bytes()).stopped_at, Some(3));
+    let half = format!("FROM a\nENV a \\\n{most}x\n");
+    let dockerfile = parse(half.as_bytes());
+    assert_eq!((dockerfile.stopped_at, dockerfile.diagnostics.len()), (Some(2), 1));
+    assert!(!dockerfile.diagnostics[0].message.contains("longer"));
 }
 
 #[test]

@@ -58,9 +58,10 @@ impl Launcher {
     /// Starts the engine process and waits until it is ready.
     pub async fn start(start: &Start) -> Result<Launcher, EngineError> {
         let place = &start.place;
-        tokio::fs::create_dir_all(place)
-            .await
-            .map_err(|error| wrong(format!("{} could not be made: {error}", place.display())))?;
+        tokio::fs::create_dir_all(place).await.map_err(|error| EngineError {
+            message: format!("{} could not be made: {error}", place.display()),
+            help: vec!["Give a directory for the store that can be written: `--root DIR`.".to_owned()],
+        })?;
         let mut only = start.only;
         let mut reasons = Vec::new();
         loop {

@@ -98,6 +98,18 @@ pub(super) fn enter(only: Option<Mode>) -> Result<(Mode, Vec<String>), NotEntere
     Ok((mode, reasons))
 }
 
+/// What to do where a container's filter forbids what root in it may do otherwise.
+pub(super) const FILTERED: [&str; 2] = [
+    "A seccomp filter is in force, as in a container that was started with the usual profile.",
+    "Start the container with `--security-opt seccomp=unconfined`, or `--privileged`.",
+];
+
+/// Whether this process has a system call filter that is not of its own making: we are in a container.
+pub(super) fn filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Seccomp:") && !line.ends_with('0'))
+}
+
 /// What there is in a mode that was entered.
 pub(super) fn look_around(mode: Mode, reasons: Vec<String>) -> Entered {
     let ids = ids_mapped("/proc/self/uid_map");
@@ -316,12 +328,11 @@ fn unshare(flags: UnshareFlags) -> Result<(), Errno> {
 /// Says what stands in the way of namespaces, and what would clear it.
 fn failed(what: &str, errno: Errno) -> NotEntered {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let status = read("/proc/self/status");
     let facts = Facts {
         max_user_namespaces: read("/proc/sys/user/max_user_namespaces"),
         unprivileged_userns_clone: read("/proc/sys/kernel/unprivileged_userns_clone"),
         apparmor_restrict: read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
-        seccomp: status.lines().any(|line| line.starts_with("Seccomp:") && !line.ends_with('0')),
+        seccomp: filtered(),
         program: std::env::current_exe().unwrap_or_default(),
     };
     NotEntered::Failed(explain(what, errno, &facts))
@@ -350,9 +361,7 @@ fn explain(what: &str, errno: Errno, facts: &Facts) -> TaskError {
             .with_help("This system allows them to root only (kernel.unprivileged_userns_clone = 0).")
             .with_help("As root: sysctl -w kernel.unprivileged_userns_clone=1")
     } else if facts.seccomp {
-        error
-            .with_help("A seccomp filter is in force, as in a container that was started with the usual profile.")
-            .with_help("Start the container with `--security-opt seccomp=unconfined`, or `--privileged`.")
+        FILTERED.into_iter().fold(error, TaskError::with_help)
     } else if facts.apparmor_restrict == "1" {
         error
             .with_help(

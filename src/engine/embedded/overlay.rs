@@ -178,7 +178,10 @@ fn kernel_log(context: BorrowedFd<'_>) -> String {
         if count == 0 || log.len() > 8192 {
             break;
         }
-        log += String::from_utf8_lossy(&line[..count]).trim_end();
+        let said = String::from_utf8_lossy(&line[..count]);
+        // Each message has its level before it: `e overlay: …`.
+        let message = ["e ", "w ", "i "].iter().find_map(|level| said.strip_prefix(level)).unwrap_or(&said);
+        log += message.trim_end();
         log.push(' ');
     }
     log.trim_end().to_owned()

@@ -91,7 +91,7 @@ impl Sandbox<'_> {
             self.say(&Inside::Made(system.made.clone()), &[])?;
         }
         fchdir(&root).map_err(failed("entering the root"))?;
-        pivot_root(".", ".").map_err(failed("entering the root"))?;
+        pivot_root(".", ".").map_err(no_pivot)?;
         unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the old root"))?;
         chdir("/").map_err(failed("entering the root"))?;
         rustix::system::sethostname(self.task.hostname.as_bytes()).map_err(failed("setting the host name"))?;
@@ -187,6 +187,15 @@ impl Sandbox<'_> {
                 && libc::setresuid(user.uid, user.uid, user.uid) == 0
         };
         if done { Ok(()) } else { Err(last_errno()) }
+    }
+}
+
+/// A container's filter may allow root to mount, and yet not this.
+fn no_pivot(errno: Errno) -> TaskError {
+    let error = failed("entering the root")(errno);
+    match errno == Errno::PERM && super::namespaces::filtered() {
+        true => super::namespaces::FILTERED.into_iter().fold(error, TaskError::with_help),
+        false => error,
     }
 }
 

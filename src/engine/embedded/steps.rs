@@ -299,6 +299,11 @@ fn task(
     let upper = Upper { dir: draft.fs(), work: draft.work() };
     let epoch = engine.settings.epoch;
     Ok(match &step.op {
+        // A run of nothing is a shell's; the instruction has to say what it wants.
+        Op::Run(run) if run.argv.is_empty() => {
+            let error = TaskError::input("RUN has an empty array, and no command.");
+            return Err(error.with_help("For instance RUN [\"program\", \"argument\"].").into());
+        }
         Op::Run(run) => Task::Run(Box::new(run_task(engine, run, stack, upper, inputs)?)),
         Op::Copy(copy) => {
             let input = (!inputs.is_empty()).then(|| inputs.remove(0));

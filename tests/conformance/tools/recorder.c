@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -16,14 +17,17 @@ static int by_text(const void *a, const void *b) { return strcmp(*(char *const *
 static void mounts(FILE *out) {
     static const char *const SYSTEM[] = {"/proc", "/sys", "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc/hosts", "/etc/resolv.conf"};
     FILE *file = fopen("/proc/self/mountinfo", "r");
-    char line[8192], path[4096], options[1024];
+    char line[8192], path[4096];
     while (file && fgets(line, sizeof line, file)) {
-        if (sscanf(line, "%*s %*s %*s %*s %4095s %1023s", path, options) != 2) continue;
+        if (sscanf(line, "%*s %*s %*s %*s %4095s", path) != 1) continue;
         int known = !strcmp(path, "/") || !strcmp(path, "/dev");
         for (size_t i = 0; i < sizeof SYSTEM / sizeof *SYSTEM; i++) known |= !strncmp(path, SYSTEM[i], strlen(SYSTEM[i]));
         struct stat it;
+        struct statvfs of;
         if (known || stat(path, &it) || S_ISCHR(it.st_mode)) continue;
-        fprintf(out, "mount %s %.2s %o %d:%d\n", path, options, it.st_mode, it.st_uid, it.st_gid);
+        /* Whether it can be written, be it for the mount or for the file system. */
+        const char *access = statvfs(path, &of) || of.f_flag & ST_RDONLY ? "ro" : "rw";
+        fprintf(out, "mount %s %s %o %d:%d\n", path, access, it.st_mode, it.st_uid, it.st_gid);
         struct dirent **entries;
         int count = scandir(path, &entries, NULL, alphasort);
         for (int i = 0; i < count; i++) fprintf(out, "mount %s has %s\n", path, entries[i]->d_name);
