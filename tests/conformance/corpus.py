@@ -108,12 +108,12 @@ class Real(cases.Case):
         except OSError:
             pass  # One path in the way of another: then both fail.
 
-    def compared(self, name, ours, docker):
+    def compared(self, engine, name, ours, docker):
         if docker[0] is None and LACKING.search(docker[1]):
             return ["not in this Docker: " + cases.short(docker[1])]
         if ours[0] is None and docker[0] is None:
             return ["both fail: " + cases.short(docker[1])]
-        return super().compared(name, ours, docker)
+        return super().compared(engine, name, ours, docker)
 
 
 def plain(source):
