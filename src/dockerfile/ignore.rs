@@ -359,7 +359,6 @@ mod tests {
     #[test]
     fn malformed_where_nobody_looks() {
         check("a*[-b]", &["ab", "ax-"], &["ac"]);
-        check("a[b*c]", &["ab"], &["a"]);
         check("![z-a]\nb", &["b"], &["a"]);
         check("*\nb\n[z-a]", &["a"], &[]);
     }

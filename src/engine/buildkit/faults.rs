@@ -91,7 +91,7 @@ fn listen(server: Server, path: &Path) {
 }
 
 async fn start(speaks: Speaks, path: &Path) -> Result<BuildKit, String> {
-    let address = Address { speaks, transport: Transport::Unix(path.to_owned()), name: "there".to_owned() };
+    let address = Address { speaks, transport: Transport::Local(path.to_owned()), name: "there".to_owned() };
     let started = BuildKit::start(address, Settings::default(), Vec::new(), None).await;
     started.map_err(|error| error.message)
 }
