@@ -101,7 +101,7 @@ pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// What a mount point has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Point {
     Directory,
     File,

@@ -31,7 +31,7 @@ const PLAIN: MountAttrFlags = MountAttrFlags::empty();
 pub(super) struct Prepared {
     pub(super) target: PathBuf,
     pub(super) point: Point,
-    mount: OwnedFd,
+    pub(super) mount: OwnedFd,
 }
 
 impl Prepared {

@@ -7,9 +7,9 @@ use super::devices::Devices;
 use super::namespaces::{Entered, Mode, NotEntered, enter, look_around};
 use super::spawn::{Child, Ended};
 use super::task::{Task, TaskError};
-use super::work::{self, Settings};
+use super::work::{self, Settings, Spare};
 use super::{spawn, wire};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -28,6 +28,9 @@ const ENTERED: &str = "engine-process-within";
 
 /// The argument that stands for [`Start::old_overlay`](super::launcher::Start).
 pub(super) const OLD_OVERLAY: &str = "old-overlay";
+
+/// How long a RUN has the machine to itself before a spare worker is started.
+const BEFORE_A_SPARE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// From the program to the engine process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -222,8 +225,17 @@ fn may_mount_proc() -> bool {
 
 /// Starts and ends workers until the program hangs up.
 fn serve(control: &OwnedFd, workers: &mut BTreeMap<u64, Child>) -> Result<(), wire::WireError> {
+    let mut spare: Option<Spare> = None;
+    // After one RUN there will be another: what it needs is made ready while the first one runs.
+    let mut wants_spare = false;
     loop {
-        let (woken, ended) = wait(control, workers)?;
+        let timeout = wants_spare.then_some(&BEFORE_A_SPARE);
+        let (woken, ended) = wait(control, workers, timeout)?;
+        if !woken && ended.is_empty() {
+            spare = spare.or_else(|| Spare::start(control.as_fd()));
+            wants_spare = false;
+            continue;
+        }
         for id in ended {
             let Some(worker) = workers.get(&id) else { continue };
             if let Some(how) = worker.try_wait()? {
@@ -241,22 +253,31 @@ fn serve(control: &OwnedFd, workers: &mut BTreeMap<u64, Child>) -> Result<(), wi
                     worker.kill();
                 }
             }
-            Some((Request::Start { id, task }, descriptors)) => match work::start(task, descriptors, control.as_fd()) {
-                Ok(worker) => {
-                    workers.insert(id, worker);
+            Some((Request::Start { id, task }, descriptors)) => {
+                wants_spare |= matches!(task, Task::Run(_));
+                let given = match Spare::fits(&task) {
+                    true => spare.take().and_then(|it| it.take(&task, &descriptors)),
+                    false => None,
+                };
+                match given.map_or_else(|| work::start(task, descriptors, control.as_fd()), Ok) {
+                    Ok(worker) => drop(workers.insert(id, worker)),
+                    Err(how) => wire::send(control, &Answer::Ended { id, how }, &[])?,
                 }
-                Err(how) => wire::send(control, &Answer::Ended { id, how }, &[])?,
-            },
+            }
         }
     }
 }
 
-/// Waits until there is a message, or workers that have ended.
-fn wait(control: &OwnedFd, workers: &BTreeMap<u64, Child>) -> Result<(bool, Vec<u64>), Errno> {
+/// Waits until there is a message, or workers that have ended; but no longer than a given time.
+fn wait(
+    control: &OwnedFd,
+    workers: &BTreeMap<u64, Child>,
+    timeout: Option<&Timespec>,
+) -> Result<(bool, Vec<u64>), Errno> {
     let watched = workers.values().map(|worker| &worker.descriptor);
     let mut polled: Vec<PollFd<'_>> =
         [control].into_iter().chain(watched).map(|it| PollFd::new(it, PollFlags::IN)).collect();
-    while let Err(errno) = rustix::event::poll(&mut polled, None) {
+    while let Err(errno) = rustix::event::poll(&mut polled, timeout) {
         if errno != Errno::INTR {
             return Err(errno);
         }

@@ -55,25 +55,20 @@ pub(super) struct System {
     sys: OwnedFd,
     pub(super) dev: OwnedFd,
     pub(super) pts: OwnedFd,
-    /// What had to be made in the image's own file system, relative to the root.
-    pub(super) made: Vec<PathBuf>,
 }
 
-/// Mounts /proc, /sys and /dev below `root`. Nothing of the sandbox runs yet, so nobody can move what is mounted on.
-/// `insecure` is Docker's `--security=insecure`: nothing is hidden, and /sys can be written.
-pub(super) fn mount(root: BorrowedFd<'_>, insecure: bool) -> Result<System, TaskError> {
-    let mut made = Vec::new();
-    let mut at = |path: &str| -> Result<OwnedFd, TaskError> {
-        let Place { descriptor, made: new, .. } =
-            place(root, Path::new(path), Point::Directory).map_err(failed(format_args!("mounting {path}")))?;
-        made.extend(new);
-        Ok(descriptor)
+/// Mounts /proc, /sys and /dev below a directory of ours, before it is known what file system they are for. `insecure`
+/// is Docker's `--security=insecure`: nothing is hidden, and /sys can be written.
+pub(super) fn mount(staging: BorrowedFd<'_>, insecure: bool) -> Result<System, TaskError> {
+    let at = |path: &str| -> Result<OwnedFd, TaskError> {
+        let found = place(staging, Path::new(path), Point::Directory);
+        found.map(|it| it.descriptor).map_err(failed(format_args!("mounting {path}")))
     };
     let proc = mount_proc(at("/proc")?).map_err(failed("mounting /proc"))?;
     let dev = mount_dev(at("/dev")?)?;
     let pts = mount_pts(&dev).map_err(failed("mounting /dev/pts"))?;
     let sys = mount_sys(at("/sys")?, insecure).map_err(failed("mounting /sys"))?;
-    let system = System { proc, sys, dev, pts, made };
+    let system = System { proc, sys, dev, pts };
     if !insecure {
         system.protect()?;
     }
@@ -176,6 +171,19 @@ pub(super) fn attach_file(mount: &OwnedFd, directory: &OwnedFd, name: &str) -> R
 }
 
 impl System {
+    /// Moves everything to where it belongs below `root`. Nothing of the sandbox runs yet, so nobody can move what is
+    /// mounted on. Answers with what had to be made in the image's own file system, relative to the root.
+    pub(super) fn put(&self, root: BorrowedFd<'_>) -> Result<Vec<PathBuf>, TaskError> {
+        let mut made = Vec::new();
+        for (path, mount) in POINTS.into_iter().zip([&self.proc, &self.sys, &self.dev]) {
+            let wrong = failed(format!("mounting {path}"));
+            let Place { descriptor, made: new, .. } = place(root, Path::new(path), Point::Directory).map_err(&wrong)?;
+            attach(mount, &descriptor).map_err(&wrong)?;
+            made.extend(new);
+        }
+        Ok(made)
+    }
+
     /// Hides what is to be hidden. The paths are looked up from the very mounts of /proc and /sys, and no link counts.
     fn protect(&self) -> Result<(), TaskError> {
         for path in READ_ONLY {

@@ -1,10 +1,9 @@
 //! RUN, and shells: the worker's side.
 
-use super::devices::Devices;
 use super::mounting::failed;
 use super::mounts::Mounts;
-use super::sandbox::{Inside, Sandbox, enter, namespaces, pretend_environment};
-use super::spawn::{Child, Ended, fork_into};
+use super::sandbox::{Inside, Kind, Order, Waiting, pretend_environment};
+use super::spawn::{Child, Ended};
 use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
@@ -24,13 +23,24 @@ use std::path::{Path, PathBuf};
 /// Bytes of output in one report at most.
 const CHUNK: usize = 64 * 1024;
 
-pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) -> Result<(), TaskError> {
+/// Runs the task in the sandbox that waits, if there is one; it must be of the task's kind.
+pub(super) fn run(
+    task: RunTask,
+    input: Option<OwnedFd>,
+    reporter: &Reporter,
+    waiting: Option<Waiting>,
+) -> Result<(), TaskError> {
+    // Begun first: it sets itself up while everything else is made ready for it.
+    let sandbox = match waiting {
+        Some(waiting) => waiting,
+        None => Waiting::fork(Kind::of(&task.run))?,
+    };
     let mut mounts = mounts::prepare(&task)?;
     let command = command(&task, &mut mounts)?;
     let ground = ground(&task, &mounts.prepared)?;
     let root = overlay::open_root_over(&task.stack, &task.upper, Some(&ground))?;
     let user = users::resolve(root.as_fd(), &task.run.user)?;
-    let env = environment(&task, &user, &command, mounts.env);
+    let env = environment(&task, &user, &command, std::mem::take(&mut mounts.env));
     let pipes = || pipe_with(PipeFlags::CLOEXEC).map_err(failed("a pipe"));
     let ((output, out), (errors, err)) = (pipes()?, pipes()?);
     let input = match input {
@@ -38,24 +48,24 @@ pub(super) fn run(task: RunTask, input: Option<OwnedFd>, reporter: &Reporter) ->
         // A pipe at its end, as BuildKit gives it: there are programs that ask what their input is.
         _ => pipes()?.0,
     };
-    let (inside, worker) = std::os::unix::net::UnixStream::pair()
-        .map_err(|error| TaskError::engine(format!("a socket for the sandbox: {error}")))?;
-    let sandbox = Sandbox {
-        task: &task,
-        root,
-        mounts: &mounts.prepared,
-        argv: &command.argv,
-        env: &env,
-        user: &user,
+    let order = Order {
+        argv: command.argv.clone(),
+        env,
+        user,
+        cwd: task.run.cwd.clone(),
+        hostname: task.hostname.clone(),
+        terminal: task.terminal,
+        scratch: task.scratch,
         init: task.scratch && !task.run.argv.is_empty(),
-        streams: [input, out, err],
-        worker: worker.into(),
+        mounts: mounts.prepared.iter().map(|mount| (mount.target.clone(), mount.point)).collect(),
     };
-    // What is `insecure` may open every device, as in Docker.
-    let group = settings().devices.as_ref().filter(|_| !task.run.insecure).map(Devices::group);
-    let child = fork_into(namespaces(&task), group, move || enter(sandbox)).map_err(failed("starting the sandbox"))?;
+    let streams = [input, out, err];
+    sandbox.go(&order, &root, &streams, &mounts.prepared)?;
+    // The end of the output is the end of all who have it, so this process must not have it.
+    drop((root, streams, mounts, order));
+    let Waiting { child, socket: inside } = sandbox;
     let mut made = Vec::new();
-    let started = listen(&inside.into(), &mut made, &command, reporter);
+    let started = listen(&inside, &mut made, &command, reporter);
     if started.is_err() {
         child.kill();
     }

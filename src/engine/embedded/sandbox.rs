@@ -1,14 +1,21 @@
 //! The inside of a RUN: from a fork of the worker, in new namespaces, to the user's command.
 //!
+//! What does not depend on the command is set up before the command is known: the process waits in its namespaces, with
+//! /proc, /sys and /dev ready, until it is told what to become.
+//!
 //! Until the command is there, nothing of the image runs. Afterwards nothing of ours does: the command itself is the
 //! first process of its namespace.
 
+use super::devices::Devices;
 use super::mounting::{Place, Point, attach, failed, last_errno, open_directory, open_in_root, place};
 use super::mounts::Prepared;
-use super::task::{RunTask, TaskError};
+use super::rootfs::System;
+use super::spawn::{Child, fork_into};
+use super::task::TaskError;
 use super::users::ResolvedUser;
 use super::work::settings;
 use super::{capabilities, exec, rootfs, seccomp, terminal, wire};
+use crate::plan::{Network, Run};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
@@ -28,41 +35,144 @@ pub(super) enum Inside {
     Failed(TaskError),
 }
 
-#[derive(Debug)]
-pub(super) struct Sandbox<'t> {
-    pub(super) task: &'t RunTask,
-    pub(super) root: OwnedFd,
-    pub(super) mounts: &'t [Prepared],
-    pub(super) argv: &'t [String],
-    pub(super) env: &'t [String],
-    pub(super) user: &'t ResolvedUser,
+/// What a sandbox has to be like before the command is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Kind {
+    /// No network.
+    offline: bool,
+    /// Docker's `--security=insecure`.
+    insecure: bool,
+}
+
+impl Kind {
+    pub(super) fn of(run: &Run) -> Kind {
+        Kind { offline: run.network == Network::None, insecure: run.insecure }
+    }
+
+    /// As `CLONE_NEW…`.
+    fn namespaces(self) -> i32 {
+        let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        if self.offline {
+            flags |= libc::CLONE_NEWNET;
+        }
+        flags
+    }
+}
+
+/// What a waiting sandbox is told to become. Its descriptors come along: the root, the three standard streams, and then
+/// the mounts in their order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<String>,
+    pub(super) user: ResolvedUser,
+    pub(super) cwd: String,
+    pub(super) hostname: String,
+    /// Columns and rows; a terminal takes the place of the streams.
+    pub(super) terminal: Option<(u16, u16)>,
+    /// What had to be made for the system's mounts is to be taken away afterwards.
+    pub(super) scratch: bool,
     /// Run the command below a process that passes signals on.
     pub(super) init: bool,
-    /// Standard input, output and error; a terminal takes their place.
-    pub(super) streams: [OwnedFd; 3],
-    pub(super) worker: OwnedFd,
+    pub(super) mounts: Vec<(PathBuf, Point)>,
 }
 
-/// The namespaces of a sandbox, as `CLONE_NEW…`.
-pub(super) fn namespaces(task: &RunTask) -> i32 {
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if task.run.network == crate::plan::Network::None {
-        flags |= libc::CLONE_NEWNET;
+/// A sandbox whose first process waits for its order.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) child: Child,
+    /// The order goes there, and then the process' own words come from there.
+    pub(super) socket: OwnedFd,
+}
+
+/// Descriptors in one message.
+const AT_ONCE: usize = 4;
+
+impl Waiting {
+    pub(super) fn fork(kind: Kind) -> Result<Waiting, TaskError> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()
+            .map_err(|error| TaskError::engine(format!("a socket for the sandbox: {error}")))?;
+        let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+        // What is `insecure` may open every device, as in Docker.
+        let group = settings().devices.as_ref().filter(|_| !kind.insecure).map(Devices::group);
+        let child = fork_into(kind.namespaces(), group, move || enter(kind, theirs));
+        let child = child.map_err(failed("starting the sandbox"))?;
+        Ok(Waiting { child, socket: ours })
     }
-    flags
+
+    /// Gives the order.
+    pub(super) fn go(
+        &self,
+        order: &Order,
+        root: &OwnedFd,
+        streams: &[OwnedFd; 3],
+        mounts: &[Prepared],
+    ) -> Result<(), TaskError> {
+        let wrong = |error: wire::WireError| TaskError::engine(error.to_string());
+        let first: Vec<_> = std::iter::once(root).chain(streams).map(AsFd::as_fd).collect();
+        wire::send(&self.socket, order, &first).map_err(wrong)?;
+        for some in mounts.chunks(AT_ONCE) {
+            let some: Vec<_> = some.iter().map(|it| it.mount.as_fd()).collect();
+            wire::send(&self.socket, &(), &some).map_err(wrong)?;
+        }
+        Ok(())
+    }
 }
 
-/// Sets everything up and becomes the command. Comes back only to end this process.
-pub(super) fn enter(sandbox: Sandbox<'_>) -> i32 {
+/// A sandbox that knows what it is to become.
+struct Sandbox {
+    kind: Kind,
+    order: Order,
+    root: OwnedFd,
+    mounts: Vec<Prepared>,
+    streams: [OwnedFd; 3],
+    worker: OwnedFd,
+}
+
+/// Sets up what can be, waits for the order, and becomes the command. Comes back only to end this process.
+fn enter(kind: Kind, worker: OwnedFd) -> i32 {
     hide();
     // Not by the fork: its root would be the group of the process that forks. Old kernels have no such namespaces.
     // SAFETY: the new namespace is of the process alone, which has no thread, and no descriptor is concerned.
     let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) };
-    match sandbox.assemble().and_then(|()| sandbox.step_down()) {
-        Ok(()) if sandbox.init => sandbox.become_init(),
+    let ready = prepare(kind);
+    let sandbox = match receive(kind, worker) {
+        Ok(Some(sandbox)) => sandbox,
+        // It is not needed.
+        Ok(None) => return 0,
+        Err(error) => {
+            eprintln!("a sandbox did not understand its order: {error}");
+            return 1;
+        }
+    };
+    match ready.and_then(|system| sandbox.assemble(&system)).and_then(|()| sandbox.step_down()) {
+        Ok(()) if sandbox.order.init => sandbox.become_init(),
         Ok(()) => sandbox.become_command(),
         Err(error) => sandbox.fail(error),
     }
+}
+
+fn prepare(kind: Kind) -> Result<System, TaskError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(failed("making the mounts private"))?;
+    let staging = open_directory(&super::work::place().join("system")).map_err(failed("the system's place"))?;
+    rootfs::mount(staging.as_fd(), kind.insecure)
+}
+
+fn receive(kind: Kind, worker: OwnedFd) -> Result<Option<Sandbox>, wire::WireError> {
+    let Some((order, first)) = wire::receive::<Order>(&worker)? else { return Ok(None) };
+    let mut mounts = Vec::new();
+    while mounts.len() < order.mounts.len() {
+        let Some(((), some)) = wire::receive::<()>(&worker)? else { return Ok(None) };
+        if some.is_empty() {
+            return Ok(None);
+        }
+        mounts.extend(some);
+    }
+    let points = order.mounts.iter().cloned();
+    let mounts = points.zip(mounts).map(|((target, point), mount)| Prepared { target, point, mount }).collect();
+    let Ok([root, input, output, error]) = <[OwnedFd; AT_ONCE]>::try_from(first) else { return Ok(None) };
+    Ok(Some(Sandbox { kind, order, root, mounts, streams: [input, output, error], worker }))
 }
 
 /// The image's processes must not read or write this program by way of a process that still is it: /proc/PID/exe of
@@ -71,36 +181,35 @@ fn hide() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-impl Sandbox<'_> {
+impl Sandbox {
     /// Builds the root and goes into it.
-    fn assemble(&self) -> Result<(), TaskError> {
+    fn assemble(&self, system: &System) -> Result<(), TaskError> {
+        let order = &self.order;
         let root_path = super::work::place().join("root");
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-            .map_err(failed("making the mounts private"))?;
         let at = open_directory(&root_path).map_err(failed("the root's place"))?;
         attach(&self.root, &at).map_err(failed("mounting the root"))?;
         let root = open_directory(&root_path).map_err(failed("the root"))?;
-        let mut system = rootfs::mount(root.as_fd(), self.task.run.insecure)?;
-        if !self.task.scratch {
-            system.made.clear();
+        let mut made = system.put(root.as_fd())?;
+        if !order.scratch {
+            made.clear();
         }
-        for mount in self.mounts {
-            system.made.extend(mount.attach(root.as_fd())?);
+        for mount in &self.mounts {
+            made.extend(mount.attach(root.as_fd())?);
         }
-        if !system.made.is_empty() {
-            self.say(&Inside::Made(system.made.clone()), &[])?;
+        if !made.is_empty() {
+            self.say(&Inside::Made(made), &[])?;
         }
         fchdir(&root).map_err(failed("entering the root"))?;
         pivot_root(".", ".").map_err(no_pivot)?;
         unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the old root"))?;
         chdir("/").map_err(failed("entering the root"))?;
-        rustix::system::sethostname(self.task.hostname.as_bytes()).map_err(failed("setting the host name"))?;
-        if self.task.run.network == crate::plan::Network::None {
+        rustix::system::sethostname(order.hostname.as_bytes()).map_err(failed("setting the host name"))?;
+        if self.kind.offline {
             super::network::loopback_up().map_err(failed("starting the loopback interface"))?;
         }
-        match self.task.terminal {
+        match order.terminal {
             Some(size) => {
-                let master = terminal::open(&system, size, self.user.uid)?;
+                let master = terminal::open(system, size, order.user.uid)?;
                 self.say(&Inside::Terminal, &[master.as_fd()])?;
             }
             None => self.take_streams().map_err(failed("the standard streams"))?,
@@ -120,7 +229,7 @@ impl Sandbox<'_> {
         rustix::process::setsid()?;
         for stream in [input, output, error] {
             // The user must be able to open /dev/stdout again. What is no pipe of ours stays whose it is.
-            let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(self.user.uid)), None);
+            let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(self.order.user.uid)), None);
         }
         rustix::stdio::dup2_stdin(input)?;
         rustix::stdio::dup2_stdout(output)?;
@@ -128,7 +237,7 @@ impl Sandbox<'_> {
     }
 
     fn become_command(&self) -> i32 {
-        self.fail(exec::exec(self.argv, self.env))
+        self.fail(exec::exec(&self.order.argv, &self.order.env))
     }
 
     fn become_init(&self) -> i32 {
@@ -143,32 +252,33 @@ impl Sandbox<'_> {
     /// Gives up everything that the command must not have.
     fn step_down(&self) -> Result<(), TaskError> {
         rustix::process::umask(Mode::from(0o022));
-        make_working_directory(&self.task.run.cwd)?;
+        let cwd = &self.order.cwd;
+        make_working_directory(cwd)?;
         // A session keyring of its own, so that nothing of ours is in reach. Kernels without keys have none to hide.
         // SAFETY: a system call with plain numbers.
         unsafe {
             libc::syscall(libc::SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, 0, 0, 0, 0)
         };
-        if !self.task.run.insecure {
+        if !self.kind.insecure {
             // Before the capabilities go: without no_new_privs, which would break su and sudo, a filter needs them.
             seccomp::install().map_err(failed("installing the system call filter"))?;
         }
         if settings().pretend {
             seccomp::install_pretence().map_err(failed("installing the system call filter"))?;
         }
-        if !self.task.run.insecure {
+        if !self.kind.insecure {
             capabilities::limit().map_err(failed("giving up capabilities"))?;
         }
         // As root first: the user need not have the right to enter it.
-        let entered = enter_working_directory(&self.task.run.cwd);
+        let entered = enter_working_directory(cwd);
         if !settings().pretend {
-            self.become_user().map_err(|errno| not_this_user(self.user, errno))?;
+            self.become_user().map_err(|errno| not_this_user(&self.order.user, errno))?;
         }
-        if !self.task.run.insecure {
+        if !self.kind.insecure {
             capabilities::keep_default().map_err(failed("giving up capabilities"))?;
         }
         if entered.is_err() {
-            enter_working_directory(&self.task.run.cwd)?;
+            enter_working_directory(cwd)?;
         }
         // Changing users has undone it.
         hide();
@@ -179,7 +289,7 @@ impl Sandbox<'_> {
     }
 
     fn become_user(&self) -> Result<(), Errno> {
-        let user = self.user;
+        let user = &self.order.user;
         // SAFETY: plain system calls, and a list that lives until the call returns; the process has one thread.
         let done = unsafe {
             libc::setgroups(user.groups.len(), user.groups.as_ptr()) == 0

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const MAX_FILE: u64 = 10 << 20;
 
 /// Whom a process runs as.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ResolvedUser {
     pub uid: u32,
     pub gid: u32,

@@ -2,6 +2,7 @@
 
 use super::devices::Devices;
 use super::mounting::{attach, failed, file_system, open_directory};
+use super::sandbox::{Kind, Waiting};
 use super::spawn::{Child, Ended, fork};
 use super::task::{Report, Task, TaskError};
 use super::{file_tasks, run, wire};
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -103,23 +104,77 @@ pub(super) struct Instruction {
 /// Starts a worker. It is the first process of a process namespace, so when it ends, however it ends, so does
 /// everything that it has started.
 pub(super) fn start(task: Task, descriptors: Vec<OwnedFd>, control: BorrowedFd<'_>) -> Result<Child, Ended> {
+    let ready = || own_place().map(|()| None);
+    begin(control, move || work(task, descriptors, ready()))
+}
+
+fn begin(control: BorrowedFd<'_>, body: impl FnOnce() -> i32) -> Result<Child, Ended> {
     let engine = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
     let engine = engine.map_err(|errno| refused("a worker's descriptor", errno))?;
-    let control = {
-        use std::os::fd::AsRawFd;
-        control.as_raw_fd()
-    };
+    let control = control.as_raw_fd();
     let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let mut descriptors = descriptors.into_iter();
-    let Some(socket) = descriptors.next() else { return Err(Ended::Exited(1)) };
-    let rest: Vec<OwnedFd> = descriptors.collect();
-    fork(namespaces, move || {
+    let worker = fork(namespaces, move || {
         // SAFETY: in this process nothing uses the control socket; as long as it were open here, the program would not
         // see the end of the engine process.
         unsafe { libc::close(control) };
-        work(task, Reporter { socket }, rest, engine)
-    })
-    .map_err(|errno| refused("a worker", errno))
+        die_with(&engine);
+        drop(engine);
+        body()
+    });
+    worker.map_err(|errno| refused("a worker", errno))
+}
+
+/// A worker that has no task yet, with a sandbox that has no command yet: what takes time has been done when a RUN
+/// comes.
+#[derive(Debug)]
+pub(super) struct Spare {
+    /// `None` once it has a task.
+    worker: Option<Child>,
+    socket: OwnedFd,
+}
+
+impl Spare {
+    pub(super) fn start(control: BorrowedFd<'_>) -> Option<Spare> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().ok()?;
+        let (ours, theirs) = (OwnedFd::from(ours), OwnedFd::from(theirs));
+        let engines_end = ours.as_raw_fd();
+        let worker = begin(control, move || {
+            // SAFETY: nothing in this process uses the engine process' end; open here, it would hide that the engine
+            // process has closed it.
+            unsafe { libc::close(engines_end) };
+            let ready = own_place().and_then(|()| Waiting::fork(Kind::default())).map(Some);
+            match wire::receive::<Task>(&theirs) {
+                Ok(Some((task, descriptors))) => work(task, descriptors, ready),
+                // It is not needed.
+                Ok(None) | Err(_) => 0,
+            }
+        });
+        Some(Spare { worker: Some(worker.ok()?), socket: ours })
+    }
+
+    /// Whether it can do the task.
+    pub(super) fn fits(task: &Task) -> bool {
+        matches!(task, Task::Run(task) if Kind::of(&task.run) == Kind::default())
+    }
+
+    /// Gives it the task. `None` if it could not be given, and another worker has to be started.
+    pub(super) fn take(mut self, task: &Task, descriptors: &[OwnedFd]) -> Option<Child> {
+        let lives = self.worker.as_ref().is_some_and(|worker| worker.try_wait() == Ok(None));
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        if !lives || wire::send(&self.socket, task, &descriptors).is_err() {
+            return None;
+        }
+        self.worker.take()
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.kill();
+            let _ = worker.wait();
+        }
+    }
 }
 
 fn refused(what: &str, errno: Errno) -> Ended {
@@ -127,11 +182,13 @@ fn refused(what: &str, errno: Errno) -> Ended {
     Ended::Exited(1)
 }
 
-fn work(task: Task, reporter: Reporter, descriptors: Vec<OwnedFd>, engine: OwnedFd) -> i32 {
-    die_with(&engine);
-    drop(engine);
+/// Does the task. The first descriptor is the task's socket; `ready` tells how making things ready went.
+fn work(task: Task, descriptors: Vec<OwnedFd>, ready: Result<Option<Waiting>, TaskError>) -> i32 {
+    let mut descriptors = descriptors.into_iter();
+    let Some(socket) = descriptors.next() else { return 1 };
+    let (reporter, rest) = (Reporter { socket }, descriptors.collect());
     // A panic is a fault of ours. It is printed to standard error, which the program keeps, and ends this task alone.
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(task, &reporter, descriptors)));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(task, &reporter, rest, ready)));
     let last = match result {
         Ok(Ok(())) => Report::Done,
         Ok(Err(error)) => Report::Failed(error),
@@ -151,10 +208,15 @@ fn die_with(engine: &OwnedFd) {
     }
 }
 
-fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd>) -> Result<(), TaskError> {
-    own_place()?;
+fn dispatch(
+    task: Task,
+    reporter: &Reporter,
+    descriptors: Vec<OwnedFd>,
+    ready: Result<Option<Waiting>, TaskError>,
+) -> Result<(), TaskError> {
+    let waiting = ready?;
     match task {
-        Task::Run(task) => run::run(*task, descriptors.into_iter().next(), reporter),
+        Task::Run(task) => run::run(*task, descriptors.into_iter().next(), reporter, waiting),
         other => file_tasks::dispatch(other, reporter, descriptors),
     }
 }
@@ -165,7 +227,7 @@ fn own_place() -> Result<(), TaskError> {
         file_system("tmpfs", &[("mode", "755")], MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("a tmpfs"))?;
     let at = open_directory(place()).map_err(failed(place().display()))?;
     attach(&memory, at.as_fd()).map_err(failed(place().display()))?;
-    for name in ["empty", "root"] {
+    for name in ["empty", "root", "system"] {
         rustix::fs::mkdirat(&memory, name, rustix::fs::Mode::from(0o755)).map_err(failed("a tmpfs"))?;
     }
     Ok(())
