@@ -4,6 +4,7 @@
 //! ROOT/MODE/                 a mode (root, subuid, single) has files of its own, for their owners differ
 //!   layers/ID/fs             an unpacked layer, as overlayfs reads it
 //!   layers/ID/entries        the same as a list (postcard of `Layer`)
+//!   layers/ID/sums           what an image's layer adds up to
 //!   snapshots/ID             the layers it is made of, bottom first, one a line
 //!   steps/KEY.json           the result of a step, by its cache key
 //!   places/KEY.json          keys of steps that ran at a place, for instance in a stage of a project
@@ -11,7 +12,8 @@
 //!   images/NAME.json         an image by the hash of its name
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
 //!   caches/ID                directories of RUN --mount=type=cache
-//!   pending/LAYER            names the session that made a layer, until it is known to be on the disk
+//!   NAME.json                other values that are kept from one session to the next
+//!   pending/LAYER            names the sessions that made a layer, until it is known to be on the disk
 //!   sessions/ID              locked while its session lives; its work is in `work/ID`
 //! ```
 //!
@@ -23,12 +25,13 @@ pub use super::image_records::{ImageLayer, ImageRecord, LayerId};
 use super::image_records::{images, read_json};
 use super::records::{Records, write_json, write_whole};
 use crate::image::digest::Digest;
-use crate::layers::{Index, Layer};
+use crate::layers::{Entry, Index, Layer};
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +47,22 @@ pub struct StepRecord {
     pub removed: u64,
     pub bytes: u64,
     pub key: Vec<(String, String)>,
+}
+
+/// What a layer adds up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sums {
+    /// Paths that it puts there.
+    pub paths: u64,
+    /// Of their content.
+    pub bytes: u64,
+}
+
+impl Sums {
+    fn of(layer: &Layer) -> Sums {
+        let paths = layer.entries.iter().filter(|entry| matches!(entry, Entry::Put { .. })).count();
+        Sums { paths: paths as u64, bytes: layer.bytes() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +194,16 @@ impl Store {
         self.root.join("caches").join(Digest::of(id.as_bytes()).hex())
     }
 
+    /// A value that was kept under a name, if it is there and can be read.
+    pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        read_json(&self.other(&format!("{name}.json")))
+    }
+
+    /// Keeps a value under a name; what was kept before goes.
+    pub fn keep<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        write_json(&self.other(&format!("{name}.json")), value)
+    }
+
     /// Files that no layer is made of (a toolbox, prepared mounts): `ROOT/MODE/NAME`.
     pub fn other(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -205,20 +234,47 @@ impl Store {
     /// Makes a draft a layer. `id` is `None` for a layer that a step made. What remains of the draft is for the
     /// caller to remove.
     pub fn commit(&self, draft: &Draft, id: Option<LayerId>, layer: Layer) -> Result<LayerId, StoreError> {
+        let is_images = id.is_some();
         let id = id.unwrap_or_else(|| LayerId::of_step(&random_hex()));
-        let pending = self.root.join("pending").join(&id.0);
-        fs::write(&pending, &self.session).map_err(failed("cannot write", &pending))?;
         let dir = self.root.join("layers").join(&id.0);
-        fs::create_dir_all(&dir).map_err(failed("cannot make", &dir))?;
-        let entries = dir.join("entries");
-        let bytes = postcard::to_stdvec(&layer).unwrap_or_default();
-        fs::write(&entries, bytes).map_err(failed("cannot write", &entries))?;
         let target = dir.join("fs");
-        fs::rename(draft.fs(), &target).map_err(failed("cannot put a layer into place at", &target))?;
+        // Several sessions may unpack an image's layer at once; the first to be ready has it.
+        let mut is_there = is_images && target.exists();
+        if !is_there || self.root.join("pending").join(&id.0).exists() {
+            self.claim(&id)?;
+        }
+        if !is_there {
+            fs::create_dir_all(&dir).map_err(failed("cannot make", &dir))?;
+            let bytes = postcard::to_stdvec(&layer).unwrap_or_default();
+            write_whole(&dir.join("entries"), &bytes)?;
+            if is_images {
+                write_json(&dir.join("sums"), &Sums::of(&layer))?;
+            }
+            match fs::rename(draft.fs(), &target) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => is_there = is_images,
+                other => {
+                    other.map_err(failed("cannot put a layer into place at", &target))?;
+                    is_there = true;
+                }
+            }
+        }
+        if !is_there {
+            let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(failed("cannot put a layer into place at", &target)(taken));
+        }
         let mut state = self.state();
         state.made.insert(id.clone());
         state.entries.insert(id.clone(), Arc::new(layer));
         Ok(id)
+    }
+
+    /// Names this session, beside others that may have made the same layer, as one that needs it before it is known to
+    /// be on the disk.
+    fn claim(&self, id: &LayerId) -> Result<(), StoreError> {
+        let path = self.root.join("pending").join(&id.0);
+        let file = File::options().append(true).create(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(format!("{}\n", self.session).as_bytes()));
+        written.map_err(failed("cannot write", &path))
     }
 
     pub fn entries(&self, id: &LayerId) -> Result<Arc<Layer>, StoreError> {
@@ -230,6 +286,14 @@ impl Store {
         let layer = postcard::from_bytes(&bytes)
             .map_err(|error| failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
+    }
+
+    /// What a layer adds up to; of one that came with an image, known without reading all of it.
+    pub fn sums(&self, id: &LayerId) -> Result<Sums, StoreError> {
+        match read_json(&self.root.join("layers").join(&id.0).join("sums")) {
+            Some(sums) => Ok(sums),
+            None => self.entries(id).map(|layer| Sums::of(&layer)),
+        }
     }
 
     /// The same, to find paths in.
@@ -455,10 +519,11 @@ impl Store {
         }
         let pending = self.root.join("pending");
         for file in fs::read_dir(&pending).map_err(failed("cannot read", &pending))?.flatten() {
-            let owner = fs::read_to_string(file.path()).unwrap_or_default();
-            let lives = owner == self.session
-                || (sessions.join(&owner).exists() && !dead.contains(&owner) && !owner.is_empty());
-            if !lives {
+            let owners = fs::read_to_string(file.path()).unwrap_or_default();
+            let lives = |owner: &str| {
+                owner == self.session || !owner.is_empty() && !dead.contains(owner) && sessions.join(owner).exists()
+            };
+            if !owners.lines().any(lives) {
                 gone.extend(self.set_aside(&self.root.join("layers").join(file.file_name())));
                 let _ = fs::remove_file(file.path());
             }
@@ -582,6 +647,28 @@ mod tests {
         assert!(!other.has_layer(&id));
         drop(other);
         assert!(!store.is_shared());
+    }
+
+    #[test]
+    fn two_sessions_may_bring_the_same_layer() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, other) = (open(root.path()), open(root.path()));
+        let id = LayerId::of_image(&digest("layer"));
+        let bring = |store: &Store| {
+            let draft = store.draft().unwrap();
+            fs::write(draft.fs().join("file"), "content").unwrap();
+            store.commit(&draft, Some(id.clone()), Layer::default()).unwrap();
+            assert!(store.has_layer(&id) && store.layer_dir(&id).join("file").exists());
+        };
+        bring(&one);
+        bring(&other);
+        // Whichever of them ends first, the other still has it.
+        drop(one);
+        drop(open(root.path()));
+        assert!(other.layer_dir(&id).exists());
+        other.save().unwrap();
+        drop(other);
+        assert!(open(root.path()).has_layer(&id));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::images::Images;
 use super::launcher::{Launcher, Start};
 use super::namespaces::Mode;
 use super::task::{Report, Stack, Task};
-use super::{exports, shells, steps};
+use super::{expected, exports, shells, steps};
 use crate::engine::settings::Settings;
 use crate::engine::{
     Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, ResolvedImage, Shell, ShellRequest,
@@ -16,7 +16,7 @@ use crate::layers::{FileTree, Layer};
 use crate::plan::FileOrigin;
 use crate::snapshot::SnapshotId;
 use crate::snapshot::image_records::ImageRecord;
-use crate::snapshot::store::{Store, StoreError};
+use crate::snapshot::store::{Draft, Store, StoreError};
 use async_trait::async_trait;
 use bstr::BString;
 use std::collections::HashMap;
@@ -44,7 +44,18 @@ impl Embedded {
             only: None,
             old_overlay: false,
         };
-        let launcher = Arc::new(Launcher::start(&start).await?);
+        let launcher = match expected::read(&settings.store) {
+            Some((mode, limits)) => {
+                let store = settings.store.clone();
+                Launcher::expect(start, mode, limits, move || expected::forget(&store))
+            }
+            None => {
+                let launcher = Launcher::start(&start).await?;
+                expected::keep(&settings.store, launcher.mode(), launcher.limits());
+                launcher
+            }
+        };
+        let launcher = Arc::new(launcher);
         let capabilities = Capabilities {
             engine: "embedded".to_owned(),
             mode: launcher.mode().describe().to_owned(),
@@ -115,6 +126,14 @@ impl Embedded {
             let mut handle = launcher.task(Task::Remove { dirs }, Vec::new());
             while handle.next().await.is_some() {}
         });
+    }
+
+    /// Takes away what remains of a draft that has become a layer: mostly two empty directories.
+    pub(super) fn clear(&self, draft: Draft) {
+        let empty = std::fs::remove_dir(draft.work()).and_then(|()| std::fs::remove_dir(&draft.dir));
+        if empty.is_err() {
+            self.remove_later(vec![draft.dir]);
+        }
     }
 
     pub(super) fn stack(&self, at: &SnapshotId) -> Result<Stack, EngineError> {

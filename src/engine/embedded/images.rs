@@ -7,12 +7,14 @@ use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::platform::Platform;
 use crate::image::reference;
-use crate::image::source::{self, LayerBlob, Opened, Surroundings};
+use crate::image::host;
+use crate::image::source::{self, LayerBlob, Opened, SourceError, SourceErrorKind, Surroundings};
 use crate::plan::step::image_and_platform;
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, ImageLayer, ImageRecord, LayerId};
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -22,6 +24,10 @@ pub(super) struct Images {
     layers: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     downloads: Semaphore,
 }
+
+/// The source of an image of this machine's programs, and the name under which is kept what it was made of.
+const HOST: &str = "host:";
+const PACKED_HOST: &str = "host";
 
 /// As many layers at once as Docker downloads.
 const PARALLEL_DOWNLOADS: usize = 3;
@@ -114,13 +120,21 @@ impl Embedded {
         {
             return Ok(Arc::new(Base::Stored(record, config)));
         }
+        let packs_host = named.is_some_and(|source| source == HOST) && platform == Platform::host().to_string();
+        if packs_host && let Some(base) = self.packed_host(image) {
+            return Ok(Arc::new(base));
+        }
         // A name in a Dockerfile is a reference, whatever it looks like.
         let source = named.cloned().unwrap_or_else(|| format!("docker://{name}"));
         let notice = OutputEvent::Progress { what: format!("looking up {source}"), done: 0, total: 0 };
         let _ = output.0.send(notice).await;
         let surroundings =
             Surroundings { scratch: self.store.scratch().map_err(store_error)?, ..Surroundings::from_environment() };
-        let error = match source::open_in(&source, platform, &surroundings).await {
+        let opened = match packs_host {
+            true => self.pack_host(&surroundings.scratch).await,
+            false => source::open_in(&source, platform, &surroundings).await,
+        };
+        let error = match opened {
             Ok(opened) => return Ok(Arc::new(Base::Opened(opened))),
             Err(error) => error,
         };
@@ -137,6 +151,27 @@ impl Embedded {
             ));
         }
         Err(EngineError { message: format!("cannot get the image {name}: {error}"), help })
+    }
+
+    /// This machine's programs as they were packed before, if nothing that they were made of has changed.
+    fn packed_host(&self, image: &str) -> Option<Base> {
+        let witness: host::Witness = self.store.kept(PACKED_HOST).filter(host::Witness::holds)?;
+        let record = self.store.image(&self.stored_name(image))?;
+        let same = record.layers.iter().map(|it| &it.diff_id).eq([&witness.layer]);
+        let config = serde_json::from_str(&record.config).ok()?;
+        same.then_some(Base::Stored(record, config))
+    }
+
+    async fn pack_host(&self, scratch: &Path) -> Result<Opened, SourceError> {
+        let scratch = scratch.to_owned();
+        let packed = tokio::task::spawn_blocking(move || host::open_witnessed(HOST, &scratch)).await;
+        let broken = |error: tokio::task::JoinError| SourceError::new(SourceErrorKind::Io, format!("host: {error}"));
+        let (opened, witness) = packed.map_err(broken)??;
+        if let Some(witness) = witness {
+            // Without it the next session packs again.
+            let _ = self.store.keep(PACKED_HOST, &witness);
+        }
+        Ok(opened)
     }
 
     async fn get_layer(&self, image: &Opened, index: usize, output: &Output) -> Result<LayerId, StepError> {

@@ -44,10 +44,13 @@ pub struct Launcher {
     requests: mpsc::UnboundedSender<Outgoing>,
     waiting: Waiting,
     next: std::sync::atomic::AtomicU64,
-    /// Ends the two tasks that hold the control socket.
+    /// Ends the task that holds the control socket.
     hang_up: CancellationToken,
-    child: Arc<tokio::sync::Mutex<Child>>,
+    child: Slot,
 }
+
+/// The engine process, once it was started.
+type Slot = Arc<tokio::sync::Mutex<Option<Child>>>;
 
 type Outgoing = (Vec<u8>, Vec<OwnedFd>);
 
@@ -57,69 +60,49 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<String>>>>>;
 impl Launcher {
     /// Starts the engine process and waits until it is ready.
     pub async fn start(start: &Start) -> Result<Launcher, EngineError> {
-        let place = &start.place;
-        tokio::fs::create_dir_all(place).await.map_err(|error| EngineError {
-            message: format!("{} could not be made: {error}", place.display()),
-            help: vec!["Give a directory for the store that can be written: `--root DIR`.".to_owned()],
-        })?;
-        let mut only = start.only;
-        let mut reasons = Vec::new();
-        loop {
-            match Self::start_once(start, only).await? {
-                Started::Ready(mut launcher) => {
-                    reasons.append(&mut launcher.limits);
-                    launcher.limits = reasons;
-                    return Ok(*launcher);
-                }
-                Started::TrySingle(why) if only.is_none() => {
-                    reasons.push(why);
-                    only = Some(Mode::Single);
-                }
-                Started::TrySingle(why) => return Err(wrong(why)),
-            }
-        }
+        let child = Slot::default();
+        let connected = connect(start, &child).await?;
+        let (mode, limits) = (connected.mode, connected.limits.clone());
+        Ok(Self::of(mode, limits, child, async { Ok(connected) }))
     }
 
-    async fn start_once(start: &Start, only: Option<Mode>) -> Result<Started, EngineError> {
-        let io = |error: io::Error| wrong(format!("the engine process could not be started: {error}"));
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
-        ours.set_nonblocking(true).map_err(io)?;
-        let ours = UnixStream::from_std(ours).map_err(io)?;
-        let only = only.map_or("", Mode::name);
-        let overlay = if start.old_overlay { OLD_OVERLAY } else { "" };
-        let mut child = Command::new(&start.program)
-            .args([ARGUMENT.as_ref(), start.place.as_os_str(), only.as_ref(), overlay.as_ref()])
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(io)?;
-        let last_words = LastWords::default();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(last_words.clone().listen(stderr));
-        }
-        let mut receiver = Receiver::default();
-        let (mode, limits) = match receiver.next::<Answer>(&ours).await {
-            Ok(Some((Answer::Ready { mode, limits }, _))) => (mode, limits),
-            Ok(Some((Answer::TrySingle { why }, _))) => return Ok(Started::TrySingle(why)),
-            Ok(Some((Answer::Unable(error), _))) => {
-                return Err(EngineError { message: error.message, help: error.help });
-            }
-            other => {
-                // Its standard error ends with it.
-                let status = child.wait().await.map(|status| status.to_string()).unwrap_or_default();
-                let why = other.err().map(|error| format!(": {error}")).unwrap_or_default();
-                return Err(wrong(format!("the engine process did not start ({status}){why}{}", last_words.quote())));
+    /// Does not wait until the engine process is ready, as it is known how it will be. Tasks wait for it; if it does not
+    /// come, or is not as expected, they fail, and so does `otherwise` hear of it.
+    pub(super) fn expect(
+        start: Start,
+        mode: Mode,
+        limits: Vec<String>,
+        otherwise: impl FnOnce() + Send + 'static,
+    ) -> Launcher {
+        let child = Slot::default();
+        let slot = child.clone();
+        let connecting = async move {
+            let connected = match connect(&start, &slot).await {
+                Ok(connected) if connected.mode == mode => return Ok(connected),
+                other => other,
+            };
+            otherwise();
+            let again = "start stagedive again: it will find out anew how it can run here";
+            match connected {
+                Ok(it) => Err(wrong(format!("it now runs {}, and no longer {}; {again}", it.mode.describe(), mode.describe()))),
+                Err(error) => Err(error),
             }
         };
+        Self::of(mode, limits, child, connecting)
+    }
+
+    fn of(
+        mode: Mode,
+        limits: Vec<String>,
+        child: Slot,
+        connecting: impl Future<Output = Result<Connected, EngineError>> + Send + 'static,
+    ) -> Launcher {
         let (requests, outgoing) = mpsc::unbounded_channel();
         let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
         let hang_up = CancellationToken::new();
-        let child = Arc::new(tokio::sync::Mutex::new(child));
-        tokio::spawn(converse(ours, receiver, outgoing, waiting.clone(), hang_up.clone(), last_words));
+        tokio::spawn(converse(connecting, outgoing, waiting.clone(), hang_up.clone()));
         let next = std::sync::atomic::AtomicU64::new(0);
-        let launcher = Launcher { mode, limits, requests, waiting, next, hang_up, child };
-        Ok(Started::Ready(Box::new(launcher)))
+        Launcher { mode, limits, requests, waiting, next, hang_up, child }
     }
 
     pub fn mode(&self) -> Mode {
@@ -133,7 +116,7 @@ impl Launcher {
 
     /// The engine process' id; `None` when it has ended.
     pub async fn pid(&self) -> Option<u32> {
-        self.child.lock().await.id()
+        self.child.lock().await.as_ref().and_then(Child::id)
     }
 
     /// Starts a task; `descriptors` are what its kind says comes with the message, at most three.
@@ -172,7 +155,9 @@ impl Launcher {
     /// Ends the engine process and every task, and waits until nothing of them is left.
     pub async fn stop(self) {
         self.hang_up.cancel();
-        let _ = self.child.lock().await.wait().await;
+        if let Some(child) = self.child.lock().await.as_mut() {
+            let _ = child.wait().await;
+        }
     }
 }
 
@@ -182,20 +167,110 @@ impl Drop for Launcher {
     }
 }
 
+/// An engine process that is ready.
+struct Connected {
+    mode: Mode,
+    limits: Vec<String>,
+    control: UnixStream,
+    receiver: Receiver,
+    last_words: LastWords,
+}
+
 enum Started {
-    Ready(Box<Launcher>),
+    Ready(Connected),
     TrySingle(String),
 }
 
-/// Carries requests to the engine process and answers back, until either side hangs up.
+/// Starts the engine process and waits until it is ready.
+async fn connect(start: &Start, slot: &Slot) -> Result<Connected, EngineError> {
+    let place = &start.place;
+    tokio::fs::create_dir_all(place).await.map_err(|error| EngineError {
+        message: format!("{} could not be made: {error}", place.display()),
+        help: vec!["Give a directory for the store that can be written: `--root DIR`.".to_owned()],
+    })?;
+    let mut only = start.only;
+    let mut reasons = Vec::new();
+    loop {
+        match connect_once(start, only, slot).await? {
+            Started::Ready(mut connected) => {
+                reasons.append(&mut connected.limits);
+                return Ok(Connected { limits: reasons, ..connected });
+            }
+            Started::TrySingle(why) if only.is_none() => {
+                reasons.push(why);
+                only = Some(Mode::Single);
+            }
+            Started::TrySingle(why) => return Err(wrong(why)),
+        }
+    }
+}
+
+async fn connect_once(start: &Start, only: Option<Mode>, slot: &Slot) -> Result<Started, EngineError> {
+    let io = |error: io::Error| wrong(format!("the engine process could not be started: {error}"));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
+    ours.set_nonblocking(true).map_err(io)?;
+    let ours = UnixStream::from_std(ours).map_err(io)?;
+    let only = only.map_or("", Mode::name);
+    let overlay = if start.old_overlay { OLD_OVERLAY } else { "" };
+    let started = Command::new(&start.program)
+        .args([ARGUMENT.as_ref(), start.place.as_os_str(), only.as_ref(), overlay.as_ref()])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(io)?;
+    let mut place = slot.lock().await;
+    let child = place.insert(started);
+    let last_words = LastWords::default();
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(last_words.clone().listen(stderr));
+    }
+    let mut receiver = Receiver::default();
+    let (mode, limits) = match receiver.next::<Answer>(&ours).await {
+        Ok(Some((Answer::Ready { mode, limits }, _))) => (mode, limits),
+        Ok(Some((Answer::TrySingle { why }, _))) => return Ok(Started::TrySingle(why)),
+        Ok(Some((Answer::Unable(error), _))) => {
+            return Err(EngineError { message: error.message, help: error.help });
+        }
+        other => {
+            // Its standard error ends with it.
+            let status = child.wait().await.map(|status| status.to_string()).unwrap_or_default();
+            let why = other.err().map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(wrong(format!("the engine process did not start ({status}){why}{}", last_words.quote())));
+        }
+    };
+    Ok(Started::Ready(Connected { mode, limits, control: ours, receiver, last_words }))
+}
+
+/// Waits for the engine process, carries requests to it and answers back, until either side hangs up.
 async fn converse(
-    control: UnixStream,
-    mut receiver: Receiver,
-    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    connecting: impl Future<Output = Result<Connected, EngineError>>,
+    outgoing: mpsc::UnboundedReceiver<Outgoing>,
     waiting: Waiting,
     hang_up: CancellationToken,
-    last_words: LastWords,
 ) {
+    let connected = tokio::select! {
+        () = hang_up.cancelled() => Err(wrong("the engine process has ended".to_owned())),
+        connected = connecting => connected,
+    };
+    let message = match connected {
+        Ok(connected) => carry(connected, outgoing, &waiting, &hang_up).await,
+        Err(error) => error.message,
+    };
+    let waiters = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+    for waiter in waiters.unwrap_or_default().into_values() {
+        let _ = waiter.send(message.clone());
+    }
+}
+
+/// Answers with why it has ended.
+async fn carry(
+    connected: Connected,
+    mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
+    waiting: &Waiting,
+    hang_up: &CancellationToken,
+) -> String {
+    let Connected { control, mut receiver, last_words, .. } = connected;
     let sending = async {
         while let Some((frame, descriptors)) = outgoing.recv().await {
             let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -223,11 +298,7 @@ async fn converse(
         () = sending => {}
         () = receiving => {}
     }
-    let message = format!("the engine process has ended{}", last_words.quote());
-    let waiters = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-    for waiter in waiters.unwrap_or_default().into_values() {
-        let _ = waiter.send(message.clone());
-    }
+    format!("the engine process has ended{}", last_words.quote())
 }
 
 fn describe(how: Ended, last_words: &LastWords) -> String {

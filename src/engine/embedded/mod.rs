@@ -12,6 +12,7 @@ pub mod copy;
 mod devices;
 mod engine;
 mod exec;
+mod expected;
 mod exports;
 mod fetch;
 mod file_tasks;

@@ -4,7 +4,7 @@ use super::engine::{Embedded, store_error};
 use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Upper};
 use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
 use crate::image::digest::Digest;
-use crate::layers::{Entry, Layer};
+use crate::layers::Layer;
 use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, StepRecord, Store};
@@ -30,8 +30,10 @@ pub(super) async fn run(engine: &Embedded, job: Job, output: &Output) -> Result<
             let layers = engine.store.layers(&snapshot).map_err(store_error)?;
             let mut changes = ChangeSummary::default();
             for id in layers.iter() {
-                let layer = engine.store.entries(id).map_err(store_error)?;
-                add(&mut changes, &layer);
+                // Everything that a base brings is new.
+                let sums = engine.store.sums(id).map_err(store_error)?;
+                changes.added += sums.paths;
+                changes.bytes += sums.bytes;
             }
             Ok(StepOutcome { changes: Some(changes), ..free(snapshot) })
         }
@@ -83,7 +85,7 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         }
     };
     let snapshot = commit(engine, &parent, &draft, layer.clone())?;
-    engine.remove_later(vec![draft.dir]);
+    engine.clear(draft);
     if let Some(mut error) = failure {
         error.after = Some(snapshot);
         return Err(error);
@@ -156,12 +158,6 @@ fn commit(engine: &Embedded, parent: &SnapshotId, draft: &Draft, layer: Layer) -
     let mut layers = engine.store.layers(parent).map_err(store_error)?.to_vec();
     layers.push(id);
     Ok(engine.store.snapshot(&layers).map_err(store_error)?)
-}
-
-/// What a base brings: everything is new.
-fn add(changes: &mut ChangeSummary, layer: &Layer) {
-    changes.added += layer.entries.iter().filter(|entry| matches!(entry, Entry::Put { .. })).count() as u64;
-    changes.bytes += layer.bytes();
 }
 
 /// What a step's layer does to what lies below it.

@@ -33,6 +33,12 @@ impl Closure {
         }
     }
 
+    /// The directories in which programs and libraries are looked for.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let own = self.objects.values().flatten().flat_map(|object| object.rpath.iter().chain(&object.runpath));
+        self.search.iter().chain(self.directories.all()).chain(own).cloned().collect()
+    }
+
     /// Where a program was found, and every file it needs (itself first), by the names that will be asked for.
     /// `None` if the machine has no such program, or has not all that it needs.
     pub(super) fn program(&mut self, name: &str) -> Option<(PathBuf, Vec<PathBuf>)> {

@@ -105,6 +105,10 @@ impl SystemDirectories {
         SystemDirectories(dirs)
     }
 
+    pub(super) fn all(&self) -> &[PathBuf] {
+        &self.0
+    }
+
     /// The file that the loader would take for `name`, wanted by `object`. `inherited` are the `DT_RPATH`s of the
     /// objects that led to it.
     pub(super) fn find(&self, name: &str, object: &Object, inherited: &[PathBuf]) -> Option<PathBuf> {

@@ -13,8 +13,10 @@ mod relocate;
 mod tests;
 mod tools;
 mod tree;
+mod witness;
 
 pub use tools::{TOOLBOX, Toolbox, pack_toolbox};
+pub use witness::Witness;
 
 use self::closure::Closure;
 use self::tree::Tree;
@@ -24,9 +26,11 @@ use super::fetch::{self, Expected};
 use super::platform::Platform;
 use super::source::{Blobs, LayerBlob, Opened, Place, SourceError, SourceErrorKind};
 use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What is packed, as far as the machine has it. Names that it has only as an applet of busybox become links to it.
 pub const PROGRAMS: &str = "\
@@ -68,12 +72,15 @@ pub struct HostImage {
     pub config: ImageConfig,
     /// The programs in it, by name, sorted.
     pub programs: Vec<String>,
+    /// What it was made of; `None` if that may have changed meanwhile.
+    pub witness: Option<Witness>,
 }
 
 /// Packs [`PROGRAMS`] and [`APPLETS`], their libraries and the few files that they expect, as one layer in the new file `into`.
 ///
 /// The same machine gives the same bytes: entries are sorted, owned by root and have no times.
 pub fn pack(into: &Path) -> Result<HostImage, SourceError> {
+    let began = SystemTime::now();
     let mut closure = Closure::of_this_machine();
     let mut tree = Tree::default();
     skeleton(&mut tree);
@@ -94,18 +101,28 @@ pub fn pack(into: &Path) -> Result<HostImage, SourceError> {
         help: Vec::new(),
     })?;
     let config = config(&diff_id);
-    Ok(HostImage { layer: into.to_owned(), size, diff_id, config, programs })
+    let mut paths: BTreeSet<PathBuf> = tree.sources().into_iter().chain(closure.places()).collect();
+    paths.extend(TERMINFO.iter().chain(CERTIFICATES).map(PathBuf::from));
+    paths.extend(["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"].map(PathBuf::from));
+    let witness = Witness::of(diff_id.clone(), paths, began);
+    Ok(HostImage { layer: into.to_owned(), size, diff_id, config, programs, witness })
 }
 
 /// The host as an image to look up and fetch; packed now, into a directory of `scratch` that goes with it.
 pub(super) fn open(name: &str, scratch: &Path) -> Result<Opened, SourceError> {
+    open_witnessed(name, scratch).map(|(opened, _)| opened)
+}
+
+/// The same, with what it takes to see later whether it would be the same again.
+pub fn open_witnessed(name: &str, scratch: &Path) -> Result<(Opened, Option<Witness>), SourceError> {
     let failed = |error| SourceError::new(SourceErrorKind::Io, format!("host: {}: {error}", scratch.display()));
     let dir = tempfile::Builder::new().prefix("host-").tempdir_in(scratch).map_err(failed)?;
     let image = pack(&dir.path().join("layer.tar"))?;
+    let witness = image.witness.clone();
     let config_bytes = serde_json::to_vec(&image.config)
         .map_err(|error| SourceError::new(SourceErrorKind::Io, format!("host: {error}")))?;
     let layer = LayerBlob { digest: Some(image.diff_id.clone()), diff_id: image.diff_id.clone(), size: image.size };
-    Ok(Opened {
+    let opened = Opened {
         name: name.to_owned(),
         origin: "programs of this machine".to_owned(),
         manifest: None,
@@ -114,7 +131,8 @@ pub(super) fn open(name: &str, scratch: &Path) -> Result<Opened, SourceError> {
         annotations: Default::default(),
         layers: vec![layer],
         blobs: Arc::new(Packed { image, _dir: dir }),
-    })
+    };
+    Ok((opened, witness))
 }
 
 struct Packed {

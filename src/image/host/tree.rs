@@ -97,6 +97,17 @@ impl Tree {
         self.0.insert(Path::new("usr/bin").join(name), Node::Link { target: found.to_owned() });
     }
 
+    /// Where everything lies on the host that was taken from there, and the directories it lies in.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        let taken = self.0.iter().filter_map(|(path, node)| match node {
+            Node::File { source, .. } => Some(source.clone()),
+            Node::Link { .. } => Some(Path::new("/").join(path)),
+            Node::Directory { .. } | Node::Text(_) => None,
+        });
+        let with_parent = |path: PathBuf| [path.parent().map(Path::to_owned), Some(path)].into_iter().flatten();
+        taken.flat_map(with_parent).filter(|path| path != Path::new("/")).collect()
+    }
+
     fn parents(&mut self, path: &Path) {
         for parent in path.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
             self.0.entry(parent.to_owned()).or_insert(Node::Directory { mode: 0o755 });
