@@ -6,13 +6,13 @@
 
 use super::build::{Build, Prepared};
 use super::desk::Desk;
-use super::log::Logs;
+use super::log::{Logs, RunId};
 use super::prepare::{self, PlanError, Text};
 use super::running::Launch;
 use super::session::Message;
 use super::stepping::Action;
 use super::work::{self, Report};
-use super::{BreakpointId, Command, Event, Log, PlanFault, Session, Setup, finish, place};
+use super::{BranchId, BreakpointId, Command, Event, Log, PlanFault, Session, Setup, finish, place};
 use crate::engine::{Engine, OutputEvent, StepOutcome};
 use crate::plan::{Options, StepId};
 use crate::snapshot::SnapshotId;
@@ -54,7 +54,7 @@ struct Actor {
     attempts: u64,
     /// Commands that wait until what runs has been killed.
     deferred: Vec<Command>,
-    steps: BTreeMap<StepId, AbortOnDropHandle<()>>,
+    steps: BTreeMap<StepId, (RunId, AbortOnDropHandle<()>)>,
     /// What is being counted, by the snapshot that the steps made.
     counts: BTreeMap<SnapshotId, AbortOnDropHandle<()>>,
     /// Whose turn it is to count.
@@ -157,7 +157,9 @@ impl Actor {
                 let _ = reply.send(request);
             }
             Message::Log { step, reply } => {
-                let _ = reply.send(self.logs.get(step).cloned().unwrap_or_default());
+                let run = self.build.as_ref().and_then(|build| build.run(step));
+                let log = run.and_then(|run| self.logs.get(run)).cloned();
+                let _ = reply.send(log.unwrap_or_default());
             }
             Message::Image { created, reply } => {
                 let image = match &self.build {
@@ -182,6 +184,7 @@ impl Actor {
             Command::RunTo(to) => self.act(Action::RunTo(to)),
             Command::Goto(to) => self.act(Action::Goto(to)),
             Command::Retry => self.step(Build::retry),
+            Command::Branch(id) => self.go_to_branch(id),
             Command::Pause => self.pause(),
             Command::Cancel => self.cancel(),
             Command::SetBreakpoint(location) => {
@@ -226,6 +229,17 @@ impl Actor {
                 let launches = command(build, &mut self.desk);
                 self.launch(launches);
             }
+        }
+    }
+
+    fn go_to_branch(&mut self, id: BranchId) {
+        self.step(|build, desk| {
+            build.go_to_branch(desk, id);
+            Vec::new()
+        });
+        // From here on other arguments are what is different from that branch's.
+        if let Some(build) = self.build.as_ref().filter(|_| self.preparing.is_none()) {
+            self.options = build.branch().basis.options.clone();
         }
     }
 
@@ -305,8 +319,9 @@ impl Actor {
                 if self.quitting => {}
             Report::Output { step, event } => self.output(step, event),
             Report::Ended { step, result } => {
-                self.steps.remove(&step);
-                self.end_output(step);
+                if let Some((run, _)) = self.steps.remove(&step) {
+                    self.end_output(step, run);
+                }
                 if let Ok(outcome) = &result {
                     self.count(outcome);
                 }
@@ -347,8 +362,7 @@ impl Actor {
             (Ok(prepared), Some(build)) => {
                 self.options = preparing.options;
                 let cause = preparing.causes.join(", ");
-                let carried = build.replan(&mut self.desk, prepared, cause, preparing.files_changed);
-                self.logs.rename(&carried);
+                build.replan(&mut self.desk, prepared, cause, preparing.files_changed);
             }
             (Ok(prepared), None) => {
                 self.options = preparing.options;
@@ -368,11 +382,11 @@ impl Actor {
 
     fn launch(&mut self, launches: Vec<Launch>) {
         for mut launch in launches {
-            let step = launch.job.step.id;
+            let (step, run) = (launch.job.step.id, launch.run);
             launch.job.no_cache |= self.no_cache;
-            self.logs.begin(step);
+            self.logs.begin(run);
             let work = work::run(self.engine.clone(), launch, self.sender.clone());
-            self.steps.insert(step, AbortOnDropHandle::new(tokio::spawn(work)));
+            self.steps.insert(step, (run, AbortOnDropHandle::new(tokio::spawn(work))));
         }
     }
 
@@ -395,18 +409,20 @@ impl Actor {
             }
             OutputEvent::Notice(message) => return self.desk.notice(message),
         };
-        let was_clipped = self.is_clipped(step);
-        if let Some(chunk) = self.logs.push(step, stderr, bytes) {
+        let Some((run, _)) = self.steps.get(&step) else { return };
+        let run = *run;
+        let was_clipped = self.is_clipped(run);
+        if let Some(chunk) = self.logs.push(run, stderr, bytes) {
             self.desk.say(Event::Output { step, stderr: chunk.stderr, bytes: chunk.bytes });
         }
-        if !was_clipped && self.is_clipped(step) {
+        if !was_clipped && self.is_clipped(run) {
             self.desk.say(Event::OutputClipped { step, dropped: 0 });
         }
     }
 
     /// Says the last part of what the step wrote, if its output went beyond what is passed on at once.
-    fn end_output(&mut self, step: StepId) {
-        let Some(log) = self.logs.get(step).filter(|log| log.clipped()) else { return };
+    fn end_output(&mut self, step: StepId, run: RunId) {
+        let Some(log) = self.logs.get(run).filter(|log| log.clipped()) else { return };
         let (dropped, rest) = log.rest();
         self.desk.say(Event::OutputClipped { step, dropped });
         for chunk in rest {
@@ -414,8 +430,8 @@ impl Actor {
         }
     }
 
-    fn is_clipped(&self, step: StepId) -> bool {
-        self.logs.get(step).is_some_and(Log::clipped)
+    fn is_clipped(&self, run: RunId) -> bool {
+        self.logs.get(run).is_some_and(Log::clipped)
     }
 
     fn change_deferred(&mut self) {

@@ -5,26 +5,25 @@
 use super::desk::Desk;
 use super::running::{Goal, Launch, running_now};
 use super::stepping::{self, Action, Call, Target, View};
-use super::timeline::{Branch, Timeline};
+use super::log::RunId;
+use super::timeline::{Basis, Branch, BranchId, Timeline};
 use super::{Event, Position, Side, StepStatus, Stop, StopReason, breakpoint, carry};
 use crate::engine::ChangeSummary;
-use crate::image::config::ImageConfig;
 use crate::plan::{FileOrigin, Plan, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// A plan that was made, and the configurations of the images it begins with.
+/// A plan that was made, and what it was made from.
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
     pub(super) plan: Arc<Plan>,
-    pub(super) bases: Arc<BTreeMap<String, ImageConfig>>,
+    pub(super) basis: Arc<Basis>,
 }
 
 pub(super) struct Build {
     pub(super) timeline: Timeline,
-    pub(super) bases: Arc<BTreeMap<String, ImageConfig>>,
     pub(super) cursor: Position,
     /// Stages that were stepped into, the outermost first.
     pub(super) calls: Vec<Call>,
@@ -32,9 +31,11 @@ pub(super) struct Build {
     pub(super) stop: Option<Stop>,
     /// What a running build is after; `None` while it stands.
     pub(super) goal: Option<Goal>,
-    pub(super) running: BTreeMap<StepId, CancellationToken>,
-    /// Steps that were cancelled and have not been started again.
-    pub(super) cancelled: BTreeSet<StepId>,
+    pub(super) running: BTreeMap<StepId, (CancellationToken, RunId)>,
+    /// Steps that were cancelled and have not been started again, with what they wrote.
+    pub(super) cancelled: BTreeMap<StepId, RunId>,
+    /// How many steps were started.
+    pub(super) started: u64,
     /// Steps whose breakpoint has stopped the build already, and that have not run since.
     pub(super) passed: BTreeSet<StepId>,
     /// What the front end was told last of each step.
@@ -48,13 +49,13 @@ impl Build {
     pub(super) fn new(desk: &mut Desk, prepared: Prepared) -> Build {
         let mut build = Build {
             cursor: stepping::start(&prepared.plan),
-            timeline: Timeline::new(prepared.plan.clone()),
-            bases: prepared.bases,
+            timeline: Timeline::new(prepared.plan.clone(), prepared.basis),
             calls: Vec::new(),
             stop: None,
             goal: None,
             running: BTreeMap::new(),
-            cancelled: BTreeSet::new(),
+            cancelled: BTreeMap::new(),
+            started: 0,
             passed: BTreeSet::new(),
             shown: BTreeMap::new(),
             finished: false,
@@ -77,30 +78,17 @@ impl Build {
 
     /// Goes on under a new plan, on a branch that keeps what holds. `files_changed` leaves out what reads a
     /// context: only the engine can tell whether it still holds, and does so from its cache.
-    ///
-    /// Answers with the new name of each old step whose result or failure is kept.
-    pub(super) fn replan(
-        &mut self,
-        desk: &mut Desk,
-        prepared: Prepared,
-        cause: String,
-        files_changed: bool,
-    ) -> BTreeMap<StepId, StepId> {
+    pub(super) fn replan(&mut self, desk: &mut Desk, prepared: Prepared, cause: String, files_changed: bool) {
         let old = self.plan();
         let new = prepared.plan;
         let mut held = carry::compare(&old, &new);
         if files_changed {
             held.recheck(&new, |step| step.inputs.iter().any(|it| matches!(it, FileOrigin::Context { .. })));
         }
-        self.timeline.fork(new.clone(), cause, |step| held.old(step));
-        self.bases = prepared.bases;
-        self.calls.clear();
-        self.passed.clear();
-        self.cancelled.clear();
-        self.shown.clear();
-        self.finished = false;
-        desk.breakpoints.rebind(Some(&old), &new);
-        self.announce(desk);
+        self.timeline.leave(self.cursor);
+        self.timeline.fork(new.clone(), prepared.basis, cause, |step| held.old(step));
+        self.timeline.begun(desk.elapsed());
+        self.changed_places(desk, &old);
         let stage = breakpoint::matching_stage(&old, self.cursor.stage, &new).filter(|it| new.order.contains(it));
         let cursor = match stage {
             Some(stage) => Position { stage, done: self.cursor.done.min(self.branch().frontier(stage)) },
@@ -108,9 +96,44 @@ impl Build {
         };
         self.cursor = cursor;
         self.stand(desk, cursor, StopReason::Reached);
-        let kept = |step: &StepId| self.branch().outcome(*step).is_some() || self.branch().failure(*step).is_some();
-        let steps = new.stages.iter().flat_map(|stage| &stage.steps).map(|step| step.id).filter(kept);
-        steps.filter_map(|step| Some((held.old(step)?, step))).collect()
+    }
+
+    /// Goes to another branch, where it was left. Runs nothing.
+    pub(super) fn go_to_branch(&mut self, desk: &mut Desk, id: BranchId) {
+        if self.is_running() {
+            return desk.notice("the build is running: pause it first");
+        }
+        let old = self.plan();
+        if self.branch().id == id {
+            return self.stay(desk, &format!("the build is on branch {} already", id.0));
+        }
+        let Some(at) = self.timeline.go_to(id, self.cursor) else {
+            let last = self.timeline.branches().len();
+            let there = if last == 1 { "there is no other yet".to_owned() } else { format!("there are 1 to {last}") };
+            return self.stay(desk, &format!("there is no branch {}: {there}", id.0));
+        };
+        self.changed_places(desk, &old);
+        let target = self.plan().target;
+        let at_the_end = self.is_complete() && at.stage == target && at.next(&self.plan()).is_none();
+        self.cursor = at;
+        self.stand(desk, at, if at_the_end { StopReason::End } else { StopReason::Reached });
+    }
+
+    /// Another branch is the current one: forgets what spoke of the one before, and says what there is on this one.
+    fn changed_places(&mut self, desk: &mut Desk, old: &Plan) {
+        self.calls.clear();
+        self.passed.clear();
+        self.cancelled.clear();
+        self.shown.clear();
+        self.finished = false;
+        desk.breakpoints.rebind(Some(old), &self.plan());
+        self.announce(desk);
+    }
+
+    /// What a step wrote when it ran last here.
+    pub(super) fn run(&self, step: StepId) -> Option<RunId> {
+        let now = self.running.get(&step).map(|(_, run)| *run);
+        now.or_else(|| self.cancelled.get(&step).copied()).or_else(|| self.branch().run(step))
     }
 
     pub(super) fn act(&mut self, desk: &mut Desk, action: Action) -> Vec<Launch> {
@@ -147,7 +170,7 @@ impl Build {
             return Vec::new();
         }
         let plan = self.plan();
-        let broken = |step: &StepId| self.branch().failure(*step).is_some() || self.cancelled.contains(step);
+        let broken = |step: &StepId| self.branch().failure(*step).is_some() || self.cancelled.contains_key(step);
         let Some(step) = self.cursor.next(&plan).filter(broken).or_else(|| self.cursor.previous()) else {
             self.stay(desk, "nothing has been run here yet");
             return Vec::new();
@@ -244,6 +267,15 @@ impl Build {
         desk.say(Event::Planned { plan: self.plan() });
         self.show_all(desk);
         desk.list_breakpoints();
+        self.list_branches(desk);
+    }
+
+    /// Says which branches there are, once there are several.
+    fn list_branches(&self, desk: &mut Desk) {
+        let list = self.timeline.branches();
+        if list.len() > 1 {
+            desk.say(Event::Branches { list: list.to_vec(), current: self.branch().id });
+        }
     }
 
     pub(super) fn show_all(&mut self, desk: &mut Desk) {
@@ -284,7 +316,7 @@ impl Build {
         if let Some(outcome) = branch.outcome(step) {
             return StepStatus::Done(outcome.clone());
         }
-        if self.cancelled.contains(&step) {
+        if self.cancelled.contains_key(&step) {
             return StepStatus::Cancelled;
         }
         if let Some(failure) = branch.failure(step) {
@@ -299,8 +331,10 @@ impl Build {
     /// To be called when a branch was added: its steps stand differently, and it is not finished yet.
     pub(super) fn branched(&mut self, desk: &mut Desk) {
         self.finished = false;
-        let cause = self.branch().cause.clone();
-        desk.notice(format!("a new branch: {cause}; what the old one reached is kept"));
+        self.timeline.begun(desk.elapsed());
+        let Branch { id, cause, .. } = self.branch();
+        desk.notice(format!("branch {}: {cause}; what the one before reached is kept", id.0));
         self.show_all(desk);
+        self.list_branches(desk);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) fn image(build: &Build, created: Option<&str>) -> Result<(SnapshotId, ImageConfig), EngineError> {
     let branch = build.branch();
     let target = branch.plan.target;
-    let config = config(&branch.plan, &build.bases, target, created);
+    let config = config(&branch.plan, &branch.basis.bases, target, created);
     match (branch.is_finished(target), branch.end_of(target)) {
         (true, Some(snapshot)) => Ok((snapshot.clone(), config)),
         _ => Err(EngineError {

@@ -19,6 +19,7 @@
 //! | `resumed` | |
 //! | `stopped` | `stage`, `done`, `side`, `step`, `reason`, `breakpoint`, `snapshot`, `in_the_past`, `failure` |
 //! | `breakpoints` | `break_on_failure`, `list` |
+//! | `branches` | `current` (a number), `list`; there are several only where a build is debugged |
 //! | `notice` | `message` |
 //! | `finished` | `snapshot`, `at_ms` |
 //! | `ended` | |
@@ -32,7 +33,7 @@
 //! `AFTER`, `FAILED`; `reason` one of `start`, `step`, `breakpoint`, `failure`, `pause`, `cancelled`,
 //! `reached`, `end`.
 
-use super::{Breakpoint, BreakpointState, Event, Failure, Side, StepStatus, Stop, StopReason};
+use super::{Branch, Breakpoint, BreakpointState, Event, Failure, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::{Diagnostic, Severity};
 use crate::engine::{ChangeSummary, StepOutcome};
@@ -85,6 +86,10 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
             let list: Vec<Value> = list.iter().map(|it| breakpoint(it, plan)).collect();
             json!({"event": "breakpoints", "break_on_failure": break_on_failure, "list": list})
         }
+        Event::Branches { list, current } => {
+            let list: Vec<Value> = list.iter().map(branch).collect();
+            json!({"event": "branches", "current": current, "list": list})
+        }
         Event::Notice { message } => json!({"event": "notice", "message": message}),
         Event::Finished { snapshot, at } => {
             json!({"event": "finished", "snapshot": snapshot, "at_ms": millis(*at)})
@@ -108,6 +113,20 @@ pub fn text(event: &Event, plan: Option<&Plan>) -> String {
         }
     }
     safe
+}
+
+fn branch(branch: &Branch) -> Value {
+    let (done, steps) = branch.count();
+    json!({
+        "branch": branch.id,
+        "parent": branch.parent,
+        "cause": branch.cause,
+        "at_ms": millis(branch.began),
+        "build_args": branch.basis.options.build_args,
+        "done": done,
+        "steps": steps,
+        "snapshot": branch.end_of(branch.plan.target),
+    })
 }
 
 fn planned(plan: &Plan) -> Value {

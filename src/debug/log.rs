@@ -1,6 +1,5 @@
 //! What a step wrote, within a bound: the beginning, and the last part.
 
-use crate::plan::StepId;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes kept from a step's beginning.
@@ -10,36 +9,37 @@ pub const TAIL: usize = 256 << 10;
 
 /// What a chunk costs besides its bytes, so that a change of stream with every byte is bounded too.
 const CHUNK: usize = 64;
-/// Bytes kept of all steps together. Beyond it the steps that began first keep only their tails, then nothing.
+/// Bytes kept of all runs together. Beyond it those that began first keep only their tails, then nothing.
 pub const TOTAL: usize = 32 << 20;
-/// Steps that began last, whose heads are kept while older steps have anything.
+/// Runs that began last, whose heads are kept while older ones have anything.
 const NEWEST: usize = 8;
 
-/// The logs of a session, one for each step that has run.
+/// One time that a step ran. A step that ran again, or on several branches, has a log of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunId(pub u64);
+
+/// The logs of a session, one for each time that a step has run.
 #[derive(Debug, Default)]
 pub struct Logs {
-    logs: BTreeMap<StepId, Log>,
-    /// Steps whose head is kept, the first to begin first.
-    whole: VecDeque<StepId>,
-    /// Steps that have only a tail.
-    tails: VecDeque<StepId>,
+    logs: BTreeMap<RunId, Log>,
+    /// Runs whose head is kept, the first to begin first.
+    whole: VecDeque<RunId>,
+    /// Runs that have only a tail.
+    tails: VecDeque<RunId>,
     cost: usize,
 }
 
 impl Logs {
-    /// A step begins, maybe once more: what it wrote before goes.
-    pub fn begin(&mut self, step: StepId) {
-        if let Some(old) = self.logs.insert(step, Log::default()) {
-            self.cost -= old.cost();
-            self.whole.retain(|it| *it != step);
-            self.tails.retain(|it| *it != step);
+    /// A step begins, maybe once more.
+    pub fn begin(&mut self, run: RunId) {
+        if self.logs.insert(run, Log::default()).is_none() {
+            self.whole.push_back(run);
         }
-        self.whole.push_back(step);
     }
 
-    /// As [`Log::push`]. Output of a step that has not begun is dropped.
-    pub fn push(&mut self, step: StepId, stderr: bool, bytes: Vec<u8>) -> Option<Chunk> {
-        let log = self.logs.get_mut(&step)?;
+    /// As [`Log::push`]. Output of what has not begun is dropped.
+    pub fn push(&mut self, run: RunId, stderr: bool, bytes: Vec<u8>) -> Option<Chunk> {
+        let log = self.logs.get_mut(&run)?;
         self.cost -= log.cost();
         let passed = log.push(stderr, bytes);
         self.cost += log.cost();
@@ -54,24 +54,14 @@ impl Logs {
                 false => log.forget(),
             }
             self.cost += log.cost();
-            // A step may still be writing: it stays in line.
+            // It may still be writing: it stays in line.
             self.tails.push_back(oldest);
         }
         passed
     }
 
-    pub fn get(&self, step: StepId) -> Option<&Log> {
-        self.logs.get(&step)
-    }
-
-    /// Another plan: its steps have other names, and of some there is no log. Maps old to new.
-    pub fn rename(&mut self, names: &BTreeMap<StepId, StepId>) {
-        let logs = std::mem::take(&mut self.logs);
-        self.logs = logs.into_iter().filter_map(|(old, log)| Some((*names.get(&old)?, log))).collect();
-        for order in [&mut self.whole, &mut self.tails] {
-            *order = order.iter().filter_map(|old| names.get(old).copied()).collect();
-        }
-        self.cost = self.logs.values().map(Log::cost).sum();
+    pub fn get(&self, run: RunId) -> Option<&Log> {
+        self.logs.get(&run)
     }
 }
 
@@ -243,7 +233,7 @@ mod tests {
 
     #[test]
     fn all_logs_together_are_bounded_and_nothing_is_passed_twice() {
-        let step = |index| StepId { stage: crate::plan::StageId(0), index };
+        let step = RunId;
         let mut logs = Logs::default();
         let mut passed = Vec::new();
         for index in 0..300 {

@@ -12,6 +12,7 @@ mod actor;
 pub mod breakpoint;
 mod build;
 pub mod carry;
+pub mod compare;
 mod desk;
 pub mod finish;
 pub mod json;
@@ -39,3 +40,4 @@ pub use protocol::{
 };
 pub use session::{Export, Session, ShellPlace};
 pub use start::Setup;
+pub use timeline::{Branch, BranchId};

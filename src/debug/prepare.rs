@@ -2,6 +2,7 @@
 
 use super::PlanFault;
 use super::build::Prepared;
+use super::timeline::Basis;
 use super::work::Report;
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity, diagnostic};
@@ -91,7 +92,8 @@ async fn plan(
     let unheard = async { while progress.recv().await.is_some() {} };
     let (prepared, ()) = tokio::join!(prepare, unheard);
     prepared.map_err(|error| undrawn(PlanFault::Dockerfile, error.message, &error.help.join("\n")))?;
-    Ok(Prepared { plan, bases })
+    let basis = Basis { options: Arc::unwrap_or_clone(options), bases: Arc::unwrap_or_clone(bases) };
+    Ok(Prepared { plan, basis: Arc::new(basis) })
 }
 
 /// A Dockerfile, and what it is called in messages.

@@ -1,5 +1,6 @@
 //! What front ends say to the session, and what they hear.
 
+use super::timeline::{Branch, BranchId};
 use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
 use crate::plan::{Plan, StageId, StepId};
 use crate::snapshot::SnapshotId;
@@ -58,6 +59,9 @@ pub enum Command {
     RunTo(Position),
     /// Moves the cursor to a place that has been reached already; runs nothing.
     Goto(Position),
+    /// Goes to another branch, where it was left; runs nothing. What is run from there is recorded on it, or on a new
+    /// one where it has a result already.
+    Branch(BranchId),
     /// To the start; kept snapshots stay.
     Restart,
     /// Stop before the next instruction; what runs may end.
@@ -253,6 +257,13 @@ pub enum Event {
     Breakpoints {
         list: Vec<Breakpoint>,
         break_on_failure: bool,
+    },
+    /// There are several branches, and this is what each of them had reached; the current one goes on. Said when there
+    /// is a new one, and when another is gone to.
+    Branches {
+        /// The oldest first.
+        list: Vec<Branch>,
+        current: BranchId,
     },
     /// Something to know, in a sentence.
     Notice {

@@ -2,6 +2,7 @@
 
 use super::build::Build;
 use super::desk::Desk;
+use super::log::RunId;
 use super::{BreakpointId, Event, Failure, Position, Side, StopReason, schedule};
 use crate::dockerfile::nearest::nearest;
 use crate::engine::{Job, StepError, StepErrorKind, StepOutcome};
@@ -43,6 +44,7 @@ enum Ending {
 /// A step to be started.
 pub(super) struct Launch {
     pub(super) job: Job,
+    pub(super) run: RunId,
     pub(super) cancel: CancellationToken,
 }
 
@@ -70,7 +72,7 @@ impl Build {
         let at_failure = self.stop.as_ref().is_some_and(|stop| stop.side == Side::Failed);
         if !at_failure && goal.again.is_none() {
             let next = schedule::ready(self.branch(), &schedule::depths(&self.plan(), &goal.wanted));
-            let kept = |step: &&StepId| self.branch().failure(**step).is_some() && !self.cancelled.contains(step);
+            let kept = |step: &&StepId| self.branch().failure(**step).is_some() && !self.cancelled.contains_key(step);
             if let Some(step) = next.iter().find(kept) {
                 self.stand(desk, Position::before(*step), StopReason::Failure);
                 return Vec::new();
@@ -98,7 +100,7 @@ impl Build {
             Some(goal) => goal.ending = Some(Ending::Cancel),
             None => desk.notice("nothing is running"),
         }
-        self.running.values().for_each(CancellationToken::cancel);
+        self.running.values().for_each(|(token, _)| token.cancel());
     }
 
     /// Records what a step came to, and starts what can follow.
@@ -108,14 +110,18 @@ impl Build {
         step: StepId,
         result: Result<StepOutcome, StepError>,
     ) -> Vec<Launch> {
-        let Some(cancel) = self.running.remove(&step) else { return Vec::new() };
+        let Some((cancel, run)) = self.running.remove(&step) else { return Vec::new() };
         self.passed.remove(&step);
         let branches = self.timeline.branches().len();
+        self.timeline.leave(self.cursor);
         match result {
-            Ok(outcome) => self.timeline.record_done(step, outcome),
+            Ok(outcome) => {
+                self.timeline.record_done(step, outcome);
+                self.timeline.wrote(step, run);
+            }
             // A command that is being killed can end in many ways; all of them are the cancellation.
             Err(error) if cancel.is_cancelled() || error.kind == StepErrorKind::Cancelled => {
-                self.cancelled.insert(step);
+                self.cancelled.insert(step, run);
                 if let Some(goal) = &mut self.goal {
                     goal.cancelled.insert(step);
                     goal.ending = Some(Ending::Cancel);
@@ -125,6 +131,7 @@ impl Build {
                 let plan = &self.timeline.current().plan;
                 let failure = failure(step, error, plan);
                 self.timeline.record_failure(failure);
+                self.timeline.wrote(step, run);
                 if let Some(goal) = &mut self.goal {
                     goal.failed.push(step);
                     if desk.break_on_failure && goal.ending != Some(Ending::Cancel) {
@@ -186,14 +193,16 @@ impl Build {
 
     fn launch(&mut self, id: StepId, no_cache: bool) -> Launch {
         let cancel = CancellationToken::new();
-        self.running.insert(id, cancel.clone());
+        self.started += 1;
+        let run = RunId(self.started);
+        self.running.insert(id, (cancel.clone(), run));
         self.cancelled.remove(&id);
         let branch = self.timeline.current();
         let step = Arc::new(branch.plan.step(id).clone());
         let no_cache = no_cache || branch.plan.stage(id.stage).no_cache;
         let (parent, inputs) = (branch.parent(&step).cloned(), branch.inputs(&step));
         let job = Job { plan: branch.plan.clone(), step, parent, inputs, no_cache };
-        Launch { job, cancel }
+        Launch { job, run, cancel }
     }
 
     /// Ends the run: nothing runs, and nothing may be started.

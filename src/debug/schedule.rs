@@ -37,6 +37,7 @@ mod tests {
     use super::*;
     use crate::debug::tests::{DIAMOND, TWO, plan_of};
     use crate::debug::timeline::{Timeline, tests::outcome};
+    use std::sync::Arc;
     use crate::plan::StageId;
 
     fn place(text: &str) -> Position {
@@ -50,7 +51,7 @@ mod tests {
         let wanted: Vec<Position> = wanted.split(' ').map(place).collect();
         let depths = depths(&plan, &wanted);
         assert_eq!(depths, expected);
-        let mut timeline = Timeline::new(plan.clone());
+        let mut timeline = Timeline::new(plan.clone(), Arc::default());
         for (stage, done) in plan.stages.iter().zip(done) {
             stage.steps.iter().take(*done as usize).for_each(|it| timeline.record_done(it.id, outcome("x")));
         }

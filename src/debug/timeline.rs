@@ -1,37 +1,94 @@
-//! What was reached, under which plan. Branches are only ever added.
+//! What was reached, under which plan. Branches are only ever added, and any of them can be gone on from.
 
+use super::log::RunId;
 use super::{Failure, Position};
 use crate::engine::{ChangeSummary, StepOutcome};
-use crate::plan::{Base, FileOrigin, Op, Plan, StageId, Step, StepId};
+use crate::image::config::ImageConfig;
+use crate::plan::{Base, FileOrigin, Op, Options, Plan, StageId, Step, StepId};
 use crate::snapshot::SnapshotId;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Every branch since the session began. The last one is where steps are recorded.
+/// Every branch since the session began. The current one is where the build stands and steps are recorded.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     branches: Vec<Branch>,
+    /// Index of the current one; always there.
+    current: usize,
+}
+
+/// A branch by its number: 1 is the first run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct BranchId(pub u32);
+
+/// What a plan was made from, besides its Dockerfile.
+#[derive(Debug, Clone, Default)]
+pub struct Basis {
+    pub options: Options,
+    /// The configurations of the images that its stages begin with.
+    pub bases: BTreeMap<String, ImageConfig>,
 }
 
 /// One line of history: a plan, and what its steps came to. It begins with what it shares with its parent.
 #[derive(Debug, Clone)]
 pub struct Branch {
+    pub id: BranchId,
+    /// The one that it left; the first left none.
+    pub parent: Option<BranchId>,
     pub plan: Arc<Plan>,
+    pub basis: Arc<Basis>,
     /// Why it left its parent, in words: `the first run`, `GO=1.24`, `builder:3 again`.
     pub cause: String,
+    /// When, since the session began.
+    pub began: Duration,
+    /// Where the build stood when it was left for another one.
+    pub(super) left_at: Option<Position>,
     done: BTreeMap<StepId, StepOutcome>,
     failed: BTreeMap<StepId, Failure>,
+    /// What each step that is done or has failed wrote.
+    runs: BTreeMap<StepId, RunId>,
     /// Steps of each stage that are done, from its beginning.
     frontier: Vec<u32>,
 }
 
 impl Timeline {
-    pub fn new(plan: Arc<Plan>) -> Timeline {
-        Timeline { branches: vec![Branch::empty(plan, "the first run".to_owned())] }
+    pub fn new(plan: Arc<Plan>, basis: Arc<Basis>) -> Timeline {
+        let first = Branch::empty(BranchId(1), None, plan, basis, "the first run".to_owned());
+        Timeline { branches: vec![first], current: 0 }
     }
 
     pub fn current(&self) -> &Branch {
-        &self.branches[self.branches.len() - 1]
+        &self.branches[self.current]
+    }
+
+    fn current_mut(&mut self) -> &mut Branch {
+        &mut self.branches[self.current]
+    }
+
+    /// Makes another branch the current one; the build stood `at` when it was left. Answers with where it stood when
+    /// that one was, or `None` if there is no such branch.
+    pub fn go_to(&mut self, id: BranchId, at: Position) -> Option<Position> {
+        let index = self.branches.iter().position(|branch| branch.id == id)?;
+        self.leave(at);
+        self.current = index;
+        self.branches[index].left_at
+    }
+
+    /// Notes where the build stands, before it goes to another branch or a new one.
+    pub fn leave(&mut self, at: Position) {
+        self.current_mut().left_at = Some(at);
+    }
+
+    /// Dates the current branch.
+    pub fn begun(&mut self, at: Duration) {
+        self.current_mut().began = at;
+    }
+
+    /// Notes which log the result of a step on the current branch goes with.
+    pub fn wrote(&mut self, step: StepId, run: RunId) {
+        self.current_mut().runs.insert(step, run);
     }
 
     /// All branches, the oldest first.
@@ -64,28 +121,37 @@ impl Timeline {
         let old = self.current();
         let mut keep: Vec<u32> = old.frontier.clone();
         cut(&old.plan, &mut keep, Position::before(step));
-        let plan = old.plan.clone();
-        let failed = old.failed.clone();
-        self.fork(plan, cause, |it| keep.get(it.stage.0 as usize).filter(|kept| it.index < **kept).map(|_| it));
+        let (plan, basis) = (old.plan.clone(), old.basis.clone());
+        let (failed, runs) = (old.failed.clone(), old.runs.clone());
+        self.fork(plan, basis, cause, |it| keep.get(it.stage.0 as usize).filter(|kept| it.index < **kept).map(|_| it));
         // What failed for other reasons has failed here too.
-        let last = self.branches.len() - 1;
-        let branch = &mut self.branches[last];
+        let branch = self.current_mut();
         let same = |it: &StepId| {
             let whole = branch.plan.step(*it).stages().all(|source| branch.is_finished(source));
             *it != step && it.index == branch.frontier(it.stage) && whole
         };
         let failed: Vec<_> = failed.into_iter().filter(|(id, _)| same(id)).collect();
+        let wrote: Vec<_> = failed.iter().filter_map(|(id, _)| Some((*id, *runs.get(id)?))).collect();
         branch.failed.extend(failed);
+        branch.runs.extend(wrote);
     }
 
-    /// A new branch under `plan`. `held` names, for a step of the new plan, the old step whose result, a failure
-    /// too, it keeps.
-    pub fn fork(&mut self, plan: Arc<Plan>, cause: String, held: impl Fn(StepId) -> Option<StepId>) {
+    /// A new branch under `plan`, which becomes the current one. `held` names, for a step of the new plan, the old step
+    /// whose result, a failure too, it keeps.
+    pub fn fork(
+        &mut self,
+        plan: Arc<Plan>,
+        basis: Arc<Basis>,
+        cause: String,
+        held: impl Fn(StepId) -> Option<StepId>,
+    ) {
         let old = self.current();
-        let mut branch = Branch::empty(plan.clone(), cause);
+        let id = BranchId(self.branches.len() as u32 + 1);
+        let mut branch = Branch::empty(id, Some(old.id), plan.clone(), basis, cause);
         for stage in &plan.stages {
             for step in &stage.steps {
                 let Some(was) = held(step.id) else { break };
+                branch.runs.extend(old.runs.get(&was).map(|run| (step.id, *run)));
                 let Some(outcome) = old.done.get(&was) else {
                     let failure = old.failed.get(&was).cloned();
                     branch.failed.extend(failure.map(|it| (step.id, Failure { step: step.id, ..it })));
@@ -98,6 +164,7 @@ impl Timeline {
             }
         }
         self.branches.push(branch);
+        self.current = self.branches.len() - 1;
     }
 
     /// The branch to record `step` in: a new one if this one has a result for it.
@@ -107,15 +174,33 @@ impl Timeline {
             let cause = format!("{}:{} again", current.plan.stage(step.stage).label(), step.index);
             self.fork_before(step, cause);
         }
-        let last = self.branches.len() - 1;
-        &mut self.branches[last]
+        self.current_mut()
     }
 }
 
 impl Branch {
-    fn empty(plan: Arc<Plan>, cause: String) -> Branch {
+    fn empty(id: BranchId, parent: Option<BranchId>, plan: Arc<Plan>, basis: Arc<Basis>, cause: String) -> Branch {
         let frontier = vec![0; plan.stages.len()];
-        Branch { plan, cause, done: BTreeMap::new(), failed: BTreeMap::new(), frontier }
+        let (done, failed, runs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Branch { id, parent, plan, basis, cause, began: Duration::ZERO, left_at: None, done, failed, runs, frontier }
+    }
+
+    /// Steps that are done, and steps that there are, in the stages that run.
+    pub fn count(&self) -> (u32, u32) {
+        let stages = self.plan.order.iter();
+        stages.fold((0, 0), |(done, all), id| {
+            (done + self.frontier(*id), all + self.plan.stage(*id).steps.len() as u32)
+        })
+    }
+
+    /// Whether a step of it has failed and was not run again on it.
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// The log that goes with a step's result.
+    pub fn run(&self, step: StepId) -> Option<RunId> {
+        self.runs.get(&step).copied()
     }
 
     /// How many steps of a stage are done, from its beginning.
@@ -222,7 +307,7 @@ pub(super) mod tests {
     /// every branch.
     fn check(failed: &[StepId], again: &[StepId], expected: &[[u32; 4]]) -> Timeline {
         let plan = plan_of(DIAMOND);
-        let mut timeline = Timeline::new(plan.clone());
+        let mut timeline = Timeline::new(plan.clone(), Arc::default());
         for stage in &plan.stages {
             let broken = stage.steps.iter().position(|it| failed.contains(&it.id)).unwrap_or(stage.steps.len());
             stage.steps[..broken].iter().for_each(|it| timeline.record_done(it.id, outcome("first")));

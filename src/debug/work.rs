@@ -43,7 +43,7 @@ pub(super) enum Report {
 /// Runs a step to its end. Its output is reported in order, then its end. A reader who does not read slows the
 /// step; but once it is cancelled it never waits for the reader before it ends.
 pub(super) async fn run(engine: Arc<dyn Engine>, launch: Launch, reports: mpsc::Sender<Report>) {
-    let Launch { job, cancel } = launch;
+    let Launch { job, cancel, run: _ } = launch;
     let step = job.step.id;
     let (sender, mut output) = mpsc::channel(OUTPUT);
     let token = cancel.clone();

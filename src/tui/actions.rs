@@ -1,13 +1,13 @@
 //! What each action of the keymap does.
 
-use super::app::{App, PaneId};
+use super::app::{App, Mark, PaneId};
 use super::input::{Input, Purpose};
 use super::keymap::{Action, Motion, key_of};
 use super::update::{Effect, on_requests};
-use super::views::breakpoints;
+use super::views::{branches, breakpoints};
 use super::widgets::scroll::moved;
 use super::widgets::{Request, ShellNews};
-use crate::debug::{BreakpointState, Command, Location, Position, ShellPlace, Side};
+use crate::debug::{BranchId, BreakpointState, Command, Location, Position, ShellPlace, Side, compare};
 use std::time::Duration;
 
 /// A key that is pressed so soon after the build began to run was meant for where it stood.
@@ -69,6 +69,16 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             Some(id) => focus(app, *id),
             None => Vec::new(),
         },
+        Action::Branches => match app.build.branches.len() {
+            0 => {
+                app.say("there is one branch so far: another argument (:arg), an edited file or a retry begins one more");
+                Vec::new()
+            }
+            _ => {
+                app.branches = Some(branches::first(app));
+                Vec::new()
+            }
+        },
         Action::Zoom => {
             app.zoomed = !app.zoomed;
             app.lay_out_stages();
@@ -128,6 +138,50 @@ pub(super) fn in_help(app: &mut App, action: Option<Action>) -> Vec<Effect> {
     }
 }
 
+/// While the branches are shown, keys choose among them.
+pub(super) fn in_branches(app: &mut App, action: Option<Action>) -> Vec<Effect> {
+    let count = app.build.branches.len();
+    let row = app.branches.unwrap_or(0).min(count.saturating_sub(1));
+    let chosen = branches::at(app, row).map(|branch| branch.id);
+    app.branches = None;
+    match (action, chosen) {
+        (Some(Action::Move(Motion::Left | Motion::Right)), _) | (None, _) => app.branches = Some(row),
+        (Some(Action::Move(motion)), _) => app.branches = Some(moved(row, motion, count, count)),
+        (Some(Action::Open), Some(id)) if app.build.branch == Some(id) => {}
+        (Some(Action::Open), Some(id)) => return step(app, Command::Branch(id)),
+        (Some(Action::Mark), Some(id)) => return compare_with(app, id),
+        (Some(Action::Help), _) => return perform(app, Action::Help),
+        (Some(Action::Redraw), _) => {
+            app.branches = Some(row);
+            return vec![Effect::Redraw];
+        }
+        (Some(Action::Close | Action::Branches | Action::Quit | Action::Interrupt), _) => {}
+        _ => app.branches = Some(row),
+    }
+    Vec::new()
+}
+
+/// Has what each instruction left compared with what it left on another branch.
+pub(super) fn compare_with(app: &mut App, id: BranchId) -> Vec<Effect> {
+    if app.build.branch == Some(id) {
+        let text = format!("the build stands on branch {}: choose another to compare with", id.0);
+        return wrong(app, &text);
+    }
+    if compare::find(&app.build.branches, id).is_none() {
+        return wrong(app, &format!("there is no branch {}", id.0));
+    }
+    app.mark = Some(Mark::Branch(id));
+    app.say(format!("what each instruction left is compared with branch {}, until {}", id.0, key_of(Action::Mark)));
+    focus(app, PaneId::Layer)
+}
+
+/// Has each layer compared with the one below it again.
+pub(super) fn unmark(app: &mut App) -> Vec<Effect> {
+    app.mark = None;
+    app.say("each layer is compared with the one below it");
+    Vec::new()
+}
+
 pub(super) fn wrong(app: &mut App, text: &str) -> Vec<Effect> {
     app.complain(text);
     Vec::new()
@@ -181,9 +235,8 @@ pub(super) fn goto(app: &mut App, to: Position) -> Vec<Effect> {
 
 /// Sets the point that layers are compared with, or takes it back.
 fn mark(app: &mut App) -> Vec<Effect> {
-    if app.mark.take().is_some() {
-        app.say("each layer is compared with the one below it");
-        return Vec::new();
+    if app.mark.is_some() {
+        return unmark(app);
     }
     let Some((id, label)) = app.selected_step().map(|step| step.id).and_then(|id| Some((id, app.label(id)?))) else {
         return wrong(app, "there is no instruction on this line or above it");
@@ -192,7 +245,7 @@ fn mark(app: &mut App) -> Vec<Effect> {
         let text = format!("{label} has not been run: there is nothing to compare with");
         return wrong(app, &text);
     }
-    app.mark = Some(id);
+    app.mark = Some(Mark::Step(id));
     app.say(format!("what other instructions left is compared with what {label} left, until {}", key_of(Action::Mark)));
     Vec::new()
 }

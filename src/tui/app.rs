@@ -9,8 +9,9 @@ use super::views::source::Source;
 use super::views::stages::Stages;
 use super::widgets::{Pane, Place};
 use super::{Options, panes::Panes};
-use crate::debug::{BreakpointState, Position, Side, StopReason};
+use crate::debug::{BranchId, BreakpointState, Position, Side, StopReason, compare};
 use crate::plan::{Plan, StageId, Step, StepId};
+use crate::snapshot::SnapshotId;
 use bstr::BString;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -75,6 +76,15 @@ impl PaneId {
     }
 }
 
+/// What layers are compared with, if not with what lies below them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// What this instruction left.
+    Step(StepId),
+    /// What the same instruction left on this branch.
+    Branch(BranchId),
+}
+
 /// Something to say in the bottom line, until the next key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -105,8 +115,10 @@ pub struct App {
     /// The selected line of the breakpoints.
     pub breakpoint: usize,
     pub panes: Panes,
-    /// The instruction whose file system all others are compared with.
-    pub mark: Option<StepId>,
+    /// What all file systems are compared with.
+    pub mark: Option<Mark>,
+    /// The selected row of the branches, while they are shown.
+    pub branches: Option<usize>,
     /// Whether a file is open beside the lower pane.
     pub viewing: bool,
     /// Whether keys go to the shell while it has the focus.
@@ -153,6 +165,7 @@ impl App {
             breakpoint: 0,
             panes: Panes::default(),
             mark: None,
+            branches: None,
             viewing: false,
             typing: false,
             input: None,
@@ -217,18 +230,12 @@ impl App {
         let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else { return Place::default() };
         let status = self.build.status(step);
         let text = &plan.step(step).text;
-        let mark = self.mark.filter(|mark| *mark != step);
-        let (text, before) = match mark.and_then(|mark| Some((mark, self.build.after(mark)?))) {
-            Some((mark, before)) if mark.stage == step.stage && mark.index < step.index => {
-                (format!("{text} (since {})", mark.index), Some(before))
-            }
-            // A later point, or one of another stage.
-            Some((mark, before)) => {
-                (format!("{text} (against {})", self.label(mark).unwrap_or_default()), Some(before))
-            }
+        let against = self.against(step);
+        let compared = against.is_some();
+        let (text, before) = match against {
+            Some((words, before)) => (format!("{text} ({words})"), Some(before)),
             None => (text.clone(), self.build.before(step)),
         };
-        let compared = mark.is_some_and(|mark| self.build.after(mark).is_some());
         Place {
             compared,
             step: Some(step),
@@ -242,6 +249,29 @@ impl App {
                 _ => Vec::new(),
             },
             instead: String::new(),
+        }
+    }
+
+    /// What a step's file system is compared with because of the mark, in words, and that file system.
+    fn against(&self, step: StepId) -> Option<(String, SnapshotId)> {
+        match self.mark? {
+            Mark::Step(mark) if mark == step => None,
+            Mark::Step(mark) => {
+                let before = self.build.after(mark)?;
+                let words = match mark.stage == step.stage && mark.index < step.index {
+                    true => format!("since {}", mark.index),
+                    // A later point, or one of another stage.
+                    false => format!("against {}", self.label(mark).unwrap_or_default()),
+                };
+                Some((words, before))
+            }
+            Mark::Branch(id) => {
+                let other = compare::find(&self.build.branches, id)?;
+                let there = compare::counterpart(self.plan()?, step, &other.plan)?;
+                let left = other.snapshot(Position::after(there));
+                let left = left.or_else(|| other.failure(there).and_then(|it| it.after.as_ref()))?;
+                Some((format!("against branch {}", id.0), left.clone()))
+            }
         }
     }
 

@@ -24,6 +24,10 @@ pub enum Order {
     Cancel,
     Theme(String),
     Find(String),
+    /// The list, or the branch of a number.
+    Branch(Option<u32>),
+    /// Compare with a branch, or no longer.
+    Compare(Option<u32>),
 }
 
 /// Which breakpoints.
@@ -51,6 +55,7 @@ enum Operand {
     Switch,
     Theme,
     Text,
+    Branch,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +123,12 @@ pub const VERBS: &[Verb] = &[
         "set a build argument from here on, or take it back",
         argument
     ),
+    verb!("branch" | "branches", "[NUMBER]", Branch, "list the branches, or go to one; runs nothing", |rest| {
+        Ok(Order::Branch(number(rest)?))
+    }),
+    verb!("compare", "[NUMBER]", Branch, "compare file systems with a branch's, or no longer", |rest| {
+        Ok(Order::Compare(number(rest)?))
+    }),
     verb!("pause" | "p", "", Nothing, "pause before the next instruction", |_| Ok(Order::Do(Action::Pause))),
     verb!("cancel", "", Nothing, "kill the instruction that runs", |_| Ok(Order::Cancel)),
     verb!("restart" | "r" | "run", "", Nothing, "back to the start", |_| Ok(Order::Do(Action::Restart))),
@@ -145,6 +156,13 @@ fn which(rest: &str) -> Result<Which, String> {
         number => number.parse().map(Which::Number).map_err(|_| {
             format!("{rest:?} is not a breakpoint's number; the Breakpoints pane shows them, and `all` means all")
         }),
+    }
+}
+
+fn number(rest: &str) -> Result<Option<u32>, String> {
+    match rest {
+        "" => Ok(None),
+        rest => rest.parse().map(Some).map_err(|_| format!("{rest:?} is not a branch's number; `branch` lists them")),
     }
 }
 
@@ -202,7 +220,7 @@ pub fn usage(line: &str) -> String {
 }
 
 /// Whole lines that the line could become.
-pub fn complete(line: &str, plan: Option<&Plan>, breakpoints: &[Breakpoint]) -> Vec<String> {
+pub fn complete(line: &str, plan: Option<&Plan>, breakpoints: &[Breakpoint], branches: usize) -> Vec<String> {
     let Some((word, rest)) = line.split_once(' ') else {
         let begun = VERBS.iter().filter(|verb| verb.name.starts_with(line));
         return begun.map(|verb| format!("{}{}", verb.name, if verb.usage.is_empty() { "" } else { " " })).collect();
@@ -219,6 +237,7 @@ pub fn complete(line: &str, plan: Option<&Plan>, breakpoints: &[Breakpoint]) -> 
             let numbers = breakpoints.iter().map(|it| it.id.0.to_string());
             std::iter::once("all".to_owned()).chain(numbers).collect()
         }
+        Operand::Branch => (1..=branches).map(|number| number.to_string()).collect(),
         Operand::Argument => plan.map(arguments).unwrap_or_default(),
         Operand::Switch => vec!["on".to_owned(), "off".to_owned()],
         Operand::Theme => super::theme::THEMES.map(str::to_owned).to_vec(),
@@ -265,6 +284,8 @@ mod tests {
         check("arg GO", Ok(Order::Arg("GO".to_owned(), None)));
         check("shell builder:3", Ok(Order::Shell(ShellAt::Place(builder()))));
         check("delete all", Ok(Order::Delete(Which::All)));
+        check("branch", Ok(Order::Branch(None)));
+        check("compare 2", Ok(Order::Compare(Some(2))));
         check("disable 2", Ok(Order::Enable(Which::Number(2), false)));
         check("  theme   light ", Ok(Order::Theme("light".to_owned())));
     }
@@ -280,6 +301,7 @@ mod tests {
         check("goto", Err("`goto PLACE`: go to a place that has been reached; runs nothing"));
         check("goto x", Err("\"x\" is not a place: give a line (`12`) or `stage:instruction` (`builder:3`)"));
         check("arg 1=2", Err("\"1=2\" is not an argument: give NAME=VALUE, or NAME to take it back"));
+        check("branch x", Err("\"x\" is not a branch's number; `branch` lists them"));
         check("failures maybe", Err("say `failures on` or `failures off`"));
         check("", Err("there is no command \"\"; `help` lists them"));
     }
@@ -287,13 +309,14 @@ mod tests {
     #[test]
     fn completion_offers_what_fits() {
         let plan = fixture::hello();
-        let offers = |line: &str| complete(line, Some(&plan), &[]);
+        let offers = |line: &str| complete(line, Some(&plan), &[], 2);
         assert_eq!(offers("go"), ["goto "]);
         assert_eq!(offers("break final:3"), ["break final:3"]);
         assert_eq!(offers("b builder:")[..2], ["b builder:0", "b builder:1"]);
         assert_eq!(offers("arg "), ["arg GO="]);
         assert_eq!(offers("theme l"), ["theme light"]);
         assert_eq!(offers("delete "), ["delete all"]);
+        assert_eq!(offers("branch "), ["branch 1", "branch 2"]);
         assert_eq!(offers("nonsense x"), [""; 0]);
     }
 

@@ -1,13 +1,14 @@
 //! A build made by hand, for tests of the screen: a plan, outcomes, and the events that lead to a state.
 
 use crate::debug::breakpoint::Breakpoints;
+use crate::debug::timeline::{Basis, BranchId, Timeline};
 use crate::debug::{Event, Failure, Log, Position, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::{self, Instruction, Lines};
 use crate::engine::{Capabilities, ChangeSummary, EngineError, StepOutcome};
 use crate::image::config::ImageConfig;
 use crate::layers::{Diff, Entry, FileTree, Kind, Layer, Meta, Scope};
 use crate::plan::{
-    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Origin, Plan, Run, Stage, StageId, State, Step,
+    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Options, Origin, Plan, Run, Stage, StageId, State, Step,
     StepId, Variable,
 };
 use crate::snapshot::SnapshotId;
@@ -430,6 +431,31 @@ pub(crate) fn hello_finished() -> (Arc<Plan>, Vec<Event>) {
     events.push(stopped(&plan, 2, 6, StopReason::End));
     events.push(Event::Finished { snapshot: snapshot(id(2, 5)), at: Duration::from_secs(11) });
     (plan, events)
+}
+
+/// Three branches of [`HELLO`]: the first run, one with another argument that the build stands on, and one with another
+/// file that failed.
+pub(crate) fn branches() -> Event {
+    let args = |value: &str| {
+        let build_args = [("GO".to_owned(), value.to_owned())].into();
+        Arc::new(Basis { options: Options { build_args, ..Options::default() }, ..Basis::default() })
+    };
+    let mut timeline = Timeline::new(hello(), Arc::default());
+    let place = Position { stage: StageId(0), done: 4 };
+    let plan = hello();
+    for step in plan.order.iter().flat_map(|stage| &plan.stage(*stage).steps) {
+        timeline.record_done(step.id, outcome(step.id, 1_000_000, 3, false));
+    }
+    timeline.leave(place);
+    let edited = self::plan(&HELLO.replace("go mod download", "go mod download -x"));
+    timeline.fork(edited, Arc::default(), "files changed".to_owned(), |step| Some(step).filter(|it| it.index < 3));
+    timeline.begun(Duration::from_secs(95));
+    let message = "the command failed with exit code 1".to_owned();
+    timeline.record_failure(Failure { step: id(0, 3), message, help: Vec::new(), exit_code: Some(1), after: None });
+    timeline.go_to(BranchId(1), place);
+    timeline.fork(hello(), args("1.24"), "GO=1.24".to_owned(), |step| Some(step).filter(|it| it.index < 2));
+    timeline.begun(Duration::from_secs(204));
+    Event::Branches { list: timeline.branches().to_vec(), current: BranchId(3) }
 }
 
 /// What the engine would answer about [`HELLO`].

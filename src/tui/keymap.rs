@@ -26,6 +26,8 @@ pub enum Context {
     Variables,
     Breakpoints,
     Image,
+    /// The list of branches, while it is open.
+    Branches,
     /// The layers of an image that is explored.
     Layers,
     /// The bytes of an image as a picture.
@@ -51,6 +53,7 @@ impl Context {
             Context::Variables => "Variables",
             Context::Breakpoints => "Breakpoints",
             Context::Image => "Image",
+            Context::Branches => "Branches",
             Context::Layers => "Layers",
             Context::Map => "Map",
             Context::Waste => "Waste",
@@ -82,6 +85,8 @@ pub enum Action {
     FocusNext,
     FocusPrevious,
     Focus(u8),
+    /// The list of branches.
+    Branches,
     Zoom,
     Find,
     FindNext,
@@ -246,6 +251,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Debugger, &[ch('7')], A::Focus(7), "Variables"),
     bind(C::Debugger, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
     bind(C::Debugger, &[ch('9')], A::Focus(9), "Image: what ships, and where its bytes come from"),
+    bind(C::Debugger, &[ch('0')], A::Branches, "Branches: other arguments, another file; go to one"),
     bind(C::Debugger, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
     bind(C::Explorer, &[ch('1')], A::Focus(1), "Layers: the instructions and what they weigh"),
     bind(C::Explorer, &[ch('2')], A::Focus(2), "Details of the selected layer, and of the image"),
@@ -303,6 +309,8 @@ pub const TABLE: &[Binding] = &[
         A::Open,
         "open the stage or the instruction, or look into the file",
     ),
+    bind(C::Branches, &[plain(KeyCode::Enter)], A::Open, "go to the branch, where it was left; runs nothing"),
+    bind(C::Branches, &[ch('d')], A::Mark, "compare each file system with the branch's"),
     bind(C::Output, &[ch('w')], A::Pane, "wrap long lines, or not"),
     bind(C::Output, &[ch(' ')], A::Pane, "a page down"),
     bind(C::Output, &[ch('y')], A::Pane, "copy the lines in sight to the clipboard"),

@@ -5,7 +5,7 @@ use super::app::{App, PaneId};
 use super::keymap::{Action, Motion};
 use super::layout;
 use super::update::{Effect, on_outcome};
-use super::views::{breakpoints, listing, source, tab_at};
+use super::views::{branches, breakpoints, listing, source, tab_at};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -20,6 +20,9 @@ pub(super) fn on_mouse(app: &mut App, event: MouseEvent) -> Vec<Effect> {
             MouseEventKind::Down(_) => actions::in_help(app, Some(Action::Close)),
             _ => Vec::new(),
         };
+    }
+    if app.branches.is_some() {
+        return in_branches(app, event);
     }
     let areas = app.areas();
     let Some((id, area)) = areas.at(event.column, event.row) else { return Vec::new() };
@@ -46,6 +49,25 @@ pub(super) fn on_mouse(app: &mut App, event: MouseEvent) -> Vec<Effect> {
         MouseEventKind::ScrollUp => wheel(app, id, inner, event, Motion::Up),
         MouseEventKind::ScrollDown => wheel(app, id, inner, event, Motion::Down),
         _ => to_widget(app, id, inner, event),
+    }
+}
+
+/// A click selects a branch, and goes to it if it was selected; one outside of the list closes it.
+fn in_branches(app: &mut App, event: MouseEvent) -> Vec<Effect> {
+    let (columns, rows) = app.size;
+    match event.kind {
+        MouseEventKind::ScrollUp => actions::in_branches(app, Some(Action::Move(Motion::Up))),
+        MouseEventKind::ScrollDown => actions::in_branches(app, Some(Action::Move(Motion::Down))),
+        MouseEventKind::Down(MouseButton::Left) => {
+            match branches::clicked(app, Rect::new(0, 0, columns, rows), event.column, event.row) {
+                Some(row) if app.branches == Some(row) => actions::in_branches(app, Some(Action::Open)),
+                row => {
+                    app.branches = row;
+                    Vec::new()
+                }
+            }
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::input::{Input, Purpose};
 use super::theme::Theme;
 use super::update::Effect;
 use crate::debug::breakpoint::bind;
-use crate::debug::{BreakpointId, BreakpointState, Command, Location, Position, ShellPlace, Side};
+use crate::debug::{BranchId, BreakpointId, BreakpointState, Command, Location, Position, ShellPlace, Side};
 use std::path::PathBuf;
 
 /// Lines of the history that are kept.
@@ -100,6 +100,10 @@ fn carry_out(app: &mut App, order: Order) -> Vec<Effect> {
             Err(error) => actions::wrong(app, &error.to_string()),
         },
         Order::Find(text) => actions::find(app, &text),
+        Order::Branch(None) => actions::perform(app, super::keymap::Action::Branches),
+        Order::Branch(Some(number)) => actions::step(app, Command::Branch(BranchId(number))),
+        Order::Compare(None) => actions::unmark(app),
+        Order::Compare(Some(number)) => actions::compare_with(app, BranchId(number)),
     }
 }
 

@@ -6,7 +6,7 @@ use super::fixture;
 use super::theme::{Depth, Look, Theme};
 use super::update::{Effect, Message, update};
 use super::{Options, views};
-use crate::debug::{BreakpointId, Command, Event, Location, Position};
+use crate::debug::{BranchId, BreakpointId, Command, Event, Location, Position};
 use crate::plan::StageId;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
@@ -71,6 +71,43 @@ fn check_with(name: &str, events: &[Event], keys: &[KeyCode]) {
 
 fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
     tell(app, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+#[test]
+fn branches_are_listed_with_what_differs() {
+    let (_, mut events) = fixture::hello_finished();
+    events.push(fixture::branches());
+    check_with("branches", &events, &[KeyCode::Char('0')]);
+}
+
+#[test]
+fn branches_are_gone_to_and_compared_with() {
+    let (_, mut events) = fixture::hello_finished();
+    let mut app = app(&events, 80, 24);
+    press(&mut app, KeyCode::Char('0'));
+    assert!(app.branches.is_none() && app.note.is_some(), "there is only one");
+    events.push(fixture::branches());
+    let mut app = self::app(&events, 80, 24);
+    press(&mut app, KeyCode::Char('0'));
+    press(&mut app, KeyCode::Up);
+    let effects = press(&mut app, KeyCode::Enter);
+    assert_eq!(effects, [Effect::Session(Command::Branch(BranchId(2)))]);
+    let mut app = self::app(&events, 80, 24);
+    for code in typed(":compare 1").into_iter().chain([KeyCode::Enter]) {
+        press(&mut app, code);
+    }
+    assert!(app.place().compared && app.place().text.ends_with("(against branch 1)"), "{:?}", app.place());
+    press(&mut app, KeyCode::Char('d'));
+    assert!(!app.place().compared);
+    let click = |row| MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: 20,
+        row,
+        modifiers: KeyModifiers::NONE,
+    };
+    press(&mut app, KeyCode::Char('0'));
+    tell(&mut app, Message::Mouse(click(0)));
+    assert!(app.branches.is_none(), "a click outside closes them");
 }
 
 fn typed(text: &str) -> Vec<KeyCode> {
@@ -267,6 +304,7 @@ mod random {
             fixture::hello_in_the_past().1,
             fixture::hello_finished().1,
             fixture::problem(),
+            vec![fixture::branches()],
             fixture::planned(&fixture::plan("FROM scratch")),
         ];
         let all: Vec<Event> = states.into_iter().flatten().collect();

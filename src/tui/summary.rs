@@ -1,7 +1,7 @@
 //! How it ended, in the lines that stay in the scrollback.
 
 use super::app::App;
-use super::build::{Build, left_behind};
+use super::build::Build;
 use super::text;
 use crate::debug::Side;
 
@@ -34,8 +34,8 @@ fn lines(app: &App) -> Vec<String> {
         (Some(_), _) => {
             let parts = build.contributions();
             let shipped: u64 = parts.iter().map(|part| part.shipped).sum();
-            let left = text::size(left_behind(&parts));
-            lines.push(format!("{head}: built; {} in the image, {left} left behind", text::size(shipped)));
+            let left = build.left_behind().words();
+            lines.push(format!("{head}: built; {} in the image; {left}", text::size(shipped)));
         }
         (None, Some(stop)) if !build.running => {
             let label = plan.stage(stop.step.stage).label();

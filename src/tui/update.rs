@@ -304,6 +304,9 @@ fn follow_stage(app: &mut App, stage: crate::plan::StageId) {
 
 /// The context of the table that the focus stands for.
 pub(super) fn context(app: &App) -> Context {
+    if app.branches.is_some() {
+        return Context::Branches;
+    }
     match app.focus {
         PaneId::Stages => Context::Stages,
         PaneId::Source => Context::Source,
@@ -334,6 +337,9 @@ fn on_key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     let action = keymap::lookup(Context::Debugger, context, Key::from(key));
     if app.help.is_some() {
         return actions::in_help(app, action);
+    }
+    if app.branches.is_some() {
+        return actions::in_branches(app, action);
     }
     match action {
         Some(Action::Pane | Action::Move(_) | Action::Open | Action::Close) => to_pane(app, key, action),
@@ -384,7 +390,12 @@ fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
         Typed::Complete { forward } => {
             if input.purpose == Purpose::Command {
                 if input.offers.is_empty() {
-                    input.offers = super::command::complete(&input.text, app.plan(), &app.build.breakpoints);
+                    input.offers = super::command::complete(
+                        &input.text,
+                        app.plan(),
+                        &app.build.breakpoints,
+                        app.build.branches.len(),
+                    );
                 }
                 input.take_offer(forward);
                 if input.offers.len() == 1 {

@@ -191,6 +191,7 @@ impl Front {
             "goto" => Command::Goto(self.place(rest)),
             "restart" => Command::Restart,
             "retry" => Command::Retry,
+            "branch" => Command::Branch(super::BranchId(rest.parse().expect("a number"))),
             "reload" => Command::Reload,
             "arg" => match rest.split_once('=') {
                 Some((name, value)) => Command::SetBuildArg(name.to_owned(), Some(value.to_owned())),

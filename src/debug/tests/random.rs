@@ -5,7 +5,7 @@ use crate::debug::build::{Build, Prepared};
 use crate::debug::desk::Desk;
 use crate::debug::running::Launch;
 use crate::debug::stepping::Action;
-use crate::debug::timeline::Branch;
+use crate::debug::timeline::{Branch, BranchId};
 use crate::engine::{ChangeSummary, StepError, StepErrorKind, StepOutcome};
 use crate::plan::{self, FileOrigin, Op, StageId};
 use crate::snapshot::SnapshotId;
@@ -60,7 +60,7 @@ fn dockerfile() -> impl Strategy<Value = String> {
 }
 
 fn prepared(text: &str) -> Prepared {
-    Prepared { plan: plan_of(text), bases: Arc::default() }
+    Prepared { plan: plan_of(text), basis: Arc::default() }
 }
 
 /// What can happen to a build.
@@ -76,6 +76,8 @@ enum Move {
     BreakOnFailure(bool),
     /// The file changes to what it is without one of its lines.
     Change(Index, bool),
+    /// Another branch is gone to.
+    Branch(Index),
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -88,6 +90,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (any::<Index>(), any::<bool>()).prop_map(|(line, on)| Move::Breakpoint(line, on)),
         1 => any::<bool>().prop_map(Move::BreakOnFailure),
         1 => (any::<Index>(), any::<bool>()).prop_map(|(line, context)| Move::Change(line, context)),
+        1 => any::<Index>().prop_map(Move::Branch),
     ]
 }
 
@@ -145,7 +148,7 @@ impl Table {
     fn play(&mut self, it: &Move) {
         let old: Vec<_> = self.build.timeline.branches().iter().map(contents).collect();
         let frontier: Vec<u32> = self.frontiers();
-        let branches = old.len();
+        let (branches, current) = (old.len(), self.build.branch().id);
         let mut went_back = false;
         let launches = match it {
             Move::Act(kind, stage, done) => {
@@ -170,6 +173,13 @@ impl Table {
                 self.desk.breakpoints.enable(id, *on);
                 Vec::new()
             }
+            Move::Branch(which) => {
+                went_back = true;
+                let id = self.build.timeline.branches()[which.index(branches)].id;
+                self.build.go_to_branch(&mut self.desk, id);
+                self.text = self.build.plan().dockerfile.text.to_string();
+                Vec::new()
+            }
             Move::BreakOnFailure(on) => {
                 self.desk.break_on_failure = *on;
                 Vec::new()
@@ -185,14 +195,16 @@ impl Table {
 
         // Nothing that was reached is overwritten, and on a branch nothing is lost.
         let now = self.build.timeline.branches();
-        let all_but_last = branches - usize::from(now.len() == branches);
-        for (was, is) in old.iter().zip(now).take(all_but_last) {
-            assert_eq!(*was, contents(is));
+        for (was, is) in old.iter().zip(now) {
+            if is.id != current || now.len() > branches {
+                assert_eq!(*was, contents(is));
+            } else {
+                let kept = |(was, is): (&Content, &Content)| was.1.is_none() || was.1 == is.1;
+                assert!(was.iter().zip(&contents(is)).all(kept));
+            }
         }
-        if now.len() == branches {
+        if self.build.branch().id == current {
             assert!(frontier.iter().zip(self.frontiers()).all(|(was, is)| *was <= is));
-            let kept = |(was, is): (&Content, &Content)| was.1.is_none() || was.1 == is.1;
-            assert!(old[branches - 1].iter().zip(&contents(self.build.branch())).all(kept));
         }
         assert!(self.build.branch().is_reached(self.build.cursor));
         assert_eq!(self.build.is_running(), !self.build.running.is_empty(), "what runs ends, and what stands does not");
@@ -331,6 +343,7 @@ fn sent() -> impl Strategy<Value = Command> {
         proptest::option::of(Just("1".to_owned())).prop_map(|value| Command::SetBuildArg("A".to_owned(), value)),
         Just(Command::Retry),
         Just(Command::Reload),
+        (0u32..4).prop_map(|id| Command::Branch(BranchId(id))),
     ]
 }
 

@@ -372,6 +372,48 @@ COPY --from=builder / /
     .await;
 }
 
+/// Going to another branch runs nothing and loses nothing: results, logs and arguments are that branch's again.
+#[tokio::test(start_paused = true)]
+async fn a_branch_is_gone_back_to_and_on_from() {
+    let file = "FROM scratch AS builder\nRUN fetch\nARG GO=1\nRUN make $GO\nRUN test\n";
+    let script =
+        Script::new().on("RUN make 1", Play::succeeds().prints("one\n")).on("RUN make 2", Play::succeeds().prints("two\n"));
+    let front = play(
+        file,
+        Begin { script, ..Begin::default() },
+        "
+        => BEFORE builder:0 Start
+        branch 2 => BEFORE builder:0 Start
+        c => AFTER builder:4 End | FROM scratch AS builder, RUN fetch, ARG GO=1, RUN make 1, RUN test
+        goto builder:3 => BEFORE builder:3 Reached past
+        arg GO=2 => BEFORE builder:2 Reached
+        to builder:4 => BEFORE builder:4 Reached | ARG GO=1, RUN make 2
+        branch 1 => BEFORE builder:3 Reached past
+        c => AFTER builder:4 End
+        branch 1 => AFTER builder:4 End
+        branch 2 => BEFORE builder:4 Reached
+        n => AFTER builder:4 Step | RUN test
+        branch 1 => AFTER builder:4 End
+        arg OTHER=1 => AFTER builder:4 Reached
+        goto builder:2 => BEFORE builder:2 Reached past
+        c => AFTER builder:4 End
+        ",
+    )
+    .await;
+    let make = StepId { stage: front.place("builder:3").stage, index: 3 };
+    let written = |log: crate::debug::Log| log.head.iter().flat_map(|it| it.bytes.clone()).collect::<Vec<u8>>();
+    assert_eq!(written(front.session.log(make).await), b"one\n");
+    let heard = front.quit().await;
+    let list = heard.iter().rev().find_map(|event| match event {
+        Event::Branches { list, current } => Some((list.clone(), *current)),
+        _ => None,
+    });
+    let (list, current) = list.expect("there are branches");
+    let causes: Vec<_> = list.iter().map(|it| (it.cause.as_str(), it.parent.map(|id| id.0), it.count())).collect();
+    let expected = [("the first run", None, (5, 5)), ("GO=2", Some(1), (5, 5)), ("OTHER=1", Some(1), (5, 5))];
+    assert_eq!((causes.as_slice(), current.0), (expected.as_slice(), 3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn stages_that_the_target_does_not_need_are_skipped() {
     let options = || Options { target: Some("right".to_owned()), ..Options::default() };

@@ -97,6 +97,9 @@ fn right(app: &App, room: usize) -> String {
             _ => format!("step {number} of {total}"),
         });
     }
+    if let Some(id) = app.build.branch {
+        parts.insert(0, format!("branch {} of {}", id.0, app.build.branches.len()));
+    }
     if let Some(engine) = &app.build.engine {
         parts.insert(0, format!("{}{bullet}{}", text::sanitise(&engine.engine), text::sanitise(&engine.mode)));
     }

@@ -3,7 +3,7 @@
 use crate::debug::StepStatus;
 use crate::plan::StageId;
 use crate::tui::app::App;
-use crate::tui::build::{Contribution, left_behind};
+use crate::tui::build::Contribution;
 use crate::tui::keymap::{Action, key_of};
 use crate::tui::text;
 use crate::tui::views::bar::bar;
@@ -15,7 +15,7 @@ use ratatui::text::{Line, Span};
 /// Draws it. Answers with the first row shown, how many fit and how many there are.
 pub fn draw(app: &mut App, area: Rect, focused: bool, buffer: &mut Buffer) -> (usize, usize, usize) {
     if let Some(traced) = app.origins.traced().cloned() {
-        super::put_line(buffer, area, 0, &summary(app, traced.contribution.total));
+        super::put_line(buffer, area, 0, &summary(app, traced.contribution.total, usize::from(area.width)));
         let list = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
         let look = app.look.clone();
         app.origins.draw(&look, focused, list, buffer);
@@ -46,10 +46,10 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
     }
     let parts = app.build.contributions();
     let total: u64 = parts.iter().map(|part| part.shipped).sum();
-    let mut out = vec![summary(app, total)];
+    let mut out = vec![summary(app, total, width)];
     out.push(Line::default());
     out.push(Line::styled(
-        format!(" {:<14} {:>9}  {:<12} {:>9} {:>9}", "stage", "shipped", "", "built", "left"),
+        format!(" {:<14} {:>9}  {:<12} {:>9} {:>9} {:>9}", "stage", "shipped", "", "base", "built", "left"),
         look.muted,
     ));
     for part in &parts {
@@ -61,22 +61,23 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
 }
 
 /// The image's size, and what of it is dead.
-fn summary(app: &App, total: u64) -> Line<'static> {
+fn summary(app: &App, total: u64, width: usize) -> Line<'static> {
     let look = &app.look;
+    let wide = width >= 110;
     let mut spans = vec![
         Span::raw(" "),
         Span::styled(text::size(total), look.text.add_modifier(Modifier::BOLD)),
         Span::styled(" ship", look.muted),
     ];
-    let parts = app.build.contributions();
-    let left = text::size(left_behind(&parts));
-    spans.push(Span::styled(format!(", {left} are left behind"), look.muted));
+    spans.push(Span::styled(format!("; {}", app.build.left_behind().words()), look.muted));
     match app.waste {
-        Some(0) => spans.push(Span::styled(", nothing in it is dead", look.muted)),
+        Some(0) if wide => spans.push(Span::styled("; nothing in the image is dead", look.muted)),
+        Some(0) => spans.push(Span::styled("; nothing dead", look.muted)),
         Some(waste) => {
-            spans.push(Span::styled(", ", look.muted));
+            spans.push(Span::styled("; ", look.muted));
             spans.push(Span::styled(text::size(waste), look.warning));
-            spans.push(Span::styled(" in it are overwritten or deleted by later layers", look.muted));
+            let words = if wide { " in the image are overwritten or deleted by later layers" } else { " dead" };
+            spans.push(Span::styled(words, look.muted));
         }
         None => {}
     }
@@ -94,8 +95,9 @@ fn stage(app: &App, part: &Contribution, total: u64, width: usize) -> Line<'stat
     let style = if part.shipped == 0 { look.muted } else { look.text };
     let mut spans = vec![Span::styled(format!(" {name}{} {:>9}  ", " ".repeat(pad), text::size(part.shipped)), style)];
     spans.extend(bar(look, part.shipped, total, 12));
-    spans.push(Span::styled(format!(" {:>9} {:>9}", text::size(part.built), text::size(left)), look.muted));
-    if width > 90 {
+    let (base, built, left) = (text::size(part.base), text::size(part.built), text::size(left));
+    spans.push(Span::styled(format!(" {base:>9} {built:>9} {left:>9}"), look.muted));
+    if width > 100 {
         let words = match (part.in_image, part.shipped) {
             (true, _) => "its layers are the image",
             (false, 0) => "nothing of it ships",

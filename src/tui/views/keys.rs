@@ -90,6 +90,9 @@ pub(crate) fn ends() -> Vec<(String, &'static str)> {
 fn chosen(app: &App) -> Vec<(String, &'static str)> {
     let key = |action: Action, word: &'static str| (key_of(action), word);
     let raw = |text: &str, word: &'static str| (text.to_owned(), word);
+    if app.branches.is_some() {
+        return super::branches::keys();
+    }
     if app.typing && app.focus == PaneId::Shell {
         return vec![key(Action::LeaveShell, "leave the shell's keys"), raw("exit", "end it; changes are thrown away")];
     }
@@ -143,6 +146,9 @@ fn chosen(app: &App) -> Vec<(String, &'static str)> {
     if app.focus == PaneId::Source {
         keys.extend(own);
     }
+    if build.branches.len() > 1 {
+        keys.push(key(Action::Branches, "branches"));
+    }
     keys.extend([key(Action::Zoom, "zoom"), key(Action::FocusNext, "next pane"), key(Action::CommandLine, "command")]);
     keys
 }
@@ -178,7 +184,7 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
             key(Action::Find, "find"),
         ],
         PaneId::Output => vec![key(Action::Find, "find"), raw("w", "wrap"), raw("y", "copy")],
-        PaneId::Shell if app.panes.shell_is_open() => vec![raw("Enter", "type into it")],
+        PaneId::Shell if app.panes.shell_is_open() => vec![raw("Enter", "type into it"), key(Action::Find, "find")],
         PaneId::Shell => vec![key(Action::ShellAfter, "open a shell")],
         PaneId::Breakpoints => vec![raw("Space", "on/off"), raw("x", "remove"), raw("Enter", "to its line")],
         PaneId::Image => vec![key(Action::Open, "open"), key(Action::Find, "find")],
@@ -214,7 +220,12 @@ fn hint(app: &App, input: &Input) -> String {
         Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
         Purpose::Command => {
             let offers = match input.offers.is_empty() {
-                true => crate::tui::command::complete(&input.text, app.plan(), &app.build.breakpoints),
+                true => crate::tui::command::complete(
+                    &input.text,
+                    app.plan(),
+                    &app.build.breakpoints,
+                    app.build.branches.len(),
+                ),
                 false => input.offers.clone(),
             };
             let word = |offer: &String| offer.trim().rsplit(' ').next().unwrap_or_default().to_owned();

@@ -5,6 +5,7 @@
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
 pub(crate) mod bar;
+pub mod branches;
 pub mod breakpoints;
 pub mod files;
 pub mod header;
@@ -49,6 +50,9 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
         pane(app, &areas, id, area, buffer);
     }
     let cursor = keys::draw(app, areas.keys, buffer);
+    if let Some(row) = app.branches {
+        branches::draw(app, row, area, buffer);
+    }
     if let Some(top) = app.help {
         let help = help::Help { screen: Context::Debugger, engine: app.build.engine.as_ref() };
         app.help = Some(help::draw(help, top, &app.look, area, buffer));
@@ -115,7 +119,7 @@ pub(crate) fn too_small(look: &Look, area: Rect, buffer: &mut Buffer) {
 }
 
 fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffer) {
-    let focused = app.focus == id && app.help.is_none();
+    let focused = app.focus == id && app.help.is_none() && app.branches.is_none();
     let lower = areas.tabs.contains(&id) || id == PaneId::Viewer;
     let tabs = if lower && !app.zoomed { areas.tabs.as_slice() } else { &[] };
     let title = pane_title(app, id, focused, tabs, area);

@@ -2,6 +2,7 @@
 //! it changed.
 
 use super::layer::sums;
+use super::mark_hits;
 use crate::engine::{EngineError, ShellInput};
 use crate::snapshot::SnapshotId;
 use crate::tui::keymap::{Action, key_of};
@@ -31,6 +32,9 @@ pub struct Shell {
     size: (u16, u16),
     /// Whether keys are for the shell.
     typing: bool,
+    /// What is searched for in the shell, in lower case, and the row of the hit that is shown.
+    needle: String,
+    hit: Option<usize>,
 }
 
 /// Bytes of keys that wait for a shell to open.
@@ -63,6 +67,8 @@ impl Default for Shell {
             borrowed: None,
             size: (80, 24),
             typing: false,
+            needle: String::new(),
+            hit: None,
         }
     }
 }
@@ -167,6 +173,7 @@ impl Shell {
                     return Outcome::Consumed;
                 }
                 terminal.scroll(isize::MIN);
+                (self.needle, self.hit) = (String::new(), None);
                 return Outcome::Effect(Request::Shell(ShellInput::Bytes(bytes)));
             }
         }
@@ -263,13 +270,36 @@ impl Pane for Shell {
     fn find(&mut self, text: &str) -> usize {
         match &mut self.state {
             State::Ended { browser: Some(browser), .. } => browser.tree.find(text),
+            State::Open(terminal) => {
+                // What is looked for in a terminal has mostly just gone by: the last hit comes first.
+                let hits = terminal.find(text);
+                self.needle = text.to_lowercase();
+                self.hit = hits.last().copied();
+                if let Some(row) = self.hit {
+                    terminal.bring(row);
+                }
+                hits.len()
+            }
             _ => 0,
         }
     }
 
     fn find_next(&mut self, forward: bool) {
-        if let State::Ended { browser: Some(browser), .. } = &mut self.state {
-            browser.tree.find_next(forward);
+        match &mut self.state {
+            State::Ended { browser: Some(browser), .. } => browser.tree.find_next(forward),
+            State::Open(terminal) => {
+                let hits = terminal.find(&self.needle);
+                let at = self.hit;
+                let next = match forward {
+                    true => hits.iter().find(|row| at.is_none_or(|at| **row > at)).or(hits.first()),
+                    false => hits.iter().rev().find(|row| at.is_none_or(|at| **row < at)).or(hits.last()),
+                };
+                self.hit = next.copied();
+                if let Some(row) = self.hit {
+                    terminal.bring(row);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -291,6 +321,16 @@ impl Pane for Shell {
             State::Open(terminal) => {
                 let inner = Rect { y: area.y + banner, height: area.height - banner, ..area };
                 terminal.render(inner, buffer, look, typing);
+                if !self.typing {
+                    let line = |y| Rect { y, height: 1, ..inner };
+                    for y in inner.y..inner.bottom() {
+                        mark_hits(look, buffer, line(y), &self.needle);
+                    }
+                    let shown = self.hit.and_then(|row| terminal.line_of(row)).filter(|at| *at < inner.height);
+                    if let Some(at) = shown {
+                        buffer.set_style(line(inner.y + at), look.selection);
+                    }
+                }
                 self.draw_banner(Rect { height: banner, ..area }, buffer, look);
             }
             State::Ended { code, browser } => {
@@ -436,6 +476,24 @@ mod tests {
         pane.news(ShellNews::Output(b"\x1b[?1049h".to_vec()));
         let moved = Outcome::Effect(input(b"\x1b[B\x1b[B\x1b[B"));
         assert_eq!(pane.mouse(wheel(MouseEventKind::ScrollDown), area), moved);
+    }
+
+    #[test]
+    fn a_shell_is_searched_from_its_end() {
+        let mut pane = open(20, 8);
+        let lines: String = (1..=20).map(|n| format!("line {n}\r\n")).collect();
+        pane.news(ShellNews::Output(lines.into_bytes()));
+        pane.set_typing(false);
+        let seen = |pane: &mut Shell, text: &str| drawn(pane, 20, 8).contains(text);
+        assert_eq!(pane.find("LINE 1"), 11);
+        assert!(seen(&mut pane, "line 19"));
+        (0..9).for_each(|_| pane.find_next(false));
+        assert!(seen(&mut pane, "line 10") && !seen(&mut pane, "line 19"));
+        pane.find_next(false);
+        assert!(seen(&mut pane, "line 1\n"));
+        pane.find_next(true);
+        assert!(seen(&mut pane, "line 10"));
+        assert_eq!(pane.find("nothing like it"), 0);
     }
 
     #[test]

@@ -97,6 +97,58 @@ impl Terminal {
         self.parser.screen_mut().set_scrollback(to);
     }
 
+    /// Rows of what went by and of the screen.
+    fn rows(&mut self) -> usize {
+        self.passed() + usize::from(self.parser.screen().size().0)
+    }
+
+    /// Rows that have left the screen at the top and are kept.
+    fn passed(&mut self) -> usize {
+        let scrolled = self.scrolled();
+        self.parser.screen_mut().set_scrollback(SCROLLBACK);
+        let passed = self.scrolled();
+        self.parser.screen_mut().set_scrollback(scrolled);
+        passed
+    }
+
+    /// The rows that hold a text, in whatever case; counted from the oldest that is kept.
+    pub fn find(&mut self, needle: &str) -> Vec<usize> {
+        let needle = needle.to_lowercase();
+        if needle.is_empty() {
+            return Vec::new();
+        }
+        let (height, columns) = self.parser.screen().size();
+        let (scrolled, passed, total) = (self.scrolled(), self.passed(), self.rows());
+        let mut hits = Vec::new();
+        // A screenful at a time; the last one overlaps the one before.
+        let mut row = 0;
+        while row < total {
+            let top = row.min(passed);
+            self.parser.screen_mut().set_scrollback(passed - top);
+            let shown = self.parser.screen().rows(0, columns).enumerate().skip(row - top);
+            hits.extend(shown.filter(|(_, text)| text.to_lowercase().contains(&needle)).map(|(at, _)| top + at));
+            row = top + usize::from(height);
+        }
+        self.parser.screen_mut().set_scrollback(scrolled);
+        hits
+    }
+
+    /// Scrolls so that a row of [`Terminal::find`] is in sight, as little as can be.
+    pub fn bring(&mut self, row: usize) {
+        let height = usize::from(self.parser.screen().size().0);
+        let passed = self.passed();
+        let top = passed - self.scrolled().min(passed);
+        let top = if row < top { row } else { top.max((row + 1).saturating_sub(height)) };
+        self.parser.screen_mut().set_scrollback(passed.saturating_sub(top));
+    }
+
+    /// The line of the screen that shows a row of [`Terminal::find`], if it is in sight.
+    pub fn line_of(&mut self, row: usize) -> Option<u16> {
+        let top = self.passed() - self.scrolled();
+        let line = row.checked_sub(top)?;
+        (line < usize::from(self.parser.screen().size().0)).then_some(line as u16)
+    }
+
     pub fn render(&self, area: Rect, buffer: &mut Buffer, look: &Look, cursor: bool) {
         let reversed = look.text.add_modifier(Modifier::REVERSED);
         let cursor = Cursor::default().visibility(cursor).symbol(" ").style(reversed).overlay_style(reversed);
@@ -205,6 +257,23 @@ mod tests {
         assert_eq!((terminal.scrolled(), drawn(&terminal, 10, 2)), (2, "1\n2".to_owned()));
         terminal.scroll(-9);
         assert_eq!(drawn(&terminal, 10, 2), "3\n4");
+    }
+
+    #[test]
+    fn what_has_gone_by_can_be_searched() {
+        let mut terminal = Terminal::new(10, 3);
+        let lines: String = (1..=30).map(|n| format!("row {n}\r\n")).collect();
+        terminal.write(format!("{lines}Row 3 end").as_bytes());
+        let all: Vec<usize> = std::iter::once(2).chain([29]).chain([30]).collect();
+        assert_eq!(terminal.find("ROW 3"), all);
+        assert_eq!((terminal.find("row 7"), terminal.find("nothing"), terminal.find("")), (vec![6], vec![], vec![]));
+        assert_eq!(drawn(&terminal, 10, 3), "row 29\nrow 30\nRow 3 end");
+        terminal.bring(6);
+        assert_eq!((drawn(&terminal, 10, 3), terminal.line_of(6)), ("row 7\nrow 8\nrow 9".to_owned(), Some(0)));
+        terminal.bring(9);
+        assert_eq!((terminal.line_of(9), terminal.line_of(6)), (Some(2), None));
+        terminal.bring(30);
+        assert_eq!(terminal.scrolled(), 0);
     }
 
     #[test]
