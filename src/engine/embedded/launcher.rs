@@ -66,8 +66,8 @@ impl Launcher {
         Ok(Self::of(mode, limits, child, async { Ok(connected) }))
     }
 
-    /// Does not wait until the engine process is ready, as it is known how it will be. Tasks wait for it; if it does not
-    /// come, or is not as expected, they fail, and so does `otherwise` hear of it.
+    /// Does not wait until the engine process is ready, as it is known how it will be. Tasks wait for it, and fail if it
+    /// does not come or runs in another mode. `otherwise` is told that something is not as expected.
     pub(super) fn expect(
         start: Start,
         mode: Mode,
@@ -75,17 +75,19 @@ impl Launcher {
         otherwise: impl FnOnce() + Send + 'static,
     ) -> Launcher {
         let child = Slot::default();
-        let slot = child.clone();
+        let (slot, expected) = (child.clone(), limits.clone());
         let connecting = async move {
-            let connected = match connect(&start, &slot).await {
-                Ok(connected) if connected.mode == mode => return Ok(connected),
-                other => other,
-            };
-            otherwise();
-            let again = "start stagedive again: it will find out anew how it can run here";
+            let connected = connect(&start, &slot).await;
+            if !connected.as_ref().is_ok_and(|it| it.mode == mode && it.limits == expected) {
+                otherwise();
+            }
             match connected {
-                Ok(it) => Err(wrong(format!("it now runs {}, and no longer {}; {again}", it.mode.describe(), mode.describe()))),
-                Err(error) => Err(error),
+                Ok(it) if it.mode != mode => Err(wrong(format!(
+                    "it runs as {} now, and no longer as {}; start stagedive again",
+                    it.mode.describe(),
+                    mode.describe()
+                ))),
+                connected => connected,
             }
         };
         Self::of(mode, limits, child, connecting)
