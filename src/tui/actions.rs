@@ -447,6 +447,7 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
         }
         (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => app.say("searching"),
         (false, 0) => app.complain(format!("{needle:?} is not in this pane")),
+        (false, 1) => app.say("1 hit"),
         (false, hits) => app.say(format!(
             "{}, {} and {} go through them",
             super::text::count(hits, "hit"),

@@ -348,10 +348,11 @@ pub struct LeftBehind {
 impl LeftBehind {
     /// `left behind: 3.1 MB built, 8.3 MB of bases`.
     pub fn words(&self) -> String {
-        let built = format!("left behind: {} built", text::size(self.built));
-        match self.bases {
-            0 => built,
-            bases => format!("{built}, {} of bases", text::size(bases)),
+        match (self.built, self.bases) {
+            (0, 0) => "nothing is left behind".to_owned(),
+            (0, bases) => format!("left behind: {} of bases", text::size(bases)),
+            (built, 0) => format!("left behind: {} built", text::size(built)),
+            (built, bases) => format!("left behind: {} built, {} of bases", text::size(built), text::size(bases)),
         }
     }
 }
@@ -420,6 +421,7 @@ mod tests {
         let left = folded(&events).left_behind();
         assert_eq!(left, LeftBehind { built: 81_365_100, bases: 812_000_000 });
         assert_eq!(left.words(), "left behind: 81.4 MB built, 812.0 MB of bases");
+        assert_eq!(LeftBehind { built: 0, bases: 0 }.words(), "nothing is left behind");
     }
 
     #[test]

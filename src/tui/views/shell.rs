@@ -182,7 +182,8 @@ impl Shell {
 
     fn draw_banner(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let bullet = look.signs.bullet;
-        let place = [self.where_.as_str(), self.about.as_str()].into_iter().filter(|it| !it.is_empty());
+        // Who and where come first: the place is in the header too.
+        let place = [self.about.as_str(), self.where_.as_str()].into_iter().filter(|it| !it.is_empty());
         let place = text::sanitise(&place.collect::<Vec<_>>().join(bullet)).into_owned();
         let mut notes = vec![format!("exit or Ctrl-D ends it, {} leaves it open", key_of(Action::LeaveShell))];
         notes.insert(0, "changes are thrown away".to_owned());
