@@ -329,9 +329,11 @@ impl App {
         self.build.breakpoints.iter().find(|it| bound(&it.state))
     }
 
+    /// Whether the build stands at its end, however it got there.
     pub fn is_final(&self) -> bool {
-        self.build.finished.is_some()
-            && self.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End || stop.side == Side::After)
+        let (Some(plan), Some(stop)) = (self.plan(), &self.build.stop) else { return false };
+        let at_end = stop.position.stage == plan.target && stop.position.next(plan).is_none();
+        self.build.finished.is_some() && !self.build.running && (at_end || stop.reason == StopReason::End)
     }
 
     /// Whether something on the screen moves by itself.

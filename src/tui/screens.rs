@@ -74,6 +74,22 @@ fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
 }
 
 #[test]
+fn no_pane_is_there_twice_on_a_screen_that_has_grown() {
+    let mut app = app(&fixture::hello_stopped().1, 80, 24);
+    for pane in PaneId::NUMBERED {
+        tell(&mut app, Message::Resize(80, 24));
+        super::actions::focus(&mut app, pane);
+        tell(&mut app, Message::Resize(200, 60));
+        let panes: Vec<PaneId> = app.areas().panes.iter().map(|(id, _)| *id).collect();
+        let mut once = panes.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), panes.len(), "{panes:?}");
+        assert!(panes.contains(&app.focus));
+    }
+}
+
+#[test]
 fn branches_are_listed_with_what_differs() {
     let (_, mut events) = fixture::hello_finished();
     events.push(fixture::branches());

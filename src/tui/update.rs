@@ -78,6 +78,11 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Paste(text) => on_paste(app, &text),
         Message::Resize(columns, rows) => {
             app.size = (columns, rows);
+            // A wide screen has panes of their own for some of a narrow one's tabs.
+            let tabs = app.areas().tabs;
+            if !tabs.is_empty() && !tabs.contains(&app.lower) {
+                app.lower = PaneId::Layer;
+            }
             app.lay_out_stages();
             app.lay_out_source();
             Vec::new()
@@ -282,10 +287,12 @@ fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
 
 /// At the end of the build the eye is led to what came of it.
 fn at_the_end(app: &mut App) -> Vec<Effect> {
-    let ended = app.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End) && !app.build.running;
+    let ended = app.is_final();
     let Some((snapshot, _)) = app.build.finished.as_ref().filter(|_| ended) else { return Vec::new() };
     let wanted = app.waste.is_none().then(|| [Effect::Waste(snapshot.clone()), Effect::Trace]);
-    if app.lower != PaneId::Shell {
+    // Not again for who steps to and fro there.
+    let run_there = app.build.stop.as_ref().is_some_and(|stop| stop.reason == StopReason::End);
+    if app.lower != PaneId::Shell && (wanted.is_some() || run_there) {
         let focused = app.focus == app.lower || app.focus == PaneId::Viewer;
         app.lower = PaneId::Image;
         app.viewing = false;

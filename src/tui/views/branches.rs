@@ -94,8 +94,8 @@ pub fn draw(app: &App, row: usize, area: Rect, buffer: &mut Buffer) {
         }
     }
     let title = Line::from(vec![
-        Span::styled(" Branches ", look.accent.add_modifier(Modifier::BOLD)),
-        Span::styled("the latest first ", look.muted),
+        Span::styled(" Branches", look.accent.add_modifier(Modifier::BOLD)),
+        Span::styled(format!("{}the latest first ", look.signs.bullet), look.muted),
     ]);
     super::border(look, frame, true, title, buffer);
     for (at, line) in lines.iter().enumerate().take(usize::from(frame.height.saturating_sub(2))) {

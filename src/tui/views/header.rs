@@ -15,7 +15,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let state = state(app);
     let right = right(app, usize::from(area.width).saturating_sub(text::width(&state.0) + 40));
     let title = title(app);
-    let clip = |room| text::clip(&title, room, look.signs.ellipsis).into_owned();
+    // The end tells more than the beginning: the file, and what is made of it.
+    let clip = |room| text::clip_start(&title, room, look.signs.ellipsis).into_owned();
     line(look, area, buffer, clip, state, right);
 }
 
@@ -81,7 +82,7 @@ pub fn state(app: &App) -> (String, Style) {
     }
     let side = Build::side(stop);
     match stop.reason {
-        StopReason::End if build.finished.is_some() => (format!("{} FINISHED", look.signs.done), bold(look.added)),
+        _ if app.is_final() => (format!("{} FINISHED", look.signs.done), bold(look.added)),
         StopReason::Cancelled => (format!("CANCELLED {side} {label}:{}", stop.step.index), bold(look.warning)),
         _ => (format!("PAUSED {side} {label}:{}", stop.step.index), bold(look.accent)),
     }

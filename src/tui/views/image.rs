@@ -64,22 +64,33 @@ pub fn lines(app: &App, width: usize) -> Vec<Line<'static>> {
 fn summary(app: &App, total: u64, width: usize) -> Line<'static> {
     let look = &app.look;
     let wide = width >= 110;
+    // What has no room is left out as a whole.
+    let fits = |spans: &[Span<'_>], more: &str| {
+        spans.iter().map(Span::width).sum::<usize>() + text::width(more) <= width
+    };
     let mut spans = vec![
         Span::raw(" "),
         Span::styled(text::size(total), look.text.add_modifier(Modifier::BOLD)),
         Span::styled(" ship", look.muted),
     ];
-    spans.push(Span::styled(format!("; {}", app.build.left_behind().words()), look.muted));
-    match app.waste {
-        Some(0) if wide => spans.push(Span::styled("; nothing in the image is dead", look.muted)),
-        Some(0) => spans.push(Span::styled("; nothing dead", look.muted)),
-        Some(waste) => {
-            spans.push(Span::styled("; ", look.muted));
-            spans.push(Span::styled(text::size(waste), look.warning));
-            let words = if wide { " in the image are overwritten or deleted by later layers" } else { " dead" };
-            spans.push(Span::styled(words, look.muted));
+    let left = format!("; {}", app.build.left_behind().words());
+    match fits(&spans, &left) {
+        true => spans.push(Span::styled(left, look.muted)),
+        false => spans.push(Span::styled(look.signs.ellipsis, look.muted)),
+    }
+    let dead = match (app.waste, wide) {
+        (None, _) => return Line::from(spans),
+        (Some(0), true) => ("; nothing in the image is dead".to_owned(), String::new(), ""),
+        (Some(0), false) => ("; nothing dead".to_owned(), String::new(), ""),
+        (Some(waste), true) => {
+            ("; ".to_owned(), text::size(waste), " in the image are overwritten or deleted by later layers")
         }
-        None => {}
+        (Some(waste), false) => ("; ".to_owned(), text::size(waste), " dead"),
+    };
+    if fits(&spans, &format!("{}{}{}", dead.0, dead.1, dead.2)) {
+        spans.push(Span::styled(dead.0, look.muted));
+        spans.push(Span::styled(dead.1, look.warning));
+        spans.push(Span::styled(dead.2, look.muted));
     }
     Line::from(spans)
 }

@@ -195,7 +195,8 @@ impl Origins {
     pub fn draw(&mut self, look: &Look, focused: bool, area: Rect, buffer: &mut Buffer) {
         let Some(traced) = self.traced.clone() else { return };
         let detail = u16::from(area.height >= 4);
-        let heading = format!("   {:<NAME$} {:>9} {:>7}  {:BAR$} {:>9}", "stage", "shipped", "", "", "built");
+        let bars = bar_width(usize::from(area.width));
+        let heading = format!("   {:<NAME$} {:>9} {:>7}  {:bars$} {:>9}", "stage", "shipped", "", "", "built");
         super::put_line(buffer, area, 0, &Line::styled(heading, look.muted));
         let list = Rect { y: area.y + 1, height: area.height.saturating_sub(1 + detail), ..area };
         let height = usize::from(list.height);
@@ -229,7 +230,7 @@ impl Origins {
                 let style = if share.shipped == 0 { look.muted } else { look.text };
                 let label = plan.stage(id).label();
                 let mut spans = head(look, 0, Some(self.stages.contains(&id)), &label, style);
-                spans.extend(numbers(look, contribution, share.shipped, style));
+                spans.extend(numbers(look, contribution, share.shipped, style, width));
                 spans.push(Span::styled(format!(" {:>9}", text::size(share.built)), look.muted));
                 rest(look, spans, &flow(look, plan, contribution, share), look.muted, width)
             }
@@ -239,7 +240,7 @@ impl Origins {
                 let step = plan.step(id);
                 let opened = (share.files > 0).then(|| self.steps.contains(&id));
                 let mut spans = head(look, 1, opened, &format!("line {}", step.lines.start), style);
-                spans.extend(numbers(look, contribution, share.shipped, style));
+                spans.extend(numbers(look, contribution, share.shipped, style, width));
                 rest(look, spans, &one_line(&step.text), style, width)
             }
             Row::File(step, at) => {
@@ -324,10 +325,21 @@ fn head(look: &Look, depth: usize, opened: Option<bool>, name: &str, style: Styl
     ]
 }
 
-fn numbers(look: &Look, contribution: &Contribution, shipped: u64, style: Style) -> Vec<Span<'static>> {
+/// Columns for bars: none, where the numbers need them.
+fn bar_width(width: usize) -> usize {
+    if width < 1 + 2 + NAME + 10 + 8 + 2 + BAR + 10 { 0 } else { BAR }
+}
+
+fn numbers(
+    look: &Look,
+    contribution: &Contribution,
+    shipped: u64,
+    style: Style,
+    width: usize,
+) -> Vec<Span<'static>> {
     let percent = format!("{:.1} %", contribution.percent(shipped));
     let mut spans = vec![Span::styled(format!(" {:>9} {percent:>7}  ", text::size(shipped)), style)];
-    spans.extend(bar(look, shipped, contribution.total, BAR));
+    spans.extend(bar(look, shipped, contribution.total, bar_width(width)));
     spans
 }
 
