@@ -3,9 +3,9 @@
 //! Never waits: a command or a step's end goes in; events go to the desk, steps to be started come out.
 
 use super::desk::Desk;
+use super::log::RunId;
 use super::running::{Goal, Launch, running_now};
 use super::stepping::{self, Action, Call, Target, View};
-use super::log::RunId;
 use super::timeline::{Basis, Branch, BranchId, Timeline};
 use super::{Event, Position, Side, StepStatus, Stop, StopReason, breakpoint, carry};
 use crate::engine::ChangeSummary;

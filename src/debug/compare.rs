@@ -77,7 +77,10 @@ mod tests {
         check(&more, &[Some("FROM scratch AS builder"), Some("RUN make"), Some("RUN test")]);
         let other = TWO.replace("RUN make", "RUN make all");
         check(&other, &[Some("FROM scratch AS builder"), Some("RUN make all"), Some("RUN test")]);
-        check("FROM scratch AS builder\nRUN test\n", &[Some("FROM scratch AS builder"), Some("RUN test"), Some("RUN test")]);
+        check(
+            "FROM scratch AS builder\nRUN test\n",
+            &[Some("FROM scratch AS builder"), Some("RUN test"), Some("RUN test")],
+        );
         check("FROM scratch AS tools\n", &[None, None, None]);
     }
 }

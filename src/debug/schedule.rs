@@ -37,8 +37,8 @@ mod tests {
     use super::*;
     use crate::debug::tests::{DIAMOND, TWO, plan_of};
     use crate::debug::timeline::{Timeline, tests::outcome};
-    use std::sync::Arc;
     use crate::plan::StageId;
+    use std::sync::Arc;
 
     fn place(text: &str) -> Position {
         let (stage, done) = text.split_once(':').unwrap();

@@ -138,13 +138,7 @@ impl Timeline {
 
     /// A new branch under `plan`, which becomes the current one. `held` names, for a step of the new plan, the old step
     /// whose result, a failure too, it keeps.
-    pub fn fork(
-        &mut self,
-        plan: Arc<Plan>,
-        basis: Arc<Basis>,
-        cause: String,
-        held: impl Fn(StepId) -> Option<StepId>,
-    ) {
+    pub fn fork(&mut self, plan: Arc<Plan>, basis: Arc<Basis>, cause: String, held: impl Fn(StepId) -> Option<StepId>) {
         let old = self.current();
         let id = BranchId(self.branches.len() as u32 + 1);
         let mut branch = Branch::empty(id, Some(old.id), plan.clone(), basis, cause);
@@ -188,9 +182,8 @@ impl Branch {
     /// Steps that are done, and steps that there are, in the stages that run.
     pub fn count(&self) -> (u32, u32) {
         let stages = self.plan.order.iter();
-        stages.fold((0, 0), |(done, all), id| {
-            (done + self.frontier(*id), all + self.plan.stage(*id).steps.len() as u32)
-        })
+        stages
+            .fold((0, 0), |(done, all), id| (done + self.frontier(*id), all + self.plan.stage(*id).steps.len() as u32))
     }
 
     /// Whether a step of it has failed and was not run again on it.

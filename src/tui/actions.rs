@@ -69,16 +69,18 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             Some(id) => focus(app, *id),
             None => Vec::new(),
         },
-        Action::Branches => match app.build.branches.len() {
-            0 => {
-                app.say("there is one branch so far: another argument (:arg), an edited file or a retry begins one more");
-                Vec::new()
+        Action::Branches => {
+            match app.build.branches.len() {
+                0 => {
+                    app.say("there is one branch so far: another argument (:arg), an edited file or a retry begins one more");
+                    Vec::new()
+                }
+                _ => {
+                    app.branches = Some(branches::first(app));
+                    Vec::new()
+                }
             }
-            _ => {
-                app.branches = Some(branches::first(app));
-                Vec::new()
-            }
-        },
+        }
         Action::Zoom => {
             app.zoomed = !app.zoomed;
             app.lay_out_stages();

@@ -8,8 +8,8 @@ use crate::engine::{Capabilities, ChangeSummary, EngineError, StepOutcome};
 use crate::image::config::ImageConfig;
 use crate::layers::{Diff, Entry, FileTree, Kind, Layer, Meta, Scope};
 use crate::plan::{
-    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Options, Origin, Plan, Run, Stage, StageId, State, Step,
-    StepId, Variable,
+    Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Network, Op, Options, Origin, Plan, Run, Stage, StageId, State,
+    Step, StepId, Variable,
 };
 use crate::snapshot::SnapshotId;
 use crate::tui::widgets::{Answer, Query};

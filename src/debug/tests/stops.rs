@@ -376,8 +376,9 @@ COPY --from=builder / /
 #[tokio::test(start_paused = true)]
 async fn a_branch_is_gone_back_to_and_on_from() {
     let file = "FROM scratch AS builder\nRUN fetch\nARG GO=1\nRUN make $GO\nRUN test\n";
-    let script =
-        Script::new().on("RUN make 1", Play::succeeds().prints("one\n")).on("RUN make 2", Play::succeeds().prints("two\n"));
+    let script = Script::new()
+        .on("RUN make 1", Play::succeeds().prints("one\n"))
+        .on("RUN make 2", Play::succeeds().prints("two\n"));
     let front = play(
         file,
         Begin { script, ..Begin::default() },

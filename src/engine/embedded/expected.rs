@@ -29,8 +29,7 @@ pub(super) fn read(store: &Path) -> Option<(Mode, Vec<String>)> {
 
 /// Keeps them for the next start. Not being able to costs a few milliseconds then.
 pub(super) fn keep(store: &Path, mode: Mode, limits: &[String]) {
-    let expected =
-        Expected { surroundings: surroundings(), mode: mode.name().to_owned(), limits: limits.to_vec() };
+    let expected = Expected { surroundings: surroundings(), mode: mode.name().to_owned(), limits: limits.to_vec() };
     let write = || -> std::io::Result<()> {
         let new = tempfile::NamedTempFile::new_in(store)?;
         serde_json::to_writer(&new, &expected)?;
@@ -53,9 +52,8 @@ fn surroundings() -> String {
     let rights = status.lines().filter(|line| {
         ["Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp:"].iter().any(|name| line.starts_with(name))
     });
-    let ids = ["/etc/subuid", "/etc/subgid"].map(|path| {
-        std::fs::metadata(path).map(|it| (it.ino(), it.mtime(), it.mtime_nsec(), it.size())).ok()
-    });
+    let ids = ["/etc/subuid", "/etc/subgid"]
+        .map(|path| std::fs::metadata(path).map(|it| (it.ino(), it.mtime(), it.mtime_nsec(), it.size())).ok());
     let root = rustix::fs::statx(
         rustix::fs::CWD,
         "/",

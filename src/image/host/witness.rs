@@ -35,7 +35,8 @@ impl Witness {
     /// Looks at `paths` after the packing; `None` if something may have changed since it `began`.
     pub(super) fn of(layer: Digest, paths: BTreeSet<PathBuf>, began: SystemTime) -> Option<Witness> {
         let began = began.duration_since(UNIX_EPOCH).ok()?.checked_sub(RACY)?.as_secs() as i64;
-        let seen: Vec<_> = paths.into_iter().map(|path| (state(&path), path)).map(|(state, path)| (path, state)).collect();
+        let seen: Vec<_> =
+            paths.into_iter().map(|path| (state(&path), path)).map(|(state, path)| (path, state)).collect();
         let settled = seen.iter().all(|(_, state)| state.as_ref().is_none_or(|it| it.changed.0 < began));
         settled.then(|| Witness { layer, maker: maker(), seen })
     }

@@ -51,12 +51,7 @@ fn shape(app: &App, row: usize, area: Rect) -> Shape {
     let inside = usize::from(width).saturating_sub(4);
     let longest = app.build.branches.iter().map(|branch| differences(app, branch, inside).len()).max().unwrap_or(0);
     let height = ((seen + 4 + longest) as u16).min(area.height.saturating_sub(2));
-    let frame = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let frame = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     Shape { frame, top: row.saturating_sub(seen.saturating_sub(1)), seen }
 }
 
@@ -124,7 +119,10 @@ fn cause_width(inside: usize) -> usize {
 
 fn heading(look: &Look, inside: usize) -> Line<'static> {
     let cause = cause_width(inside);
-    Line::styled(format!("{:>4}  {:<cause$}{:>8}{:>10}{:>11}{:>10}", "", "because of", "from", "at", "done", "image"), look.muted)
+    Line::styled(
+        format!("{:>4}  {:<cause$}{:>8}{:>10}{:>11}{:>10}", "", "because of", "from", "at", "done", "image"),
+        look.muted,
+    )
 }
 
 fn line(app: &App, branch: &Branch, inside: usize) -> Line<'static> {

@@ -65,9 +65,8 @@ fn summary(app: &App, total: u64, width: usize) -> Line<'static> {
     let look = &app.look;
     let wide = width >= 110;
     // What has no room is left out as a whole.
-    let fits = |spans: &[Span<'_>], more: &str| {
-        spans.iter().map(Span::width).sum::<usize>() + text::width(more) <= width
-    };
+    let fits =
+        |spans: &[Span<'_>], more: &str| spans.iter().map(Span::width).sum::<usize>() + text::width(more) <= width;
     let mut spans = vec![
         Span::raw(" "),
         Span::styled(text::size(total), look.text.add_modifier(Modifier::BOLD)),

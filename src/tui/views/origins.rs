@@ -330,13 +330,7 @@ fn bar_width(width: usize) -> usize {
     if width < 1 + 2 + NAME + 10 + 8 + 2 + BAR + 10 { 0 } else { BAR }
 }
 
-fn numbers(
-    look: &Look,
-    contribution: &Contribution,
-    shipped: u64,
-    style: Style,
-    width: usize,
-) -> Vec<Span<'static>> {
+fn numbers(look: &Look, contribution: &Contribution, shipped: u64, style: Style, width: usize) -> Vec<Span<'static>> {
     let percent = format!("{:.1} %", contribution.percent(shipped));
     let mut spans = vec![Span::styled(format!(" {:>9} {percent:>7}  ", text::size(shipped)), style)];
     spans.extend(bar(look, shipped, contribution.total, bar_width(width)));
