@@ -1,5 +1,7 @@
 //! Whole builds by the real program, on bases made of this machine's programs: no network, no Docker, no root.
 
+#![cfg(target_os = "linux")]
+
 mod program;
 
 use program::{Project, Run, files_of};

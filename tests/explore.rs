@@ -1,5 +1,7 @@
 //! The explorer in a pseudo-terminal, and its JSON, on images that the tests make.
 
+#![cfg(target_os = "linux")]
+
 mod archive;
 #[path = "program/mod.rs"]
 mod program;

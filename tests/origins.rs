@@ -1,5 +1,7 @@
 //! Where files come from and what differs, asked of real builds on this machine's own programs.
 
+#![cfg(target_os = "linux")]
+
 mod program;
 
 use program::{Project, Run};

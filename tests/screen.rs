@@ -1,5 +1,7 @@
 //! The real program in a pseudo-terminal: keys in, what a person would see out.
 
+#![cfg(target_os = "linux")]
+
 #[path = "program/mod.rs"]
 mod program;
 mod terminal;

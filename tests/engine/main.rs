@@ -2,6 +2,8 @@
 //!
 //! Where a user can have none (a system without user namespaces), each test holds the engine to a clear error instead.
 
+#![cfg(target_os = "linux")]
+
 mod ends;
 mod escapes;
 mod mounts;

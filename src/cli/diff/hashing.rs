@@ -94,7 +94,7 @@ fn zeros(hasher: &mut XxHash3_128, mut count: u64) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use crate::snapshot::fixture::tar;

@@ -5,7 +5,7 @@ pub mod points;
 pub mod reached;
 pub mod report;
 pub mod side;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 pub mod text;
 

@@ -37,7 +37,7 @@ mod toolbox;
 mod trouble;
 mod walk;
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod faults;
 
 pub use address::Address;
