@@ -8,6 +8,12 @@ use std::error::Error;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+/// Bytes that may be on their way to us, in one call and in all of a connection. A builder asks for each file of a
+/// directory in a message of a dozen bytes, faster than files can be read, and a connection is broken off when more
+/// small messages wait than half the second number allows for, at 256 bytes each. So the first may fill up with them.
+pub(super) const CALL_WINDOW: u32 = 2 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 128 << 20;
+
 /// Opens one; the connection is made, so that a builder that is not there is known at once.
 pub(super) async fn open(address: &Address) -> Result<Channel, EngineError> {
     let to = address.clone();
@@ -23,7 +29,9 @@ pub(super) async fn open(address: &Address) -> Result<Channel, EngineError> {
         }
     });
     // The name is only for the server's log: where the connection leads is the connector's business.
-    let endpoint = Endpoint::from_static("http://localhost");
+    let endpoint = Endpoint::from_static("http://localhost")
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(address, &innermost(&error)))
 }
 

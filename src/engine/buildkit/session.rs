@@ -4,7 +4,7 @@
 //! side opens, and a header for each method says which there are.
 
 use super::address::{Address, Speaks};
-use super::channel::unreachable;
+use super::channel::{CALL_WINDOW, CONNECTION_WINDOW, unreachable};
 use super::connection::{self, Connection};
 use super::content::{self, Content, Stores};
 use super::filesync::{FileSync, Sources};
@@ -91,6 +91,8 @@ pub(super) async fn open(
     let secrets = Secrets(settings.secrets.clone());
     let agents = Agents(settings.agents.clone());
     let server = Server::builder()
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(health_server::HealthServer::new(Health))
         .add_service(packet::file_sync_server::FileSyncServer::new(FileSync(sources)))
         .add_service(filesync::file_send_server::FileSendServer::new(FileSend(uploads)))

@@ -109,10 +109,8 @@ async fn shell_of(bridge: &Bridge, root: &str, failed: bool) -> Option<&'static 
     if root.is_empty() {
         return None;
     }
-    for shell in SHELLS {
-        if files::is_program(bridge, root, shell).await {
-            return Some(shell);
-        }
-    }
-    None
+    // All at once: a builder may be far away.
+    let asked =
+        SHELLS.iter().map(|shell| async move { files::is_program(bridge, root, shell).await.then_some(*shell) });
+    futures_util::future::join_all(asked).await.into_iter().flatten().next()
 }
