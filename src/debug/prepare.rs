@@ -89,8 +89,12 @@ async fn plan(
         let output = Output(sender);
         engine.prepare(&plan, &options, &output).await
     };
-    let unheard = async { while progress.recv().await.is_some() {} };
-    let (prepared, ()) = tokio::join!(prepare, unheard);
+    let heard = async {
+        while let Some(event) = progress.recv().await {
+            let _ = reports.send(Report::Base { attempt, image: String::new(), event }).await;
+        }
+    };
+    let (prepared, ()) = tokio::join!(prepare, heard);
     prepared.map_err(|error| undrawn(PlanFault::Dockerfile, error.message, &error.help.join("\n")))?;
     let basis = Basis { options: Arc::unwrap_or_clone(options), bases: Arc::unwrap_or_clone(bases) };
     Ok(Prepared { plan, basis: Arc::new(basis) })

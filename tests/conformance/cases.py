@@ -123,7 +123,7 @@ class Case:
                 if name.startswith("ENVIRONMENT:"):
                     environment[name.partition(":")[2]] = value
                 elif line.startswith("Docker: "):
-                    words += shlex.split(line)[1:] if engine in ("Docker", "through") else []
+                    words += self.docker_words(engine, shlex.split(line)[1:])
                 else:
                     words += shlex.split(line)
         if "-o" not in words:
@@ -137,7 +137,8 @@ class Case:
             environment["STAGEDIVE_ROOT"] = str(self.scratch / f"store-{engine}")
             command = [os.environ["STAGEDIVE"], "build", "--progress=json"]
             if engine == "through":
-                command += ["--engine", "docker"]
+                # Caches that RUN mounts are Docker's own builds' too, by their names.
+                command += ["--engine", "docker", "--build-arg", "BUILDKIT_CACHE_MOUNT_NS=through"]
             if engine == "rootless":
                 user = os.environ["ROOTLESS"]
                 command = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", *command]
@@ -152,6 +153,12 @@ class Case:
         read = our_steps if engine in OURS else their_steps
         steps, said = read(done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         return (archive if done.returncode == 0 else None), said, steps
+
+    def docker_words(self, engine, words):
+        """Options that are for Docker alone; its front end reads what the program builds through it."""
+        if engine == "through" and "-f" in words:
+            return words[words.index("-f"):][:2]
+        return words if engine == "Docker" else []
 
     def run(self, engine, command, environment):
         """The build itself. What fails in Docker without having been meant to is tried again, a few times."""

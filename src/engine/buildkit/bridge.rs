@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two signs of life.
 const PULSE: Duration = Duration::from_secs(10);
 
+/// What is not ended on the builder before this program is gone mixes with the next build of the same.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 pub(super) struct Bridge {
     gateway: LlbBridgeClient<Channel>,
     imports: Vec<gateway::CacheOptionsEntry>,
@@ -213,8 +216,8 @@ impl Bridge {
             details: Vec::new(),
         };
         let request = self.request(gateway::ReturnRequest { result: None, error: Some(error) });
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.client().r#return(request)).await;
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.ended.cancelled()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.client().r#return(request)).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.ended.cancelled()).await;
     }
 
     pub(super) fn lost(&self, what: &str, status: &Status) -> EngineError {

@@ -628,7 +628,8 @@ impl Engine for BuildKit {
         self.sources.set(frontend::DOCKERFILE, dir);
         let images = self.bases.contexts(&self.address, &self.settings, &self.stores, output).await?;
         let options = frontend::options(&self.settings, options, plan, images, self.resolve_mode());
-        let definition = frontend::define(&link.bridge, options.clone()).await?;
+        let definition = frontend::define(&link.bridge, options.clone()).await;
+        let definition = definition.map_err(|error| frontend::point(error, &plan.dockerfile.text))?;
         let mapping = mapping::map(plan, plan.target, &definition);
         let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;
         let build = Build {

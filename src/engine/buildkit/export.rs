@@ -8,6 +8,7 @@ use super::caches;
 use super::channel::failed;
 use super::engine::BuildKit;
 use super::frontend::FRONTEND;
+use super::receive::Upload;
 use super::session::random_id;
 use crate::engine::settings::CacheOption;
 use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output};
@@ -16,9 +17,8 @@ use crate::image::source::Surroundings;
 use crate::image::{self, reference};
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
-use filetime::FileTime;
 use std::collections::HashMap;
-use std::path::{Component, Path};
+use std::path::Path;
 use tokio::io::AsyncWrite;
 
 /// One request for the whole build.
@@ -61,7 +61,7 @@ async fn one(wanted: Wanted<'_>, destination: &Destination) -> Result<Option<Exp
             let writer = open(file.path()).await?;
             // Docker's own form holds one platform.
             let exporter = if request.platforms.is_empty() { "docker" } else { "oci" };
-            let exported = solve(wanted, exporter, name(names), Some(writer)).await?;
+            let exported = solve(wanted, exporter, name(names), Some(Upload::Archive(writer))).await?;
             let loaded = image::daemon::load(file.path(), &Surroundings::from_environment()).await;
             loaded.map_err(|error| {
                 let help = "a BuildKit keeps no images: write one with -o type=oci,dest=FILE".to_owned();
@@ -82,7 +82,10 @@ async fn one(wanted: Wanted<'_>, destination: &Destination) -> Result<Option<Exp
         (Destination::Docker { dest }, _) => archive(wanted, "docker", name(names), dest).await,
         (Destination::Tar { dest }, _) => archive(wanted, "tar", HashMap::new(), dest).await,
         (Destination::Oci { dest, directory: true }, _) => unpacked(wanted, "oci", name(names), dest).await,
-        (Destination::Local { dest }, _) => unpacked(wanted, "tar", HashMap::new(), dest).await,
+        (Destination::Local { dest }, _) => {
+            let upload = Some(Upload::Files(std::path::absolute(dest).map_err(|error| at(dest, error))?));
+            solve(wanted, "local", HashMap::new(), upload).await
+        }
     }
 }
 
@@ -94,7 +97,7 @@ async fn archive(
     dest: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     if dest == Path::new("-") {
-        return solve(wanted, exporter, attributes, Some(Box::new(tokio::io::stdout()))).await;
+        return solve(wanted, exporter, attributes, Some(Upload::Archive(Box::new(tokio::io::stdout())))).await;
     }
     let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Not held open: what takes its place could not, on some systems.
@@ -104,7 +107,7 @@ async fn archive(
     Ok(exported)
 }
 
-/// An archive, unpacked into a directory.
+/// An OCI archive, unpacked into a directory.
 async fn unpacked(
     wanted: Wanted<'_>,
     exporter: &str,
@@ -119,53 +122,12 @@ async fn unpacked(
     let work = move || -> std::io::Result<()> {
         std::fs::create_dir_all(&into)?;
         let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
-        archive.set_preserve_permissions(true);
-        archive.set_unpack_xattrs(false);
         archive.set_overwrite(true);
-        archive.unpack(&into)?;
-        set_times(&file, &into)
+        archive.unpack(&into)
     };
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
     done.map_err(|error| at(dest, error))?;
     Ok(exported)
-}
-
-/// To the nanosecond, directories after what is in them; unpacking sets whole seconds.
-fn set_times(archive: &Path, into: &Path) -> std::io::Result<()> {
-    let mut times = Vec::new();
-    let root = into.canonicalize()?;
-    let mut archive = tar::Archive::new(std::fs::File::open(archive)?);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let seconds = entry.header().mtime()?;
-        let mut time = FileTime::from_unix_time(i64::try_from(seconds).unwrap_or(i64::MAX), 0);
-        for extension in entry.pax_extensions()?.into_iter().flatten().flatten() {
-            if extension.key() == Ok("mtime") {
-                time = extension.value().ok().and_then(file_time).unwrap_or(time);
-            }
-        }
-        let path = entry.path()?.into_owned();
-        // What leads elsewhere has not been unpacked either.
-        let inside = path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
-        if inside && entry.header().entry_type() != tar::EntryType::Link {
-            times.push((path, time));
-        }
-    }
-    for (path, time) in times.into_iter().rev() {
-        let path = root.join(path);
-        // Nothing is touched through a link.
-        if path.parent().and_then(|it| it.canonicalize().ok()).is_some_and(|it| it.starts_with(&root)) || path == root {
-            filetime::set_symlink_file_times(path, time, time)?;
-        }
-    }
-    Ok(())
-}
-
-/// `SECONDS[.FRACTION]`
-fn file_time(text: &str) -> Option<FileTime> {
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-    Some(FileTime::from_unix_time(seconds.parse().ok()?, digits.parse().ok()?))
 }
 
 /// Writes an archive into a file that is there.
@@ -176,7 +138,7 @@ async fn fill(
     file: &Path,
 ) -> Result<Option<Exported>, EngineError> {
     let writer = open(file).await?;
-    let tried = solve(wanted, exporter, attributes.clone(), Some(writer)).await;
+    let tried = solve(wanted, exporter, attributes.clone(), Some(Upload::Archive(writer))).await;
     match tried {
         // A Docker Engine with its older image store has no exporter for images; but it saves what it has loaded.
         Err(error) if error.message.contains("could not be found") && matches!(exporter, "oci" | "docker") => {
@@ -257,7 +219,7 @@ async fn solve(
     wanted: Wanted<'_>,
     exporter: &str,
     mut attributes: HashMap<String, String>,
-    upload: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    upload: Option<Upload>,
 ) -> Result<Option<Exported>, EngineError> {
     let Wanted { engine, request, last } = wanted;
     let link = engine.link().await?;
@@ -274,8 +236,8 @@ async fn solve(
     let exports: Vec<CacheOption> =
         caches::exports(cache_to, stores).into_iter().filter(|it| last || it.kind == "inline").collect();
     attributes.extend(packing(request));
-    if let Some(writer) = upload {
-        engine.uploads.expect(writer);
+    if let Some(upload) = upload {
+        engine.uploads.expect(upload);
     }
     let mut control = buildkit::control_client::ControlClient::new(link.channel.clone());
     let cache = buildkit::CacheOptions {

@@ -204,15 +204,15 @@ fn send(path: &Path, id: u32, answer: &Answer) -> io::Result<()> {
 struct Links(HashMap<(u64, u64), String>);
 
 /// Bits of a mode as Go's `fs.FileMode` has them.
-mod go_mode {
-    pub(super) const DIRECTORY: u32 = 1 << 31;
-    pub(super) const SYMLINK: u32 = 1 << 27;
-    pub(super) const DEVICE: u32 = 1 << 26;
-    pub(super) const PIPE: u32 = 1 << 25;
-    pub(super) const SET_UID: u32 = 1 << 23;
-    pub(super) const SET_GID: u32 = 1 << 22;
-    pub(super) const CHARACTER: u32 = 1 << 21;
-    pub(super) const STICKY: u32 = 1 << 20;
+pub(super) mod go_mode {
+    pub(in super::super) const DIRECTORY: u32 = 1 << 31;
+    pub(in super::super) const SYMLINK: u32 = 1 << 27;
+    pub(in super::super) const DEVICE: u32 = 1 << 26;
+    pub(in super::super) const PIPE: u32 = 1 << 25;
+    pub(in super::super) const SET_UID: u32 = 1 << 23;
+    pub(in super::super) const SET_GID: u32 = 1 << 22;
+    pub(in super::super) const CHARACTER: u32 = 1 << 21;
+    pub(in super::super) const STICKY: u32 = 1 << 20;
 }
 
 /// What is told of one entry; a socket counts as an empty file. Owners are nobody's business: everything is root's.

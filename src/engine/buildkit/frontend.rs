@@ -129,6 +129,16 @@ pub(super) fn options(
     out
 }
 
+/// Shows the line that the frontend's complaint is about.
+pub(super) fn point(mut error: EngineError, text: &str) -> EngineError {
+    let number = error.message.split_once("line ").map(|(_, rest)| rest.split(|it: char| !it.is_ascii_digit()).next());
+    let number = number.flatten().and_then(|it| it.parse::<usize>().ok());
+    if let Some(line) = number.and_then(|it| text.lines().nth(it.checked_sub(1)?)) {
+        error.help.insert(0, format!("the line is: {}", line.trim()));
+    }
+    error
+}
+
 /// The definition of a build, and its image's configuration as the frontend has it.
 pub(super) async fn define(bridge: &Bridge, options: HashMap<String, String>) -> Result<Definition, EngineError> {
     let request = gateway::SolveRequest {

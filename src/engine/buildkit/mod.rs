@@ -27,6 +27,7 @@ mod frontend;
 mod mapping;
 mod progress;
 mod receive;
+mod receive_tree;
 mod scratch;
 mod session;
 mod shells;

@@ -95,7 +95,7 @@ pub(super) async fn open(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(health_server::HealthServer::new(Health))
         .add_service(packet::file_sync_server::FileSyncServer::new(FileSync(sources)))
-        .add_service(filesync::file_send_server::FileSendServer::new(FileSend(uploads)))
+        .add_service(FileSend(uploads))
         .add_service(filesync::auth_server::AuthServer::new(Registries))
         .add_service(SecretsServer::new(secrets))
         .add_service(SshServer::new(agents))

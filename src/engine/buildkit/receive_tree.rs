@@ -1,0 +1,318 @@
+//! A directory that the builder sends: its files, written below one of this machine's.
+//!
+//! Source: BuildKit's `fsutil`: properties of everything in order, and an empty one at the end; files are asked for by
+//! their number in that order and come in pieces, an empty one last; FIN ends it, on both sides.
+//!
+//! Nothing that is sent is trusted: everything lies in a directory that was sent before it, and what was there under its
+//! name and is something else is removed first, so no link leads out.
+
+use super::connection::printable;
+use super::filesync::go_mode;
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use filetime::FileTime;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// What is told of one entry is kept until the end, so there is a bound to how many.
+const MOST_ENTRIES: usize = 5_000_000;
+
+pub(super) struct Tree {
+    root: PathBuf,
+    /// Of all that has been sent.
+    next: u32,
+    entries: usize,
+    directories: HashSet<String>,
+    /// Times and modes that what comes later would change.
+    last: Vec<(PathBuf, Stat)>,
+    /// Files that have been asked for.
+    wanted: HashMap<u32, (PathBuf, Stat)>,
+    open: HashMap<u32, File>,
+    /// Whether everything has been told of.
+    told: bool,
+}
+
+/// What is to be said to the builder.
+pub(super) enum Say {
+    Nothing,
+    Packet(Packet),
+    /// It is over.
+    End,
+}
+
+impl Tree {
+    pub(super) fn new(root: PathBuf) -> io::Result<Tree> {
+        std::fs::create_dir_all(&root)?;
+        Ok(Tree {
+            root,
+            next: 0,
+            entries: 0,
+            directories: HashSet::from([String::new()]),
+            last: Vec::new(),
+            wanted: HashMap::new(),
+            open: HashMap::new(),
+            told: false,
+        })
+    }
+
+    pub(super) fn take(&mut self, packet: Packet) -> io::Result<Say> {
+        match packet.r#type() {
+            PacketType::PacketStat => match packet.stat {
+                Some(stat) if !stat.path.is_empty() => return self.entry(stat),
+                _ => self.told = true,
+            },
+            PacketType::PacketData => self.data(packet.id, &packet.data)?,
+            PacketType::PacketErr => {
+                let said = printable(&String::from_utf8_lossy(&packet.data));
+                return Err(io::Error::other(format!("the builder stops: {said}")));
+            }
+            PacketType::PacketFin => return Ok(Say::End),
+            PacketType::PacketReq => {}
+        }
+        if self.told && self.wanted.is_empty() {
+            self.told = false;
+            self.finish()?;
+            return Ok(Say::Packet(Packet { r#type: PacketType::PacketFin as i32, ..Packet::default() }));
+        }
+        Ok(Say::Nothing)
+    }
+
+    fn entry(&mut self, stat: Stat) -> io::Result<Say> {
+        let id = self.next;
+        self.next += 1;
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(io::Error::other("too many files"));
+        }
+        let path = self.place(&stat.path)?;
+        let there = path.symlink_metadata().ok();
+        let is = |bit: u32| stat.mode & bit != 0;
+        if is(go_mode::DIRECTORY) {
+            if !there.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+                remove(&path, there.as_ref())?;
+                std::fs::create_dir(&path)?;
+            }
+            self.directories.insert(stat.path.clone());
+            self.last.push((path, stat));
+            return Ok(Say::Nothing);
+        }
+        remove(&path, there.as_ref())?;
+        if is(go_mode::SYMLINK) {
+            symlink(&stat.linkname, &path)?;
+        } else if !stat.linkname.is_empty() {
+            std::fs::hard_link(self.place(&stat.linkname)?, &path)?;
+            return Ok(Say::Nothing);
+        } else if is(go_mode::DEVICE | go_mode::PIPE) {
+            special(&stat, &path)?;
+        } else {
+            // It is there before its content comes, for other names of it.
+            File::create_new(&path)?;
+            self.wanted.insert(id, (path, stat));
+            return Ok(Say::Packet(Packet { r#type: PacketType::PacketReq as i32, id, ..Packet::default() }));
+        }
+        dress(&path, &stat)?;
+        Ok(Say::Nothing)
+    }
+
+    /// Where an entry belongs: in a directory that has been sent.
+    fn place(&self, path: &str) -> io::Result<PathBuf> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let plain = !matches!(name, "" | "." | "..") && !name.contains(['\0', std::path::MAIN_SEPARATOR]);
+        match plain && self.directories.contains(parent) {
+            true => Ok(self.root.join(path)),
+            false => {
+                let message =
+                    format!("the builder sends {}, which is in no directory that it has sent", printable(path));
+                Err(io::Error::new(io::ErrorKind::InvalidData, message))
+            }
+        }
+    }
+
+    fn data(&mut self, id: u32, data: &[u8]) -> io::Result<()> {
+        let Some((path, stat)) = self.wanted.get(&id) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the builder sends what was not asked for"));
+        };
+        let mut file = match self.open.remove(&id) {
+            Some(file) => file,
+            None => File::options().write(true).open(path)?,
+        };
+        if data.is_empty() {
+            drop(file);
+            dress(path, stat)?;
+            self.wanted.remove(&id);
+        } else {
+            file.write_all(data)?;
+            self.open.insert(id, file);
+        }
+        Ok(())
+    }
+
+    /// Directories get their modes and times when nothing more comes into them.
+    fn finish(&mut self) -> io::Result<()> {
+        for (path, stat) in std::mem::take(&mut self.last).into_iter().rev() {
+            dress(&path, &stat)?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path, there: Option<&std::fs::Metadata>) -> io::Result<()> {
+    match there {
+        None => Ok(()),
+        Some(it) if it.is_dir() => std::fs::remove_dir_all(path),
+        Some(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Everything belongs to the caller, as with buildx; extended attributes as far as the caller may set them.
+fn dress(path: &Path, stat: &Stat) -> io::Result<()> {
+    let link = stat.mode & go_mode::SYMLINK != 0;
+    #[cfg(target_os = "linux")]
+    for (name, value) in &stat.xattrs {
+        let _ = rustix::fs::lsetxattr(path, name.as_str(), value, rustix::fs::XattrFlags::empty());
+    }
+    #[cfg(unix)]
+    if !link {
+        use std::os::unix::fs::PermissionsExt;
+        let bits = [(go_mode::SET_UID, 0o4000), (go_mode::SET_GID, 0o2000), (go_mode::STICKY, 0o1000)];
+        let special: u32 = bits.iter().filter(|(bit, _)| stat.mode & bit != 0).map(|(_, mode)| mode).sum();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(stat.mode & 0o777 | special))?;
+    }
+    let _ = link;
+    let (seconds, nanos) = (stat.mod_time.div_euclid(1_000_000_000), stat.mod_time.rem_euclid(1_000_000_000));
+    let time = FileTime::from_unix_time(seconds, u32::try_from(nanos).unwrap_or(0));
+    filetime::set_symlink_file_times(path, time, time)
+}
+
+#[cfg(unix)]
+fn symlink(target: &str, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+#[cfg(windows)]
+fn symlink(target: &str, path: &Path) -> io::Result<()> {
+    std::os::windows::fs::symlink_file(target, path)
+}
+
+/// A device or a pipe.
+#[cfg(target_os = "linux")]
+fn special(stat: &Stat, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let kind = match stat.mode {
+        mode if mode & go_mode::PIPE != 0 => FileType::Fifo,
+        mode if mode & go_mode::CHARACTER != 0 => FileType::CharacterDevice,
+        _ => FileType::BlockDevice,
+    };
+    let number = |it: i64| u32::try_from(it).unwrap_or(0);
+    let device = makedev(number(stat.devmajor), number(stat.devminor));
+    mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device)
+        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display())))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn special(_: &Stat, path: &Path) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, format!("{}: no device file can be made here", path.display())))
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn stat(path: &str, mode: u32, linkname: &str) -> Packet {
+        let stat = Stat {
+            path: path.to_owned(),
+            mode,
+            linkname: linkname.to_owned(),
+            mod_time: 1_500_000_000_123_456_789,
+            ..Stat::default()
+        };
+        Packet { stat: Some(stat), ..Packet::default() }
+    }
+
+    fn data(id: u32, bytes: &[u8]) -> Packet {
+        Packet { r#type: PacketType::PacketData as i32, id, data: bytes.to_vec(), ..Packet::default() }
+    }
+
+    fn end() -> Packet {
+        Packet { stat: Some(Stat::default()), ..Packet::default() }
+    }
+
+    /// Sends packets into a directory that has a link `out` to another. `Ok` is what is there afterwards.
+    fn check(packets: Vec<Packet>, expected: Result<&[&str], &str>) {
+        use std::os::unix::fs::MetadataExt;
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("out")).unwrap();
+        let mut tree = Tree::new(dir.path().to_owned()).unwrap();
+        let taken = packets.into_iter().try_for_each(|packet| tree.take(packet).map(drop));
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing is written elsewhere");
+        match expected {
+            Err(why) => assert!(taken.unwrap_err().to_string().contains(why)),
+            Ok(lines) => {
+                taken.unwrap();
+                let mut open = vec![dir.path().to_owned()];
+                let mut found = Vec::new();
+                while let Some(at) = open.pop() {
+                    for entry in std::fs::read_dir(at).unwrap() {
+                        let (path, metadata) = entry.map(|it| (it.path(), it.metadata().unwrap())).unwrap();
+                        let name = path.strip_prefix(dir.path()).unwrap().display().to_string();
+                        let content = match metadata {
+                            ref it if it.is_dir() => "/".to_owned(),
+                            ref it if it.is_symlink() => std::fs::read_link(&path).unwrap().display().to_string(),
+                            _ => std::fs::read_to_string(&path).unwrap(),
+                        };
+                        let time = metadata.mtime_nsec();
+                        found.push(format!("{name} {:o} {content} {time}", metadata.mode() & 0o7777));
+                        if metadata.is_dir() {
+                            open.push(path);
+                        }
+                    }
+                }
+                found.retain(|line| !line.starts_with("out 777"));
+                found.sort();
+                assert_eq!(found, lines);
+            }
+        }
+    }
+
+    #[test]
+    fn trees() {
+        let directory = go_mode::DIRECTORY | go_mode::STICKY | 0o755;
+        check(
+            vec![
+                stat("d", directory, ""),
+                stat("d/f", 0o640, ""),
+                stat("d/l", go_mode::SYMLINK | 0o777, "f"),
+                stat("empty", 0o600, ""),
+                stat("hard", 0o640, "d/f"),
+                data(1, b"one "),
+                data(3, b""),
+                data(1, b"two"),
+                data(1, b""),
+                end(),
+            ],
+            Ok(&[
+                "d 1755 / 123456789",
+                "d/f 640 one two 123456789",
+                "d/l 777 f 123456789",
+                "empty 600  123456789",
+                "hard 640 one two 123456789",
+            ]),
+        );
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        check(vec![stat("out/x", 0o644, "")], Err("in no directory"));
+        check(vec![stat("../x", 0o644, "")], Err("in no directory"));
+        check(vec![stat("..", 0o644, "")], Err("in no directory"));
+        check(vec![stat("a/../x", 0o644, "")], Err("in no directory"));
+        check(vec![stat("h", 0o644, "../../etc/passwd")], Err("in no directory"));
+        check(vec![data(0, b"x")], Err("not asked for"));
+        let directory = go_mode::DIRECTORY | 0o755;
+        let packets = vec![stat("out", directory, ""), stat("out/x", 0o600, ""), data(1, b"x"), data(1, b""), end()];
+        check(packets, Ok(&["out 755 / 123456789", "out/x 600 x 123456789"]));
+    }
+}
