@@ -48,11 +48,11 @@ impl Asked {
     }
 
     /// Says before the first step what this engine cannot do with the result.
-    pub fn check(&self, args: &BuildCommand, engine: &dyn Engine) -> Result<(), Failure> {
+    pub fn check(&self, args: &BuildCommand, engine: &dyn Engine, platforms: usize) -> Result<(), Failure> {
         let embedded = is_embedded(engine);
         let mut attributes = output::attributes(&self.outputs, embedded)?;
         output::annotations(&args.annotations, &mut attributes)?;
-        if embedded && attributes.keys().any(|name| name.starts_with("annotation-index")) {
+        if platforms < 2 && attributes.keys().any(|name| name.starts_with("annotation-index")) {
             let message = "--annotation: an image of one platform has no index: use manifest or manifest-descriptor";
             return Err(Failure::Usage(message.to_owned()));
         }
@@ -78,7 +78,7 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     let mut project = project::open(&args.build)?;
     project.settings.cache_to = asked.cache_to.clone();
     let engine = engine::start(&args.build, &project).await?;
-    asked.check(&args, engine.as_ref())?;
+    asked.check(&args, engine.as_ref(), 1)?;
     check::gate(&project, engine.as_ref()).await?;
     let mut setup = project.setup(engine.clone());
     setup.count = counts(&args);

@@ -33,7 +33,7 @@ pub async fn run(mut args: BuildCommand, platforms: Vec<Platform>, asked: Asked)
     let projects: Vec<Project> = platforms.iter().map(|platform| whole.on(platform)).collect();
     let engines = try_join_all(projects.iter().map(|project| engine::start(&args.build, project))).await?;
     for engine in &engines {
-        asked.check(&args, engine.as_ref())?;
+        asked.check(&args, engine.as_ref(), platforms.len())?;
         if build::is_embedded(engine.as_ref()) {
             let message = "--platform: the embedded engine builds for one platform at a time: use --engine docker";
             return Err(Failure::Usage(message.to_owned()));

@@ -26,7 +26,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TIME = 1_700_000_000
 START = int(time.time()) - 1
 # The program three times: the second time as an ordinary user with subordinate ids, the third on the Docker Engine.
-OURS = [name for name in ["here", "rootless", "through"] if name in os.environ.get("OURS", "here rootless").split()]
+OURS = [name for name in ["here", "rootless", "through"]
+        if name in os.environ.get("OURS", "here rootless through").split()]
 ENGINES = OURS + ["Docker"]
 COLUMNS = {"rootless": "as an ordinary user", "through": "through the Docker Engine"}
 PREFIXES = {"here": "", "rootless": "rootless: ", "through": "through Docker: "}

@@ -236,6 +236,7 @@ async fn solve(
     let exports: Vec<CacheOption> =
         caches::exports(cache_to, stores).into_iter().filter(|it| last || it.kind == "inline").collect();
     attributes.extend(packing(request));
+    let expected = upload.is_some();
     if let Some(upload) = upload {
         engine.uploads.expect(upload);
     }
@@ -258,9 +259,9 @@ async fn solve(
         ..buildkit::SolveRequest::default()
     };
     let answer = control.solve(message).await;
-    let unsent = engine.uploads.take().is_some();
+    let sent = engine.uploads.end();
     let answer = answer.map_err(|status| failed("the builder does not write the result", &status))?.into_inner();
-    if unsent && exporter != "moby" && exporter != "image" {
+    if expected && !sent {
         return Err(EngineError::new("the builder has sent nothing"));
     }
     if last {

@@ -34,21 +34,39 @@ pub(super) enum Upload {
     Files(PathBuf),
 }
 
+/// Whether the builder has sent what was expected.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Came {
+    #[default]
+    Nothing,
+    Something,
+}
+
 /// One export at a time.
 #[derive(Default)]
 pub(super) struct Uploads {
-    next: Mutex<Option<Upload>>,
+    next: Mutex<(Option<Upload>, Came)>,
     pub(super) one: tokio::sync::Mutex<()>,
 }
 
 impl Uploads {
     pub(super) fn expect(&self, upload: Upload) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(upload);
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = (Some(upload), Came::Nothing);
     }
 
-    /// What was expected and has not come. Of an image for several platforms, one directory is sent for each.
-    pub(super) fn take(&self) -> Option<Upload> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Where to put what comes now. An archive comes once; of files, each platform's come by themselves.
+    fn come(&self) -> Option<Upload> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.1 = Came::Something;
+        match &next.0 {
+            Some(Upload::Files(root)) => Some(Upload::Files(root.clone())),
+            _ => next.0.take(),
+        }
+    }
+
+    /// Nothing more is expected. Whether something has come.
+    pub(super) fn end(&self) -> bool {
+        std::mem::take(&mut *self.next.lock().unwrap_or_else(PoisonError::into_inner)).1 == Came::Something
     }
 }
 
@@ -135,7 +153,7 @@ impl tower::Service<HttpRequest<Body>> for FileSend {
             if request.uri().path() != METHOD {
                 return Ok(Status::unimplemented("only DiffCopy is answered").into_http());
             }
-            Ok(match uploads.take() {
+            Ok(match uploads.come() {
                 None => Status::permission_denied("nothing was asked for").into_http(),
                 Some(Upload::Archive(writer)) => {
                     let mut writer = Some(writer);
