@@ -155,6 +155,42 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | 0o600))
 }
 
+/// Gives a file exactly these permissions, with the bits for set-user-ID, set-group-ID and sticky.
+pub fn set_exact_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))
+}
+
+/// Sets an extended attribute, of a symbolic link itself too.
+#[cfg(target_os = "linux")]
+pub fn set_extended_attribute(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    Ok(rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty())?)
+}
+
+/// Those of containers mean nothing on macOS.
+#[cfg(not(target_os = "linux"))]
+pub fn set_extended_attribute(_: &Path, _: &str, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes a device or a pipe, which not every user may.
+#[cfg(target_os = "linux")]
+pub fn make_special(path: &Path, special: Special) -> io::Result<()> {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let (kind, device) = match special {
+        Special::Fifo => (FileType::Fifo, 0),
+        Special::Socket => (FileType::Socket, 0),
+        Special::BlockDevice(major, minor) => (FileType::BlockDevice, makedev(major, minor)),
+        Special::CharDevice(major, minor) => (FileType::CharacterDevice, makedev(major, minor)),
+    };
+    Ok(mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device)?)
+}
+
+/// Devices of Linux are none on macOS.
+#[cfg(not(target_os = "linux"))]
+pub fn make_special(_: &Path, _: Special) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Makes a symbolic link. Only some systems want to know whether it leads to a directory.
 pub fn symlink(target: &[u8], path: &Path, _to_directory: bool) -> io::Result<()> {
     std::os::unix::fs::symlink(OsStr::from_bytes(target), path)

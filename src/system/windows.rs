@@ -1,8 +1,8 @@
 //! Windows.
 
-use super::Properties;
 use super::reserved;
 use super::signals::{Signal, Source};
+use super::{Properties, Special};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -166,6 +166,21 @@ pub fn file_name(name: &[u8]) -> Option<OsString> {
 /// Files have no such permissions here.
 pub fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
+}
+
+/// Files have no such permissions here.
+pub fn set_exact_mode(_: &Path, _: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Those of containers mean nothing here.
+pub fn set_extended_attribute(_: &Path, _: &str, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Devices of Linux are none here.
+pub fn make_special(_: &Path, _: Special) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Makes a symbolic link, for which a user needs a right (or the developer mode). Links from the root of a file system

@@ -8,6 +8,7 @@
 
 use super::connection::printable;
 use super::filesync::go_mode;
+use crate::system::{self, Special};
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use filetime::FileTime;
@@ -100,7 +101,8 @@ impl Tree {
         }
         remove(&path, there.as_ref())?;
         if is(go_mode::SYMLINK) {
-            symlink(&stat.linkname, &path)?;
+            // What it leads to may come later, or not at all.
+            system::symlink(stat.linkname.as_bytes(), &path, false)?;
         } else if !stat.linkname.is_empty() {
             std::fs::hard_link(self.place(&stat.linkname)?, &path)?;
             return Ok(Say::Nothing);
@@ -119,7 +121,8 @@ impl Tree {
     /// Where an entry belongs: in a directory that has been sent.
     fn place(&self, path: &str) -> io::Result<PathBuf> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let plain = !matches!(name, "" | "." | "..") && !name.contains(['\0', std::path::MAIN_SEPARATOR]);
+        // Not every name of a container can be one here.
+        let plain = !matches!(name, "" | "." | "..") && system::file_name(name.as_bytes()).is_some();
         match plain && self.directories.contains(parent) {
             true => Ok(self.root.join(path)),
             false => {
@@ -168,52 +171,30 @@ fn remove(path: &Path, there: Option<&std::fs::Metadata>) -> io::Result<()> {
 
 /// Everything belongs to the caller, as with buildx; extended attributes as far as the caller may set them.
 fn dress(path: &Path, stat: &Stat) -> io::Result<()> {
-    let link = stat.mode & go_mode::SYMLINK != 0;
-    #[cfg(target_os = "linux")]
     for (name, value) in &stat.xattrs {
-        let _ = rustix::fs::lsetxattr(path, name.as_str(), value, rustix::fs::XattrFlags::empty());
+        let _ = system::set_extended_attribute(path, name, value);
     }
-    #[cfg(unix)]
-    if !link {
-        use std::os::unix::fs::PermissionsExt;
+    if stat.mode & go_mode::SYMLINK == 0 {
         let bits = [(go_mode::SET_UID, 0o4000), (go_mode::SET_GID, 0o2000), (go_mode::STICKY, 0o1000)];
         let special: u32 = bits.iter().filter(|(bit, _)| stat.mode & bit != 0).map(|(_, mode)| mode).sum();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(stat.mode & 0o777 | special))?;
+        system::set_exact_mode(path, stat.mode & 0o777 | special)?;
     }
-    let _ = link;
     let (seconds, nanos) = (stat.mod_time.div_euclid(1_000_000_000), stat.mod_time.rem_euclid(1_000_000_000));
     let time = FileTime::from_unix_time(seconds, u32::try_from(nanos).unwrap_or(0));
     filetime::set_symlink_file_times(path, time, time)
 }
 
-#[cfg(unix)]
-fn symlink(target: &str, path: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, path)
-}
-
-#[cfg(windows)]
-fn symlink(target: &str, path: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, path)
-}
-
 /// A device or a pipe.
-#[cfg(target_os = "linux")]
 fn special(stat: &Stat, path: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-    let kind = match stat.mode {
-        mode if mode & go_mode::PIPE != 0 => FileType::Fifo,
-        mode if mode & go_mode::CHARACTER != 0 => FileType::CharacterDevice,
-        _ => FileType::BlockDevice,
-    };
     let number = |it: i64| u32::try_from(it).unwrap_or(0);
-    let device = makedev(number(stat.devmajor), number(stat.devminor));
-    mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), device)
-        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display())))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn special(_: &Stat, path: &Path) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, format!("{}: no device file can be made here", path.display())))
+    let (major, minor) = (number(stat.devmajor), number(stat.devminor));
+    let kind = match stat.mode {
+        mode if mode & go_mode::PIPE != 0 => Special::Fifo,
+        mode if mode & go_mode::CHARACTER != 0 => Special::CharDevice(major, minor),
+        _ => Special::BlockDevice(major, minor),
+    };
+    let failed = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    system::make_special(path, kind).map_err(failed)
 }
 
 #[cfg(test)]
