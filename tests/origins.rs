@@ -81,6 +81,24 @@ fn files_are_followed_back_through_the_stages() {
 }
 
 #[test]
+fn commands_that_rename_and_copy_are_looked_behind() {
+    let text = "FROM node\nCOPY src /src\nRUN mv /src/a.txt /moved && cp /moved /copied\nRUN cp /copied /last\n";
+    let project = Project::new(&[("Dockerfile", text), ("src/a.txt", "aaaa\n"), ("src/b.txt", "bbbb\n")]);
+    let report = json(&ask(&project, &["blame", "--json", ".", "/last"]));
+    let found: Vec<String> = report["alike"]
+        .as_array()
+        .expect("files alike")
+        .iter()
+        .map(|it| {
+            let hop = &it["chain"][0];
+            format!("{} {} line {} {}", it["path"].as_str().unwrap(), it["gone"], hop["line"], it["source"]["kind"])
+        })
+        .collect();
+    assert_eq!(found, ["copied false line 3 \"instruction\"", "src/a.txt true line 2 \"context\""]);
+    ask(&project, &["blame", ".", "/moved"]).says("the same content as /src/a.txt before it, which it took away");
+}
+
+#[test]
 fn shipped_bytes_are_the_live_bytes() {
     let project = project();
     let report = json(&ask(&project, &["size", "--json", "."]));

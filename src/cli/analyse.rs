@@ -253,9 +253,12 @@ fn surroundings() -> Surroundings {
     }
 }
 
+/// The directory of the indexes in the store's.
+pub const INDEXES: &str = "indexes";
+
 /// Where indexes of layers are kept from one time to the next.
 fn cache(root: Option<&Path>) -> Option<PathBuf> {
-    project::store_root(root).ok().map(|root| root.join("indexes"))
+    project::store_root(root).ok().map(|root| root.join(INDEXES))
 }
 
 impl From<SourceError> for Failure {

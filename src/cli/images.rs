@@ -1,11 +1,13 @@
 //! `stagedive images`, `pull` and `prune`: the local store.
 
+use super::analyse;
 use super::args::{PruneArgs, PullArgs, StoreArgs};
 use super::exit::Failure;
 use super::plain::printable;
 use super::project;
 use crate::engine::embedded::Embedded;
 use crate::engine::{Output, OutputEvent};
+use crate::image::inventory;
 use crate::snapshot::image_records::ImageRecord;
 use crate::tui::text;
 use std::collections::BTreeMap;
@@ -92,6 +94,10 @@ pub async fn prune(args: PruneArgs) -> Result<(), Failure> {
         return Err(Failure::Other("another stagedive uses the store now: end it first".to_owned()));
     }
     let freed = engine.prune(args.all).await?;
+    let indexes = project::store_root(args.root.as_deref())?.join(analyse::INDEXES);
+    let forgotten = inventory::forget_indexes(&indexes)
+        .map_err(|error| Failure::Other(format!("cannot remove {}: {error}", indexes.display())))?;
+    let freed = freed.saturating_add(forgotten);
     println!("freed {}", text::size(freed));
     Ok(())
 }

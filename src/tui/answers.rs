@@ -5,7 +5,8 @@ use super::widgets::{Answer, Query, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
 use crate::image::listing::{self, Listing};
-use crate::layers::{Diff, FileTree, Layer, Patch, Scope, patch};
+use crate::layers::packages::{self, LARGEST_DATABASE, Package};
+use crate::layers::{Diff, FileTree, Layer, Patch, Scope, patch as patches};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
 use std::sync::Arc;
@@ -27,8 +28,21 @@ pub async fn answer(session: &Session, query: &Query) -> Result<Answer, EngineEr
         }
         Query::File { at, path, offset, limit } => session.read(at, path, *offset, *limit).await.map(Answer::File),
         Query::Patch { before, after, path } => {
-            let (old, new) = (content(session, before, path).await?, content(session, after, path).await?);
-            think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
+            // One byte more than is compared, so that what is too large is seen to be.
+            let limit = patches::LIMIT + 1;
+            let old = content(session, before, path, limit).await?;
+            let new = content(session, after, path, limit).await?;
+            patch(path.clone(), old, new).await
+        }
+        Query::Packages { before, after, databases } => {
+            let (mut old, mut new) = (Vec::new(), Vec::new());
+            for path in databases {
+                if let Some(before) = before {
+                    old.push((path.clone(), content(session, before, path, LARGEST_DATABASE as usize).await?));
+                }
+                new.push((path.clone(), content(session, after, path, LARGEST_DATABASE as usize).await?));
+            }
+            packages(old, new).await
         }
         Query::Log(step) => Ok(Answer::Log(session.log(*step).await)),
         Query::Listing { at, path, size } => {
@@ -62,13 +76,32 @@ fn ready(diff: Diff) -> Answer {
     Answer::Diff(Arc::new(diff))
 }
 
-async fn content(session: &Session, at: &SnapshotId, path: &BString) -> Result<Vec<u8>, EngineError> {
+/// The beginning of a file; nothing where there is none.
+async fn content(
+    session: &Session,
+    at: &SnapshotId,
+    path: &BString,
+    limit: usize,
+) -> Result<Vec<u8>, EngineError> {
     let tree = session.tree(at).await?;
     match tree.lookup(path.as_ref()) {
-        // One byte more than is compared, so that what is too large is seen to be.
-        Some(_) => session.read(at, path, 0, patch::LIMIT + 1).await,
+        Some(_) => session.read(at, path, 0, limit).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// What differs between two contents of a file, and what their words are.
+pub async fn patch(path: BString, old: Vec<u8>, new: Vec<u8>) -> Result<Answer, EngineError> {
+    think(move || {
+        let patch = Patch::between(&old, &new);
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let tones = match patch {
+            Patch::Text(_) => [&old, &new].map(|content| Tones::of(name.into(), content)),
+            _ => Default::default(),
+        };
+        Answer::Patch(Arc::new(patch), Arc::new(tones))
+    })
+    .await
 }
 
 /// What is in an archive of `size` bytes that `read` reads: of a zip archive the end tells, of others the beginning.
@@ -84,6 +117,25 @@ where
     }
     let start = read(0, listing::MOST_READ).await?;
     think(move || answer(listing::tar(&start, size))).await
+}
+
+/// How packages differ between two file systems, by the paths and contents of their databases; one that is not there
+/// is empty.
+pub async fn packages(
+    old: Vec<(BString, Vec<u8>)>,
+    new: Vec<(BString, Vec<u8>)>,
+) -> Result<Answer, EngineError> {
+    think(move || {
+        // A database that cannot be read says nothing of packages; the notes of its layer say so.
+        let listed = |files: &[(BString, Vec<u8>)]| -> Vec<Package> {
+            let parsed = files.iter().filter(|(_, bytes)| !bytes.is_empty()).filter_map(|(path, bytes)| {
+                packages::parse(packages::manager_of(path.as_ref())?, bytes).ok()
+            });
+            parsed.flatten().collect()
+        };
+        Answer::Packages(Arc::new(packages::changes(&listed(&old), &listed(&new))))
+    })
+    .await
 }
 
 /// What the words of a text are.

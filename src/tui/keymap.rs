@@ -291,6 +291,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Layer, &[ch('v')], A::Pane, "only what was found, or everything again"),
     bind(C::Layer, &[ch('x')], A::Pane, "extract the file or directory"),
     bind(C::Layer, &[ch('y')], A::Pane, "copy the path to the clipboard"),
+    bind(C::Layer, &[ch('P')], A::Pane, "the packages that it installed or took out, or its files"),
     bind(C::Files, &[plain(KeyCode::Enter)], A::Pane, "look into the file beside it, or open the directory"),
     bind(C::Files, &[ch(' ')], A::Pane, "open or close the directory"),
     bind(C::Files, &[ch('*')], A::Pane, "open everything, or close it"),

@@ -35,7 +35,7 @@ impl Panes {
 
     pub fn of_slot(&mut self, slot: Slot) -> Option<&mut dyn Pane> {
         match slot {
-            Slot::Layer => Some(&mut self.layer),
+            Slot::Layer | Slot::Packages => Some(&mut self.layer),
             Slot::Files => Some(&mut self.files),
             Slot::Output => Some(&mut self.output),
             Slot::Shell => Some(&mut self.shell),

@@ -37,7 +37,9 @@ pub struct Look {
     pub variable: Style,
     pub comment: Style,
     /// Backgrounds of areas that text stands on, calm and easily told apart; none where there are too few colours.
-    pub tints: Option<[Style; 3]>,
+    pub tints: Option<Tints>,
+    /// Backgrounds of lines that were added and removed, where the text on them has colours of its own.
+    pub grounds: Option<[Style; 2]>,
     pub signs: &'static Signs,
     pub depth: Depth,
 }
@@ -70,6 +72,7 @@ impl Look {
             variable: fg(&theme.variable),
             comment: or(fg(&theme.comment), Modifier::DIM),
             tints: tints(theme, depth),
+            grounds: grounds(theme, depth),
             signs: if ascii { &ASCII } else { &UNICODE },
             depth,
         }
@@ -91,16 +94,40 @@ impl Look {
     }
 }
 
-/// The background with a part of a colour in it.
-fn tints(theme: &Theme, depth: Depth) -> Option<[Style; 3]> {
-    let tint = |paint: &Paint| match (depth, theme.background.full, paint.full) {
+/// Areas in a picture of a file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Tints {
+    pub directory: Style,
+    /// A directory in a directory.
+    pub inner: Style,
+    pub file: Style,
+    pub rest: Style,
+}
+
+fn tints(theme: &Theme, depth: Depth) -> Option<Tints> {
+    Some(Tints {
+        directory: tint(theme, &theme.accent, depth, 3)?,
+        inner: tint(theme, &theme.accent, depth, 5)?,
+        file: tint(theme, &theme.string, depth, 3)?,
+        rest: tint(theme, &theme.muted, depth, 3)?,
+    })
+}
+
+fn grounds(theme: &Theme, depth: Depth) -> Option<[Style; 2]> {
+    Some([tint(theme, &theme.added, depth, 2)?, tint(theme, &theme.removed, depth, 2)?])
+}
+
+/// The background with so many tenths of a colour in it.
+fn tint(theme: &Theme, paint: &Paint, depth: Depth, tenths: u16) -> Option<Style> {
+    match (depth, theme.background.full, paint.full) {
         (Depth::Ansi256 | Depth::True, Color::Rgb(r, g, b), Color::Rgb(r2, g2, b2)) => {
-            let mix = |ground: u8, color: u8| ((u16::from(ground) * 7 + u16::from(color) * 3) / 10) as u8;
+            let mix = |ground: u8, color: u8| {
+                ((u16::from(ground) * (10 - tenths) + u16::from(color) * tenths) / 10) as u8
+            };
             depth.fit(Color::Rgb(mix(r, r2), mix(g, g2), mix(b, b2))).map(|color| Style::new().bg(color))
         }
         _ => None,
-    };
-    Some([tint(&theme.accent)?, tint(&theme.string)?, tint(&theme.muted)?])
+    }
 }
 
 /// How many colours a terminal shows.

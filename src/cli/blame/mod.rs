@@ -9,7 +9,7 @@ use super::analyse::{self, Build};
 use super::args::BlameArgs;
 use super::exit::Failure;
 use super::plain::printable;
-use crate::debug::trace::{self, Chain, Facts};
+use crate::debug::trace::{self, Alike, Chain, Facts};
 use crate::dockerfile::nearest::nearest_few;
 use crate::image::inventory::Inventory;
 use crate::layers::follow::follow;
@@ -39,13 +39,16 @@ pub async fn run(args: BlameArgs) -> Result<(), Failure> {
 pub struct Way {
     pub facts: Facts,
     pub chain: Chain,
+    /// Where the content was before the commands that the chain ends at.
+    pub alike: Vec<Alike>,
 }
 
 async fn way(build: &Build, path: &BString) -> Result<Option<Way>, Failure> {
     let snapshots = build.outcomes.iter().map(|(step, outcome)| (*step, outcome.snapshot.clone())).collect();
     let facts = trace::gather(build.engine.as_ref(), Arc::clone(&build.plan), &snapshots).await?;
-    let chain = facts.chain(build.plan.target, path.as_ref());
-    Ok(chain.map(|chain| Way { facts, chain }))
+    let Some(chain) = facts.chain(build.plan.target, path.as_ref()) else { return Ok(None) };
+    let alike = trace::alike(build.engine.as_ref(), &facts, &snapshots, &chain).await?;
+    Ok(Some(Way { facts, chain, alike }))
 }
 
 /// The path that is meant: as it is written, or where symbolic links on the way lead.

@@ -43,6 +43,19 @@ pub struct Report {
     /// Of a build: where the chain ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Of a chain that ends at a command: files with the same content before it, each with its own way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alike: Vec<Alike>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alike {
+    #[serde(flatten)]
+    pub path: Path,
+    /// The command took it away.
+    pub gone: bool,
+    pub chain: Vec<Hop>,
+    pub source: Source,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -194,6 +207,7 @@ pub fn report(
         entries: entries.map(|entries| entries.iter().map(|it| entry(names(it.layer), it)).collect()),
         chain: way.zip(plan).map(|(way, plan)| way.chain.hops.iter().map(|it| hop(plan, it)).collect()),
         source: way.map(|way| source(&way.chain.end)),
+        alike: way.zip(plan).map_or(Vec::new(), |(way, plan)| way.alike.iter().map(|it| alike(plan, it)).collect()),
     }
 }
 
@@ -297,6 +311,15 @@ fn hop(plan: &Plan, hop: &crate::debug::trace::Hop) -> Hop {
             How::Touched => "touched",
             How::Base => "base",
         },
+    }
+}
+
+fn alike(plan: &Plan, it: &crate::debug::trace::Alike) -> Alike {
+    Alike {
+        path: Path::new(it.path.as_ref()),
+        gone: it.gone,
+        chain: it.chain.hops.iter().map(|it| hop(plan, it)).collect(),
+        source: source(&it.chain.end),
     }
 }
 

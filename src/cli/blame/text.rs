@@ -24,6 +24,13 @@ pub fn render(report: &Report, style: Style) -> String {
         let paths = chain.iter().map(|it| width(&hop_path(it))).max().unwrap_or(0).min(style.columns / 2);
         lines.extend(chain.iter().map(|it| hop(it, paths, style)));
         lines.extend(report.source.as_ref().and_then(source).map(|it| clip(&it, style.columns, "…").into_owned()));
+        for it in &report.alike {
+            let gone = if it.gone { ", which it took away" } else { "" };
+            let words = format!("  the same content as /{} before it{gone}", sanitise(&it.path.path));
+            lines.push(style.paint("2", &clip(&words, style.columns, "…")));
+            lines.extend(it.chain.iter().map(|it| hop(it, paths, style)));
+            lines.extend(source(&it.source).map(|it| clip(&it, style.columns, "…").into_owned()));
+        }
     }
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }

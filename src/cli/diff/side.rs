@@ -8,7 +8,7 @@ use super::points::Point;
 use super::reached::Reached;
 use crate::engine::Engine;
 use crate::image::inventory::Inventory;
-use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
+use crate::layers::packages::{self, LARGEST_DATABASE, Package};
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::directory;
@@ -106,7 +106,7 @@ impl Side {
     /// What is installed, and what is wrong with the databases.
     pub async fn packages(&self) -> (Vec<Package>, Vec<String>) {
         let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
-        for (path, manager, size) in databases(&self.tree) {
+        for (path, manager, size) in packages::databases(&self.tree) {
             if let Reader::Image(inventory) = &self.reader {
                 let layer = self.tree.lookup(path.as_bstr()).map(|id| self.tree.layer(id));
                 let facts = layer.and_then(|layer| inventory.layers.get(layer as usize));
@@ -217,28 +217,6 @@ const FEW: usize = 64;
 
 /// Bytes that are read at once.
 const PART: usize = 4 << 20;
-
-/// Files that list installed packages, with their sizes.
-fn databases(tree: &FileTree) -> Vec<(BString, Manager, u64)> {
-    const DIRECTORIES: [&str; 6] = [
-        "var/lib/dpkg",
-        "var/lib/dpkg/status.d",
-        "lib/apk/db",
-        "usr/lib/apk/db",
-        "var/lib/rpm",
-        "usr/lib/sysimage/rpm",
-    ];
-    let directories = DIRECTORIES.iter().chain(&["usr/share/rpm"]).filter_map(|path| tree.lookup(BStr::new(path)));
-    let files = directories.flat_map(|id| tree.children(id).collect::<Vec<_>>());
-    files
-        .filter(|id| tree.meta(*id).kind == Kind::File)
-        .filter_map(|id| {
-            let path = tree.path(id);
-            let manager = packages::manager_of(path.as_bstr())?;
-            Some((path, manager, tree.meta(id).size))
-        })
-        .collect()
-}
 
 /// Files of one layer, in one pass over it; what is a hard link there is looked up on its own.
 async fn of_layer(

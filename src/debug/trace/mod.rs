@@ -5,11 +5,13 @@
 //!
 //! Invariant: every file of a stage has one chain, and its last hop is the instruction that its bytes count for.
 
+pub mod alike;
 pub mod contribution;
 pub mod gather;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use alike::{Alike, alike};
 pub use contribution::{Contribution, StageShare, StepShare};
 pub use gather::gather;
 

@@ -88,6 +88,22 @@ pub(super) fn store(dir: &Path, digest: &Digest, blob: u64, index: &Index) {
     }
 }
 
+/// Forgets all indexes. Answers with the bytes that they took.
+pub fn forget(dir: &Path) -> std::io::Result<u64> {
+    let list = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        list => list?,
+    };
+    let mut freed = 0;
+    for file in list {
+        let file = file?;
+        let bytes = file.metadata()?.len();
+        std::fs::remove_file(file.path())?;
+        freed += bytes;
+    }
+    Ok(freed)
+}
+
 fn file(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join(digest.hex())
 }

@@ -24,6 +24,7 @@ use super::source::{Opened, Place, SourceError, SourceErrorKind};
 use crate::layers::packages::Package;
 use crate::layers::{Builder, FileTree, Layer};
 use blob::{Common, Index, Job};
+pub use cache::forget as forget_indexes;
 use bstr::BString;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, HashMap};

@@ -453,8 +453,12 @@ fn a_second_time_it_comes_from_the_cache() {
     let second = read_text(&text, dir.path(), &options);
     assert_eq!(listing(&second), listing(&first));
     assert_eq!(second.layers, first.layers);
-    let verified = read_text(&text, dir.path(), &Options { verify: true, ..options });
+    let verified = read_text(&text, dir.path(), &Options { verify: true, ..options.clone() });
     assert_eq!(verified.broken().count(), 1);
+    let cache = options.cache.unwrap();
+    let taken = cache.join(digest.hex()).metadata().unwrap().len();
+    assert_eq!(forget_indexes(&cache).unwrap(), taken);
+    assert_eq!((forget_indexes(&cache).unwrap(), forget_indexes(&cache.join("none")).unwrap()), (0, 0));
 }
 
 #[test]

@@ -6,6 +6,9 @@
 mod rpm;
 mod sqlite;
 
+use super::diff::{Change, Diff};
+use super::entry::Kind;
+use super::tree::FileTree;
 use bstr::{BStr, BString, ByteSlice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,6 +57,39 @@ pub fn manager_of(path: &BStr) -> Option<Manager> {
             (!name.contains(&b'/') && !name.ends_with(b".md5sums")).then_some(Manager::Dpkg)
         }
     }
+}
+
+/// Files of a tree that list installed packages, with their sizes.
+pub fn databases(tree: &FileTree) -> Vec<(BString, Manager, u64)> {
+    const DIRECTORIES: [&str; 7] = [
+        "var/lib/dpkg",
+        "var/lib/dpkg/status.d",
+        "lib/apk/db",
+        "usr/lib/apk/db",
+        "var/lib/rpm",
+        "usr/lib/sysimage/rpm",
+        "usr/share/rpm",
+    ];
+    let directories = DIRECTORIES.iter().filter_map(|path| tree.lookup(BStr::new(path)));
+    let files = directories.flat_map(|id| tree.children(id).collect::<Vec<_>>());
+    files
+        .filter(|id| tree.meta(*id).kind == Kind::File)
+        .filter_map(|id| {
+            let path = tree.path(id);
+            let manager = manager_of(path.as_bstr())?;
+            Some((path, manager, tree.meta(id).size))
+        })
+        .collect()
+}
+
+/// The databases in which two trees differ, of either.
+pub fn changed_databases(diff: &Diff) -> Vec<BString> {
+    let both = databases(diff.before_tree()).into_iter().chain(databases(diff.after_tree()));
+    let changed = |path: &BString| diff.lookup(path.as_ref()).is_some_and(|id| diff.change(id) != Change::Unchanged);
+    let mut paths: Vec<BString> = both.map(|(path, ..)| path).filter(changed).collect();
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 /// Reads a database. The error completes a sentence about the file.

@@ -4,9 +4,10 @@ use super::image::height;
 use crate::engine::EngineError;
 use crate::image::inventory::Inventory;
 use crate::image::source::SourceError;
-use crate::layers::{Diff, FileTree, Kind, NodeId, Patch, Scope, patch};
+use crate::layers::packages::LARGEST_DATABASE;
+use crate::layers::{Diff, FileTree, Kind, NodeId, Scope, patch};
 use crate::snapshot::SnapshotId;
-use crate::tui::answers::{listing, tones};
+use crate::tui::answers::{self, listing, packages, tones};
 use crate::tui::extract::shown;
 use crate::tui::widgets::{Answer, Query};
 use bstr::{BStr, BString, ByteSlice};
@@ -49,11 +50,23 @@ impl Subject {
             Query::Files { before, after } => self.compare(before.as_ref(), after, Scope::Everything).await,
             Query::File { at, path, offset, limit } => self.content(at, path, *offset, *limit).await.map(Answer::File),
             Query::Patch { before, after, path } => {
-                let (old, new) = (self.whole(before, path).await?, self.whole(after, path).await?);
-                think(move || Answer::Patch(Arc::new(Patch::between(&old, &new)))).await
+                // One byte more than is compared, so that what is too large is seen to be.
+                let limit = patch::LIMIT + 1;
+                let (old, new) = (self.whole(before, path, limit).await?, self.whole(after, path, limit).await?);
+                answers::patch(path.clone(), old, new).await
             }
             Query::Listing { at, path, size } => {
                 listing(*size, |offset, limit| self.content(at, path, offset, limit)).await
+            }
+            Query::Packages { before, after, databases } => {
+                let (mut old, mut new) = (Vec::new(), Vec::new());
+                for path in databases {
+                    if let Some(before) = before {
+                        old.push((path.clone(), self.whole(before, path, LARGEST_DATABASE as usize).await?));
+                    }
+                    new.push((path.clone(), self.whole(after, path, LARGEST_DATABASE as usize).await?));
+                }
+                packages(old, new).await
             }
             Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
             Query::Scratch { .. } | Query::Log(_) => Err(error("an image has no shells and no output")),
@@ -78,11 +91,10 @@ impl Subject {
     }
 
     /// A file's content for comparing; where there is no such file it is empty.
-    async fn whole(&self, at: &SnapshotId, path: &BString) -> Result<Vec<u8>, EngineError> {
+    async fn whole(&self, at: &SnapshotId, path: &BString, limit: usize) -> Result<Vec<u8>, EngineError> {
         let tree = self.tree.at(height(at).unwrap_or(0));
         match tree.lookup(path.as_ref()) {
-            // One byte more than is compared, so that what is too large is seen to be.
-            Some(_) => self.content(at, path, 0, patch::LIMIT + 1).await,
+            Some(_) => self.content(at, path, 0, limit).await,
             None => Ok(Vec::new()),
         }
     }

@@ -19,6 +19,11 @@ use ratatui::style::{Modifier, Style};
 const LEAST_CELLS: u64 = 8;
 const MOST_PARTS: usize = 200;
 
+/// How deep directories are drawn in directories.
+const LEVELS: usize = 4;
+/// Columns and rows from which on what is in a directory is drawn in it.
+const ROOM: (u16, u16) = (16, 5);
+
 #[derive(Debug)]
 pub struct Map {
     tree: FileTree,
@@ -29,8 +34,24 @@ pub struct Map {
     selected: usize,
     /// Where the parts were drawn last.
     tiles: Vec<Rect>,
+    /// What was drawn there, with what is in it, and in which area.
+    scene: Vec<Drawn>,
+    picture: Rect,
     room: (u16, u16),
     needle: String,
+}
+
+/// A part in its place.
+#[derive(Debug, Clone)]
+struct Drawn {
+    part: Part,
+    tile: Rect,
+    /// 0 for the parts of the directory on show.
+    level: usize,
+    /// The part of the directory on show that it is or lies in.
+    top: usize,
+    /// What is in it is drawn, too.
+    is_open: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +72,8 @@ impl Default for Map {
             parts: Vec::new(),
             selected: 0,
             tiles: Vec::new(),
+            scene: Vec::new(),
+            picture: Rect::default(),
             room: (0, 0),
             needle: String::new(),
         }
@@ -80,33 +103,24 @@ impl Map {
         self.parts.get(self.selected).and_then(|part| part.node)
     }
 
-    /// The parts of the directory, the largest first, as many as there is room for.
     fn divide(&mut self) {
-        let tree = &self.tree;
-        let mut children: Vec<(u64, NodeId)> =
-            tree.children(self.directory).map(|id| (tree.bytes(id), id)).filter(|(bytes, _)| *bytes > 0).collect();
-        children.sort_by_key(|(bytes, id)| (std::cmp::Reverse(*bytes), *id));
-        let total: u64 = children.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add);
-        let cells = u64::from(self.room.0) * u64::from(self.room.1);
-        let large = |bytes: u64| u128::from(bytes) * u128::from(cells) >= u128::from(total) * u128::from(LEAST_CELLS);
-        let seen = children.iter().take_while(|(bytes, _)| large(*bytes)).count().clamp(1, MOST_PARTS);
-        // One alone needs no part for the rest.
-        let seen = if children.len() <= seen + 1 { children.len() } else { seen };
-        let part = |(bytes, id): &(u64, NodeId)| {
-            let is_directory = tree.meta(*id).kind == Kind::Directory;
-            let slash = if is_directory { "/" } else { "" };
-            let label = format!("{}{slash}", text::sanitise_bytes(tree.name(*id)));
-            Part { node: Some(*id), bytes: *bytes, is_directory, label }
-        };
-        let mut parts: Vec<Part> = children.iter().take(seen).map(part).collect();
-        let rest = children.get(seen..).unwrap_or_default();
-        if !rest.is_empty() {
-            let bytes = rest.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add);
-            parts.push(Part { node: None, bytes, is_directory: false, label: format!("{} more", rest.len()) });
-            parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
-        }
-        self.parts = parts;
+        self.parts = parts(&self.tree, self.directory, self.room);
         self.tiles.clear();
+        self.scene.clear();
+    }
+
+    /// Puts the parts into an area, and what is in them into theirs.
+    fn arrange(&mut self, picture: Rect) {
+        if self.picture == picture && !self.scene.is_empty() {
+            return;
+        }
+        self.picture = picture;
+        let sizes: Vec<u64> = self.parts.iter().map(|part| part.bytes).collect();
+        self.tiles = tiles(&sizes, picture);
+        self.scene.clear();
+        for top in 0..self.parts.len() {
+            place(&self.tree, self.parts[top].clone(), self.tiles[top], (0, top), &mut self.scene);
+        }
     }
 
     fn go(&mut self, way: (i32, i32)) {
@@ -260,10 +274,9 @@ impl Pane for Map {
         }
         let foot = u16::from(area.height > 3);
         let picture = Rect { height: area.height - foot, ..area };
-        let sizes: Vec<u64> = self.parts.iter().map(|part| part.bytes).collect();
-        self.tiles = tiles(&sizes, picture);
-        for (at, (part, tile)) in self.parts.iter().zip(&self.tiles).enumerate() {
-            draw(part, *tile, (at == self.selected, focused), buffer, look);
+        self.arrange(picture);
+        for drawn in &self.scene {
+            draw(drawn, (drawn.level == 0 && drawn.top == self.selected, focused), buffer, look);
         }
         if let Some(part) = self.parts.get(self.selected).filter(|_| foot > 0) {
             let path = match part.node {
@@ -285,11 +298,59 @@ impl Map {
     }
 }
 
-/// One part: its area in a colour, half a cell away from its neighbours; where there are too few colours, a frame.
-fn draw(part: &Part, tile: Rect, (selected, focused): (bool, bool), buffer: &mut Buffer, look: &Look) {
+/// The parts of a directory, the largest first, as many as there is room for.
+fn parts(tree: &FileTree, directory: NodeId, room: (u16, u16)) -> Vec<Part> {
+    let mut children: Vec<(u64, NodeId)> =
+        tree.children(directory).map(|id| (tree.bytes(id), id)).filter(|(bytes, _)| *bytes > 0).collect();
+    let count = children.len();
+    let total: u64 = children.iter().map(|(bytes, _)| *bytes).fold(0, u64::saturating_add);
+    let key = |(bytes, id): &(u64, NodeId)| (std::cmp::Reverse(*bytes), *id);
+    // Of a million the largest are found without putting all in order.
+    if count > MOST_PARTS + 1 {
+        children.select_nth_unstable_by_key(MOST_PARTS, key);
+        children.truncate(MOST_PARTS);
+    }
+    children.sort_by_key(key);
+    let cells = u64::from(room.0) * u64::from(room.1);
+    let large = |bytes: u64| u128::from(bytes) * u128::from(cells) >= u128::from(total) * u128::from(LEAST_CELLS);
+    let seen = children.iter().take_while(|(bytes, _)| large(*bytes)).count().clamp(1, MOST_PARTS);
+    // One alone needs no part for the rest.
+    let seen = if count <= seen + 1 { children.len() } else { seen };
+    let part = |(bytes, id): &(u64, NodeId)| {
+        let is_directory = tree.meta(*id).kind == Kind::Directory;
+        let slash = if is_directory { "/" } else { "" };
+        let label = format!("{}{slash}", text::sanitise_bytes(tree.name(*id)));
+        Part { node: Some(*id), bytes: *bytes, is_directory, label }
+    };
+    let mut parts: Vec<Part> = children.iter().take(seen).map(part).collect();
+    if count > seen {
+        let shown = parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
+        let bytes = total.saturating_sub(shown);
+        parts.push(Part { node: None, bytes, is_directory: false, label: format!("{} more", count - seen) });
+        parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    }
+    parts
+}
+
+/// Puts a part into its place, and what is in it into its own, as deep as there is room.
+fn place(tree: &FileTree, part: Part, tile: Rect, (level, top): (usize, usize), scene: &mut Vec<Drawn>) {
     if tile.is_empty() {
         return;
     }
+    let node = part.node.filter(|_| part.is_directory && level + 1 < LEVELS);
+    let node = node.filter(|_| tile.width >= ROOM.0 && tile.height >= ROOM.1);
+    let inside = Rect::new(tile.x + 1, tile.y + 1, tile.width.saturating_sub(2), tile.height.saturating_sub(2));
+    let within = node.map(|node| parts(tree, node, (inside.width, inside.height))).unwrap_or_default();
+    scene.push(Drawn { part, tile, level, top, is_open: !within.is_empty() });
+    let sizes: Vec<u64> = within.iter().map(|part| part.bytes).collect();
+    for (part, tile) in within.into_iter().zip(tiles(&sizes, inside)) {
+        place(tree, part, tile, (level + 1, top), scene);
+    }
+}
+
+/// One part: its area in a colour, half a cell away from its neighbours; where there are too few colours, a frame.
+fn draw(drawn: &Drawn, (selected, focused): (bool, bool), buffer: &mut Buffer, look: &Look) {
+    let (part, tile) = (&drawn.part, drawn.tile);
     let mark = match (selected, focused) {
         (true, true) => look.accent.add_modifier(Modifier::BOLD),
         (true, false) => look.text.add_modifier(Modifier::BOLD),
@@ -297,28 +358,45 @@ fn draw(part: &Part, tile: Rect, (selected, focused): (bool, bool), buffer: &mut
     };
     let inside = match look.tints {
         Some(tints) if !look.ascii() => {
+            let directory = |level: usize| if level % 2 == 0 { tints.directory } else { tints.inner };
             let tint = match (part.node, part.is_directory) {
-                (None, _) => tints[2],
-                (_, true) => tints[0],
-                (_, false) => tints[1],
+                (None, _) => tints.rest,
+                (_, true) => directory(drawn.level),
+                (_, false) => tints.file,
             };
-            fill(tile, tint, selected, mark, buffer)
+            let behind = drawn.level.checked_sub(1).map(directory);
+            fill(tile, tint, behind, selected, mark, buffer)
         }
         _ => frame(tile, if selected { mark } else { look.border }, selected, buffer, look),
     };
-    let lines = [(part.label.as_str(), mark), (&text::size(part.bytes), look.muted)];
+    let size = text::size(part.bytes);
+    let width = usize::from(inside.width);
+    if drawn.is_open || inside.height == 1 {
+        // One line for both; the rest is for what is in it.
+        let line = if drawn.is_open { Rect { y: tile.y, height: 1, ..inside } } else { inside };
+        let shown = text::clip(&part.label, width, look.signs.ellipsis);
+        buffer.set_stringn(line.x, line.y, &shown, width, mark);
+        let taken = text::width(&shown) + 2;
+        if taken + text::width(&size) <= width {
+            buffer.set_stringn(line.x + taken as u16, line.y, &size, width - taken, look.muted);
+        }
+        return;
+    }
+    let lines = [(part.label.as_str(), mark), (&size, look.muted)];
     for ((line, style), y) in lines.into_iter().zip(inside.y..inside.bottom()) {
-        let shown = text::clip(line, usize::from(inside.width), look.signs.ellipsis);
-        buffer.set_stringn(inside.x, y, shown, usize::from(inside.width), style);
+        let shown = text::clip(line, width, look.signs.ellipsis);
+        buffer.set_stringn(inside.x, y, shown, width, style);
     }
 }
 
-/// Fills a part but for half a cell at its right and its lower edge. Answers with the room for words.
-fn fill(tile: Rect, tint: Style, selected: bool, mark: Style, buffer: &mut Buffer) -> Rect {
+/// Fills a part but for half a cell at its right and its lower edge, where what is behind it is seen. Answers with the
+/// room for words.
+fn fill(tile: Rect, tint: Style, behind: Option<Style>, selected: bool, mark: Style, buffer: &mut Buffer) -> Rect {
     let color = match (selected, mark.fg) {
         (true, Some(fg)) => Style::new().fg(fg),
         _ => tint.bg.map_or(Style::new(), |bg| Style::new().fg(bg)),
     };
+    let edge = behind.unwrap_or_default().patch(color);
     for position in tile.positions() {
         let (right, low) = (position.x + 1 == tile.right(), position.y + 1 == tile.bottom());
         // A part of one row or column has no edge to spare.
@@ -331,12 +409,10 @@ fn fill(tile: Rect, tint: Style, selected: bool, mark: Style, buffer: &mut Buffe
         };
         let cell = &mut buffer[position];
         cell.set_symbol(sign);
-        cell.set_style(if sign == " " {
-            tint
-        } else if selected {
-            color.patch(tint)
-        } else {
-            color
+        cell.set_style(match (sign, selected) {
+            (" ", _) => tint,
+            (_, true) => color.patch(tint),
+            (_, false) => edge,
         });
     }
     // A bar at the left tells what is selected without its colour.

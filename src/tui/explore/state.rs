@@ -145,7 +145,7 @@ impl Explorer {
 
     pub fn of_slot(&mut self, slot: Slot) -> Option<&mut dyn Pane> {
         match slot {
-            Slot::Layer => Some(&mut self.layer_pane),
+            Slot::Layer | Slot::Packages => Some(&mut self.layer_pane),
             Slot::Files => Some(&mut self.files),
             Slot::Viewer | Slot::Tones => Some(&mut self.viewer),
             Slot::Output | Slot::Shell => None,

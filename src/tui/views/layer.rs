@@ -2,17 +2,21 @@
 
 use crate::engine::EngineError;
 use crate::layers::Diff;
+use crate::layers::packages::changed_databases;
 use crate::tui::keymap::{Action, key_of};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::widgets::browser::{Browser, error_words, words};
+use crate::tui::widgets::packages::{self, Packages};
 use crate::tui::widgets::tree::Flavour;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot};
 use bstr::BString;
-use crossterm::event::{KeyEvent, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+/// Rows that a turn of the mouse's wheel moves by.
+const WHEEL: isize = 3;
 /// Rows from which on a line with the sums is shown under the tree.
 const SUMS: u16 = 4;
 
@@ -24,12 +28,22 @@ pub struct Layer {
     browser: Browser,
     /// A path to go to when the layer is there.
     goal: Option<BString>,
+    /// What became of the installed packages, once that is known and anything did.
+    packages: Option<Installed>,
+    /// Whether they are on show instead of the files.
+    listed: bool,
+}
+
+#[derive(Debug)]
+struct Installed {
+    sentence: String,
+    list: Packages,
 }
 
 impl Default for Layer {
     fn default() -> Layer {
         let browser = Browser::new(Slot::Layer, Flavour::Changes);
-        Layer { wanted: Place::default(), shown: Place::default(), browser, goal: None }
+        Layer { wanted: Place::default(), shown: Place::default(), browser, goal: None, packages: None, listed: false }
     }
 }
 
@@ -37,6 +51,23 @@ impl Layer {
     /// The selected path.
     pub fn selected(&self) -> Option<BString> {
         self.browser.selection()
+    }
+
+    /// The list of packages, while it is on show.
+    fn list(&mut self) -> Option<&mut Packages> {
+        let listed = self.listed;
+        self.packages.as_mut().map(|it| &mut it.list).filter(|_| listed)
+    }
+
+    /// Asks for packages if the layer on show writes a database of them.
+    fn ask_for_packages(&self, query: &Query) -> Vec<Request> {
+        let (Query::Diff { before, after }, Some(diff)) = (query, self.browser.diff()) else { return Vec::new() };
+        let databases = changed_databases(diff);
+        if databases.is_empty() {
+            return Vec::new();
+        }
+        let query = Query::Packages { before: before.clone(), after: after.clone(), databases };
+        vec![Request::Load(Slot::Packages, query)]
     }
 
     /// Selects a path of the layer that is asked for next, or of the one on show.
@@ -65,6 +96,7 @@ impl Pane for Layer {
             }
             None => {
                 self.browser.clear();
+                self.packages = None;
                 self.shown = place.clone();
                 Vec::new()
             }
@@ -79,17 +111,49 @@ impl Pane for Layer {
     }
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
-        self.browser.key(key)
+        if key.code == KeyCode::Char('P') {
+            if self.packages.is_none() {
+                return Outcome::Effect(Request::Say("no package was installed or taken out here".to_owned()));
+            }
+            self.listed = !self.listed;
+            return Outcome::Consumed;
+        }
+        let Some(list) = self.list() else { return self.browser.key(key) };
+        match list.key(key) {
+            true => Outcome::Consumed,
+            // What is about a file is about one that is not seen.
+            false => Outcome::Ignored,
+        }
     }
 
     fn mouse(&mut self, event: MouseEvent, area: Rect) -> Outcome {
+        if let Some(list) = self.list() {
+            match event.kind {
+                MouseEventKind::ScrollUp => list.scroll(-WHEEL),
+                MouseEventKind::ScrollDown => list.scroll(WHEEL),
+                _ => return Outcome::Ignored,
+            }
+            return Outcome::Consumed;
+        }
         self.browser.mouse(event, split(area, &self.shown.why).tree)
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        if let Query::Packages { after, .. } = query {
+            if self.shown.after.as_ref() == Some(after)
+                && let Ok(Answer::Packages(changes)) = answer
+                && !changes.is_empty()
+            {
+                let sentence = packages::sentence(&changes);
+                self.packages = Some(Installed { sentence, list: Packages::new(&changes) });
+            }
+            return Vec::new();
+        }
         let keep = self.shown.step == self.wanted.step;
         if self.browser.loaded(query, answer, keep) {
             self.shown = self.wanted.clone();
+            self.packages = None;
+            return self.ask_for_packages(query);
         }
         Vec::new()
     }
@@ -99,11 +163,17 @@ impl Pane for Layer {
     }
 
     fn find(&mut self, text: &str) -> usize {
-        self.browser.tree.find(text)
+        match self.list() {
+            Some(list) => list.find(text),
+            None => self.browser.tree.find(text),
+        }
     }
 
     fn find_next(&mut self, forward: bool) {
-        self.browser.tree.find_next(forward);
+        match self.list() {
+            Some(list) => list.find_next(forward),
+            None => self.browser.tree.find_next(forward),
+        }
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {
@@ -113,12 +183,16 @@ impl Pane for Layer {
         match self.browser.diff().cloned() {
             Some(diff) if !diff.is_empty() => {
                 let Split { tree, why, sums: line } = split(area, &self.shown.why);
-                self.browser.tree.render(tree, buffer, look, focused);
+                match self.list() {
+                    Some(list) => list.render(tree, buffer, look),
+                    None => self.browser.tree.render(tree, buffer, look, focused),
+                }
                 if why.height > 0 {
                     let text = text::sanitise(&not_cached(&self.shown.why)).into_owned();
                     buffer.set_stringn(why.x, why.y, text, usize::from(why.width), look.muted);
                 }
-                let parts = std::iter::once(sums(&diff)).chain(self.browser.tree.state());
+                let installed = self.packages.as_ref().map(|it| it.sentence.clone());
+                let parts = std::iter::once(sums(&diff)).chain(installed).chain(self.browser.tree.state());
                 let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
                 buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
             }

@@ -201,7 +201,7 @@ impl Pane for Viewer {
         match (query, answer) {
             (_, Err(error)) => file.error = Some(error),
             (Query::File { offset, .. }, Ok(Answer::File(bytes))) => file.take(*offset, bytes),
-            (Query::Patch { .. }, Ok(Answer::Patch(patch))) => file.take_patch(&patch),
+            (Query::Patch { .. }, Ok(Answer::Patch(patch, tones))) => file.take_patch(&patch, &tones),
             (Query::Listing { .. }, Ok(Answer::Listing(listing))) => file.take_listing(listing),
             _ => {}
         }
@@ -350,10 +350,10 @@ impl File {
         }
     }
 
-    fn take_patch(&mut self, patch: &Patch) {
+    fn take_patch(&mut self, patch: &Patch, tones: &[Tones; 2]) {
         let why = match patch {
             Patch::Text(hunks) => {
-                self.patch = Some(PatchText::new(hunks));
+                self.patch = Some(PatchText::new(hunks, tones));
                 return;
             }
             Patch::Same => "its content is the same as before",
@@ -566,13 +566,17 @@ impl File {
                 let digits = patch.digits();
                 let inner = scroll::bar(inner, buffer, look, self.pager.top(), patch.len());
                 let gutter = |row: usize, sub: usize| if sub == 0 { patch.gutter(row) } else { String::new() };
-                let style = |row: usize| match patch.sign(row) {
-                    None => Some(look.accent),
-                    Some(Sign::Added) => Some(look.added),
-                    Some(Sign::Removed) => Some(look.removed),
-                    Some(Sign::Same) => None,
+                // Words in their own colours stand on the colour of the change, where there are colours enough.
+                let tones = |row: usize| patch.tones(row).filter(|tones| !tones.is_empty() && look.grounds.is_some());
+                let style = |row: usize| match (patch.sign(row), look.grounds, tones(row)) {
+                    (None, ..) => Some(look.accent),
+                    (Some(Sign::Added), Some([added, _]), Some(_)) => Some(added),
+                    (Some(Sign::Removed), Some([_, removed]), Some(_)) => Some(removed),
+                    (Some(Sign::Added), ..) => Some(look.added),
+                    (Some(Sign::Removed), ..) => Some(look.removed),
+                    (Some(Sign::Same), ..) => None,
                 };
-                let how = How { gutter: 2 * digits as u16 + 2, gutter_text: gutter, style, tones: |_| None };
+                let how = How { gutter: 2 * digits as u16 + 2, gutter_text: gutter, style, tones };
                 draw(&mut self.pager, patch, how, inner, buffer, look);
             }
         }

@@ -13,6 +13,7 @@ pub mod archive;
 pub mod browser;
 pub mod encode;
 pub mod hex;
+pub mod packages;
 pub mod paged;
 pub mod pager;
 pub mod patch;
@@ -25,6 +26,7 @@ pub mod treemap;
 use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
 use crate::image::listing::Listing;
+use crate::layers::packages::PackageChanges;
 use crate::layers::{Diff, Layer, Meta, Patch};
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
@@ -150,6 +152,8 @@ pub enum Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
     Layer,
+    /// Of the layer, besides what changed.
+    Packages,
     Files,
     Output,
     Viewer,
@@ -187,6 +191,12 @@ pub enum Query {
         before: SnapshotId,
         after: SnapshotId,
         path: BString,
+    },
+    /// How the installed packages differ, by the databases that do.
+    Packages {
+        before: Option<SnapshotId>,
+        after: SnapshotId,
+        databases: Vec<BString>,
     },
     Log(StepId),
     /// What is in an archive of so many bytes.
@@ -235,7 +245,9 @@ pub enum Answer {
     /// To [`Query::Diff`], [`Query::Files`] and [`Query::Scratch`].
     Diff(Arc<Diff>),
     File(Vec<u8>),
-    Patch(Arc<Patch>),
+    /// With what the words of both contents are.
+    Patch(Arc<Patch>, Arc<[Tones; 2]>),
+    Packages(Arc<PackageChanges>),
     Log(Log),
     /// `None` if it is no archive.
     Listing(Option<Arc<Listing>>),

@@ -3,6 +3,7 @@
 use super::ansi::Line as Drawn;
 use super::paged::printable;
 use super::pager::{self, Text};
+use super::syntax::{Run, Tones};
 use crate::layers::patch::{Hunk, Line, Sign};
 use std::borrow::Cow;
 
@@ -21,13 +22,16 @@ enum Row {
         old: Option<usize>,
         new: Option<usize>,
         line: Line,
+        /// As it is shown, behind its sign.
+        tones: Box<[Run]>,
     },
     /// The line above ends the file without a line feed.
     Unended(Sign),
 }
 
 impl PatchText {
-    pub fn new(hunks: &[Hunk]) -> PatchText {
+    /// `tones` has what the words of the old and the new content are.
+    pub fn new(hunks: &[Hunk], tones: &[Tones; 2]) -> PatchText {
         let mut rows = Vec::new();
         let mut most = 0;
         for hunk in hunks {
@@ -36,7 +40,18 @@ impl PatchText {
             for line in &hunk.lines {
                 let in_old = line.sign != Sign::Added;
                 let in_new = line.sign != Sign::Removed;
-                rows.push(Row::Line { old: in_old.then_some(old), new: in_new.then_some(new), line: line.clone() });
+                let of = match in_new {
+                    true => tones[1].line(new.saturating_sub(1)),
+                    false => tones[0].line(old.saturating_sub(1)),
+                };
+                let shifted = of.unwrap_or_default().iter().map(|(end, tone)| (end + 1, *tone));
+                let tones = Some((1, None)).filter(|_| of.is_some_and(|of| !of.is_empty()));
+                rows.push(Row::Line {
+                    old: in_old.then_some(old),
+                    new: in_new.then_some(new),
+                    line: line.clone(),
+                    tones: tones.into_iter().chain(shifted).collect(),
+                });
                 old += usize::from(in_old);
                 new += usize::from(in_new);
                 if line.unended {
@@ -60,6 +75,14 @@ impl PatchText {
         match self.rows.get(row) {
             Some(Row::Line { old, new, .. }) => format!("{:>digits$} {:>digits$} ", number(old), number(new)),
             _ => String::new(),
+        }
+    }
+
+    /// What the words of a row are, its sign included.
+    pub fn tones(&self, row: usize) -> Option<&[Run]> {
+        match self.rows.get(row)? {
+            Row::Line { tones, .. } => Some(tones),
+            Row::Header(_) | Row::Unended(_) => None,
         }
     }
 
@@ -121,7 +144,7 @@ mod tests {
 
     fn check(old: &str, new: &str, expected: &[&str]) {
         let Patch::Text(hunks) = Patch::between(old.as_bytes(), new.as_bytes()) else { panic!() };
-        let text = PatchText::new(&hunks);
+        let text = PatchText::new(&hunks, &Default::default());
         let rows: Vec<_> =
             (0..text.len()).map(|row| format!("{}{}", text.gutter(row), text.line(row).unwrap().text)).collect();
         assert_eq!(rows, expected);
@@ -137,7 +160,7 @@ mod tests {
     #[test]
     fn hits_go_around() {
         let Patch::Text(hunks) = Patch::between(b"x\ny\n", b"z\nx\n") else { panic!() };
-        let text = PatchText::new(&hunks);
+        let text = PatchText::new(&hunks, &Default::default());
         assert_eq!((text.count("x"), text.find("x", 0, true), text.find("x", 3, true)), (1, Some(2), Some(2)));
         assert_eq!((text.find("z", 1, false), text.find("nothing", 0, true)), (Some(1), None));
     }

@@ -28,7 +28,10 @@ fn serve(viewer: &mut Viewer, requests: Vec<Request>, old: &[u8], new: &[u8]) ->
                 let from = new.get(*offset as usize..).unwrap_or_default();
                 Answer::File(from[..from.len().min(*limit)].to_vec())
             }
-            Query::Patch { .. } => Answer::Patch(Arc::new(Patch::between(old, new))),
+            Query::Patch { path, .. } => {
+                let tones = [old, new].map(|content| Tones::of(path.as_ref(), content));
+                Answer::Patch(Arc::new(Patch::between(old, new)), Arc::new(tones))
+            }
             Query::Listing { size, .. } => Answer::Listing(listing::tar(new, *size).map(Arc::new)),
             other => panic!("{other:?}"),
         };
