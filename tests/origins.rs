@@ -94,7 +94,7 @@ fn commands_that_rename_and_copy_are_looked_behind() {
             format!("{} {} line {} {}", it["path"].as_str().unwrap(), it["gone"], hop["line"], it["source"]["kind"])
         })
         .collect();
-    assert_eq!(found, ["copied false line 3 \"instruction\"", "src/a.txt true line 2 \"context\""]);
+    assert_eq!(found, ["moved false line 3 \"instruction\"", "src/a.txt true line 2 \"context\""]);
     ask(&project, &["blame", ".", "/moved"]).says("the same content as /src/a.txt before it, which it took away");
 }
 

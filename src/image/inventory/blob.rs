@@ -22,6 +22,9 @@ pub(super) const MAX_RECORDS: usize = 512 << 20;
 const FREE_BYTES: u64 = 4 << 30;
 const MAX_RATIO: u64 = 400;
 
+/// What the decoder says of bytes behind a gzip member that are not another one. GNU gzip passes over them, too.
+const NO_MEMBER: &str = "invalid gzip header";
+
 const BLOB_BUFFER: usize = 256 << 10;
 const ARCHIVE_BUFFER: usize = 128 << 10;
 
@@ -170,7 +173,14 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
     let result = loop {
         let member = match archive.next_entry() {
             Ok(Some(member)) => member,
-            Ok(None) => break archive.drain().map_err(Error::from),
+            Ok(None) => match archive.drain() {
+                Err(error) if error.to_string() == NO_MEMBER => {
+                    let note = "behind the archive's end there are bytes that are no gzip stream, and are left out";
+                    walk.found.notes.push(note.to_owned());
+                    break Ok(());
+                }
+                drained => break drained.map_err(Error::from),
+            },
             Err(error) => break Err(error.into()),
         };
         index.entries += 1;

@@ -391,6 +391,20 @@ fn damage_is_said_with_its_place() {
 }
 
 #[test]
+fn what_is_behind_a_gzip_stream_is_noted() {
+    let bytes = archive(&["f a 1"]);
+    let behind = |rest: &[u8]| inventory(&[(bytes.clone(), [gzip(&bytes), rest.to_vec()].concat())]);
+    for rest in [&b"garbage and more"[..], &[0; 512]] {
+        let found = behind(rest);
+        assert_eq!((listing(&found), found.broken().count()), (vec!["f a 0 1".to_owned()], 0));
+        assert!(found.layers[0].checked && found.layers[0].notes[0].contains("no gzip stream"), "{:?}", found.layers);
+    }
+    // In the archive itself nothing is passed over.
+    let cut = [gzip(&bytes[..700]), b"garbage and more".to_vec()].concat();
+    assert_eq!(inventory(&[(bytes.clone(), cut)]).broken().count(), 1);
+}
+
+#[test]
 fn bombs_are_not_waited_for() {
     let common = Common::default();
     let limit = blob::Limit::at_most(1 << 20, &common);

@@ -333,14 +333,20 @@ fn parts(tree: &FileTree, directory: NodeId, room: (u16, u16)) -> Vec<Part> {
 }
 
 /// Puts a part into its place, and what is in it into its own, as deep as there is room.
-fn place(tree: &FileTree, part: Part, tile: Rect, (level, top): (usize, usize), scene: &mut Vec<Drawn>) {
+fn place(tree: &FileTree, mut part: Part, tile: Rect, (level, top): (usize, usize), scene: &mut Vec<Drawn>) {
     if tile.is_empty() {
         return;
     }
     let node = part.node.filter(|_| part.is_directory && level + 1 < LEVELS);
     let node = node.filter(|_| tile.width >= ROOM.0 && tile.height >= ROOM.1);
     let inside = Rect::new(tile.x + 1, tile.y + 1, tile.width.saturating_sub(2), tile.height.saturating_sub(2));
-    let within = node.map(|node| parts(tree, node, (inside.width, inside.height))).unwrap_or_default();
+    let room = (inside.width, inside.height);
+    let mut within = node.map(|node| parts(tree, node, room)).unwrap_or_default();
+    // Directories that hold nothing but one directory share a place with it.
+    while let [Part { node: Some(only), is_directory: true, label, .. }] = &within[..] {
+        part.label.push_str(label);
+        within = parts(tree, *only, room);
+    }
     scene.push(Drawn { part, tile, level, top, is_open: !within.is_empty() });
     let sizes: Vec<u64> = within.iter().map(|part| part.bytes).collect();
     for (part, tile) in within.into_iter().zip(tiles(&sizes, inside)) {

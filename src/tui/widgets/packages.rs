@@ -191,9 +191,9 @@ mod tests {
         assert_eq!(
             [0, 1, 2].map(line),
             [
-                "A a^[ (apk)             1                   1.5 MB",
-                "M b (apk)               2 from 1            1.5 MB",
-                "D c (apk)               1                   1.5 MB",
+                "A a^[ (apk)              1                  1.5 MB",
+                "M b (apk)                2 from 1           1.5 MB",
+                "D c (apk)                1                  1.5 MB",
             ]
         );
         assert_eq!((packages.find("b"), packages.top), (1, 1));

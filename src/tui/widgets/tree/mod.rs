@@ -266,7 +266,7 @@ impl Tree {
             above = diff.parent(parent);
         }
         if opened {
-            self.rows = rows::rows(&diff, &self.shape);
+            self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
         }
         if let Some(index) = rows::find(&diff, &self.shape, &self.rows, id) {
             self.selected = index;
@@ -277,7 +277,7 @@ impl Tree {
     /// Makes the rows anew and selects a path, or what is nearest.
     fn rebuild(&mut self, selected: DiffId) {
         let Some(diff) = self.diff.clone() else { return };
-        self.rows = rows::rows(&diff, &self.shape);
+        self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
         self.select(selected);
     }
 
@@ -293,13 +293,13 @@ impl Tree {
     fn open_a_little(&mut self) {
         let Some(diff) = self.diff.clone() else { return };
         let room = if self.page == 0 { UNSEEN } else { self.page };
-        self.rows = rows::rows(&diff, &self.shape);
+        self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
         while (self.flavour == Flavour::Changes || self.only_changed) && self.rows.len() < room {
             let mut next = self.shape.clone();
             for row in &self.rows {
                 next.expanded[row.id.0 as usize] = true;
             }
-            let rows = rows::rows(&diff, &next);
+            let rows = rows::rows(&diff, &next, Vec::new());
             if rows.len() > room || rows.len() == self.rows.len() {
                 break;
             }

@@ -4,6 +4,7 @@
 //! scan that jumps over what is collapsed, and opening a directory puts the rows of its stretch in place.
 
 use crate::layers::{Change, Diff, DiffId, Kind, Order};
+use std::ops::Range;
 
 /// What decides which rows there are.
 #[derive(Debug, Clone)]
@@ -28,15 +29,16 @@ pub(super) struct Row {
     pub(super) indent: u16,
 }
 
-/// All rows.
-pub(super) fn rows(diff: &Diff, shape: &Shape) -> Vec<Row> {
-    scan(diff, shape, 1, diff.len() as u32, 0)
+/// All rows, in the room that other ones had: there may be as many as paths.
+pub(super) fn rows(diff: &Diff, shape: &Shape, mut room: Vec<Row>) -> Vec<Row> {
+    room.clear();
+    scan(diff, shape, 1..diff.len() as u32, 0, room)
 }
 
 /// The rows below a row, if its directory is open.
 pub(super) fn rows_below(diff: &Diff, shape: &Shape, row: &Row) -> Vec<Row> {
     let end = row.at + 1 + diff.below(row.id);
-    scan(diff, shape, row.at + 1, end, row.indent.saturating_add(1))
+    scan(diff, shape, row.at + 1..end, row.indent.saturating_add(1), Vec::new())
 }
 
 /// The row that shows a path, or the nearest directory above it that has one.
@@ -62,16 +64,15 @@ fn place(diff: &Diff, shape: &Shape, id: DiffId) -> Option<u32> {
     }
 }
 
-/// The rows of the places from `start` up to `end`.
-fn scan(diff: &Diff, shape: &Shape, start: u32, end: u32, indent: u16) -> Vec<Row> {
+/// Adds the rows of these places to others.
+fn scan(diff: &Diff, shape: &Shape, places: Range<u32>, indent: u16, mut rows: Vec<Row>) -> Vec<Row> {
     let order = diff.order(shape.order);
     let id_at = |at: u32| order.map_or(Some(DiffId(at)), |order| order.get(at as usize).copied().map(DiffId));
     let is_set = |set: &[bool], id: DiffId| set.get(id.0 as usize).copied().unwrap_or(false);
-    let mut rows = Vec::new();
     // Where the open directories end.
     let mut open: Vec<u32> = Vec::new();
-    let mut at = start;
-    while at < end {
+    let mut at = places.start;
+    while at < places.end {
         while open.last().is_some_and(|end| at >= *end) {
             open.pop();
         }
@@ -178,7 +179,7 @@ mod tests {
             let mut shape = Shape { expanded: bits(expanded), hidden: bits(hidden & 0x1111), order, joined };
             let mut expected = Vec::new();
             naive(&diff, &shape, Diff::ROOT, 0, &mut expected);
-            let found = rows(&diff, &shape);
+            let found = rows(&diff, &shape, Vec::new());
             let listed: Vec<_> =
                 found.iter().map(|row| (diff.path(row.first), diff.path(row.id), row.indent)).collect();
             prop_assert_eq!(listed, expected);
@@ -194,7 +195,7 @@ mod tests {
                 shape.expanded[row.id.0 as usize] = !was;
                 let new = if was { Vec::new() } else { rows_below(&diff, &shape, row) };
                 toggled.splice(index + 1..after, new);
-                prop_assert_eq!(toggled, rows(&diff, &shape));
+                prop_assert_eq!(toggled, rows(&diff, &shape, Vec::new()));
                 shape.expanded[row.id.0 as usize] = was;
             }
         }
