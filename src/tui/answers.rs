@@ -77,12 +77,7 @@ fn ready(diff: Diff) -> Answer {
 }
 
 /// The beginning of a file; nothing where there is none.
-async fn content(
-    session: &Session,
-    at: &SnapshotId,
-    path: &BString,
-    limit: usize,
-) -> Result<Vec<u8>, EngineError> {
+async fn content(session: &Session, at: &SnapshotId, path: &BString, limit: usize) -> Result<Vec<u8>, EngineError> {
     let tree = session.tree(at).await?;
     match tree.lookup(path.as_ref()) {
         Some(_) => session.read(at, path, 0, limit).await,
@@ -121,16 +116,14 @@ where
 
 /// How packages differ between two file systems, by the paths and contents of their databases; one that is not there
 /// is empty.
-pub async fn packages(
-    old: Vec<(BString, Vec<u8>)>,
-    new: Vec<(BString, Vec<u8>)>,
-) -> Result<Answer, EngineError> {
+pub async fn packages(old: Vec<(BString, Vec<u8>)>, new: Vec<(BString, Vec<u8>)>) -> Result<Answer, EngineError> {
     think(move || {
         // A database that cannot be read says nothing of packages; the notes of its layer say so.
         let listed = |files: &[(BString, Vec<u8>)]| -> Vec<Package> {
-            let parsed = files.iter().filter(|(_, bytes)| !bytes.is_empty()).filter_map(|(path, bytes)| {
-                packages::parse(packages::manager_of(path.as_ref())?, bytes).ok()
-            });
+            let parsed = files
+                .iter()
+                .filter(|(_, bytes)| !bytes.is_empty())
+                .filter_map(|(path, bytes)| packages::parse(packages::manager_of(path.as_ref())?, bytes).ok());
             parsed.flatten().collect()
         };
         Answer::Packages(Arc::new(packages::changes(&listed(&old), &listed(&new))))

@@ -121,9 +121,8 @@ fn grounds(theme: &Theme, depth: Depth) -> Option<[Style; 2]> {
 fn tint(theme: &Theme, paint: &Paint, depth: Depth, tenths: u16) -> Option<Style> {
     match (depth, theme.background.full, paint.full) {
         (Depth::Ansi256 | Depth::True, Color::Rgb(r, g, b), Color::Rgb(r2, g2, b2)) => {
-            let mix = |ground: u8, color: u8| {
-                ((u16::from(ground) * (10 - tenths) + u16::from(color) * tenths) / 10) as u8
-            };
+            let mix =
+                |ground: u8, color: u8| ((u16::from(ground) * (10 - tenths) + u16::from(color) * tenths) / 10) as u8;
             depth.fit(Color::Rgb(mix(r, r2), mix(g, g2), mix(b, b2))).map(|color| Style::new().bg(color))
         }
         _ => None,
