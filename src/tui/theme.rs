@@ -107,7 +107,7 @@ pub struct Tints {
 fn tints(theme: &Theme, depth: Depth) -> Option<Tints> {
     Some(Tints {
         directory: tint(theme, &theme.accent, depth, 3)?,
-        inner: tint(theme, &theme.accent, depth, 5)?,
+        inner: tint(theme, &theme.accent, depth, 2)?,
         file: tint(theme, &theme.string, depth, 3)?,
         rest: tint(theme, &theme.muted, depth, 3)?,
     })

@@ -200,6 +200,7 @@ fn hints(focus: PaneId) -> Vec<(String, &'static str)> {
         PaneId::Details => Vec::new(),
         PaneId::Layer => vec![
             raw("Enter", "open"),
+            raw("P", "packages"),
             raw("e", "extract"),
             raw("y", "copy path"),
             raw("o", "order"),
