@@ -4,7 +4,7 @@ use crate::image::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What changed so shortly before the packing began may change once more and look the same.
@@ -47,7 +47,7 @@ impl Witness {
     }
 }
 
-fn state(path: &PathBuf) -> Option<State> {
+fn state(path: &Path) -> Option<State> {
     let status = path.symlink_metadata().ok()?;
     Some(State {
         device: status.dev(),
