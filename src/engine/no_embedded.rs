@@ -24,7 +24,8 @@ impl Embedded {
         Err(EngineError {
             message: "the embedded engine, and its store of images, need Linux".to_owned(),
             help: vec![
-                "use a Docker Engine or a BuildKit: --engine docker, --engine buildkit, --builder NAME".to_owned(),
+                "build on a Docker Engine or a BuildKit: --engine docker, --engine buildkit, --builder NAME".to_owned(),
+                "what is built there is looked at by its name: stagedive explore docker-daemon:NAME".to_owned(),
             ],
         })
     }
