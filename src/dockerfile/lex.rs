@@ -157,6 +157,10 @@ impl<'t> Lexer<'t> {
     /// names the long line itself.
     fn cut_off(&mut self, part: &str, start_line: u32, span: Span) {
         match arguments::parse(part, self.directives.escape) {
+            // Its heredocs, if it has any, are not ended.
+            Ok(it) if takes_heredocs(&it) && heredoc::in_line(part).is_ok_and(|list| !list.is_empty()) => {
+                self.stopped_at = Some(start_line);
+            }
             Ok(_) => self.stopped_at = Some(self.line.saturating_add(1)),
             Err(problem) => {
                 self.diagnostics.clear();
@@ -167,19 +171,15 @@ impl<'t> Lexer<'t> {
     }
 
     fn instruction(&mut self, original: String, start_line: u32, span: Span) {
-        let Arguments { keyword, flags, args, json, trigger } =
-            match arguments::parse(&original, self.directives.escape) {
-                Ok(it) => it,
-                Err(problem) => {
-                    let span = place(self.text, span, &problem.word);
-                    return self.fail(start_line, problem.message, span, problem.help);
-                }
-            };
-        let takes_heredoc = |keyword: &str| matches!(keyword, "add" | "copy" | "run");
-        let heredocs_possible = match &trigger {
-            Some(trigger) => takes_heredoc(&trigger.arguments.keyword) && !trigger.arguments.json,
-            None => takes_heredoc(&keyword) && !json,
+        let arguments = match arguments::parse(&original, self.directives.escape) {
+            Ok(it) => it,
+            Err(problem) => {
+                let span = place(self.text, span, &problem.word);
+                return self.fail(start_line, problem.message, span, problem.help);
+            }
         };
+        let heredocs_possible = takes_heredocs(&arguments);
+        let Arguments { keyword, flags, args, json, trigger } = arguments;
         let mut end = span.end;
         let mut heredocs = Vec::new();
         if heredocs_possible && original.contains("<<") {
@@ -233,6 +233,12 @@ impl<'t> Lexer<'t> {
             help: help.to_owned(),
         });
     }
+}
+
+/// Whether what follows `<<` is a heredoc: of the instruction itself, or of the one that an ONBUILD puts off.
+fn takes_heredocs(arguments: &Arguments) -> bool {
+    let it = arguments.trigger.as_ref().map_or(arguments, |trigger| &trigger.arguments);
+    matches!(it.keyword.as_str(), "add" | "copy" | "run") && !it.json
 }
 
 /// An ONBUILD with the instruction that it puts off, which is at the same place.

@@ -145,6 +145,8 @@ fn long_lines() {
     assert!(dockerfile.diagnostics[0].message.contains("line 2 is longer than 65535 bytes"));
     let continued = format!("FROM a\nRUN a \\\n{most}x\n");
     assert_eq!(parse(continued.as_bytes()).stopped_at, Some(3));
+    let heredoc = format!("FROM a\nRUN b <<E \\\n{most}x\nE\n");
+    assert_eq!(parse(heredoc.as_bytes()).stopped_at, Some(2));
     let half = format!("FROM a\nENV a \\\n{most}x\n");
     let dockerfile = parse(half.as_bytes());
     assert_eq!((dockerfile.stopped_at, dockerfile.diagnostics.len()), (Some(2), 1));
