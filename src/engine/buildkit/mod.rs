@@ -31,6 +31,7 @@ mod receive_tree;
 mod scratch;
 mod session;
 mod shells;
+mod snapshots;
 mod solve;
 mod supplies;
 mod tls;
