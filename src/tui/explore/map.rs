@@ -364,7 +364,7 @@ fn draw(drawn: &Drawn, (selected, focused): (bool, bool), buffer: &mut Buffer, l
     };
     let inside = match look.tints {
         Some(tints) if !look.ascii() => {
-            let directory = |level: usize| if level % 2 == 0 { tints.directory } else { tints.inner };
+            let directory = |level: usize| if level.is_multiple_of(2) { tints.directory } else { tints.inner };
             let tint = match (part.node, part.is_directory) {
                 (None, _) => tints.rest,
                 (_, true) => directory(drawn.level),
