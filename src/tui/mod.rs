@@ -223,7 +223,7 @@ impl Front {
             }
             Effect::Suspend => {
                 if let Err(error) = self.display.suspend().await? {
-                    self.app.complain(&error.to_string());
+                    self.app.complain(error.to_string());
                 }
             }
             Effect::Redraw => self.display.screen.redraw()?,
