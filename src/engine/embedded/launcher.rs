@@ -13,14 +13,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// As much of the engine process' standard error as is kept to explain its end, in bytes.
 const LAST_WORDS: usize = 4096;
+
+/// An engine process that is expected is started after this, though nobody has asked for a task: then it is there when
+/// somebody does.
+const UNASKED: Duration = Duration::from_millis(250);
 
 /// How to start the engine process.
 #[derive(Debug, Clone)]
@@ -47,6 +52,8 @@ pub struct Launcher {
     /// Ends the task that holds the control socket.
     hang_up: CancellationToken,
     child: Slot,
+    /// Told when there is a first task.
+    wanted: Arc<Notify>,
 }
 
 /// The engine process, once it was started.
@@ -63,7 +70,7 @@ impl Launcher {
         let child = Slot::default();
         let connected = connect(start, &child).await?;
         let (mode, limits) = (connected.mode, connected.limits.clone());
-        Ok(Self::of(mode, limits, child, async { Ok(connected) }))
+        Ok(Self::of(mode, limits, child, Arc::default(), async { Ok(connected) }))
     }
 
     /// Does not wait until the engine process is ready, as it is known how it will be. Tasks wait for it, and fail if it
@@ -76,7 +83,14 @@ impl Launcher {
     ) -> Launcher {
         let child = Slot::default();
         let (slot, expected) = (child.clone(), limits.clone());
+        let wanted = Arc::new(Notify::new());
+        let first = wanted.clone();
         let connecting = async move {
+            // A build that is cached as a whole has ended by then, and needs no engine process.
+            tokio::select! {
+                () = first.notified() => {}
+                () = tokio::time::sleep(UNASKED) => {}
+            }
             let connected = connect(&start, &slot).await;
             if !connected.as_ref().is_ok_and(|it| it.mode == mode && it.limits == expected) {
                 otherwise();
@@ -90,13 +104,14 @@ impl Launcher {
                 connected => connected,
             }
         };
-        Self::of(mode, limits, child, connecting)
+        Self::of(mode, limits, child, wanted, connecting)
     }
 
     fn of(
         mode: Mode,
         limits: Vec<String>,
         child: Slot,
+        wanted: Arc<Notify>,
         connecting: impl Future<Output = Result<Connected, EngineError>> + Send + 'static,
     ) -> Launcher {
         let (requests, outgoing) = mpsc::unbounded_channel();
@@ -104,7 +119,7 @@ impl Launcher {
         let hang_up = CancellationToken::new();
         tokio::spawn(converse(connecting, outgoing, waiting.clone(), hang_up.clone()));
         let next = std::sync::atomic::AtomicU64::new(0);
-        Launcher { mode, limits, requests, waiting, next, hang_up, child }
+        Launcher { mode, limits, requests, waiting, next, hang_up, child, wanted }
     }
 
     pub fn mode(&self) -> Mode {
@@ -151,6 +166,7 @@ impl Launcher {
         let descriptors = [OwnedFd::from(theirs)].into_iter().chain(descriptors).collect();
         // If the engine process has ended, the task's socket closes here, and its handle tells.
         let _ = self.requests.send((frame, descriptors));
+        self.wanted.notify_one();
         Ok(ours)
     }
 
