@@ -54,7 +54,10 @@ pub fn parse(option: &str, text: &str) -> Result<CacheOption, Failure> {
 mod tests {
     use super::*;
 
-    fn check(option: &str, text: &str, expected: Result<(&str, &[(&str, &str)]), &str>) {
+    /// The cache's kind and its attributes, or a part of the error's message.
+    type Expected<'a> = Result<(&'a str, &'a [(&'a str, &'a str)]), &'a str>;
+
+    fn check(option: &str, text: &str, expected: Expected<'_>) {
         let found = parse(option, text).map_err(|failure| failure.to_string());
         match expected {
             Ok((kind, attributes)) => {

@@ -50,7 +50,7 @@ const SCRIPT: &[(&str, &str)] = &[
 ];
 
 /// Prints the 99th percentile of all keys, and the keys that are slower.
-pub fn keys(archive: &Path) {
+pub(crate) fn keys(archive: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let scratch = tempfile::tempdir().expect("a directory");
