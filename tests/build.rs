@@ -168,3 +168,30 @@ fn faults_are_told_with_their_place() {
     check("FROM 127.0.0.1:9/nothing:here\n", &[], 4, &["127.0.0.1:9/nothing:here", "--build-context"]);
     check("FROM node AS a\nCOPY --from=b / /x\nFROM node AS b\nCOPY --from=a / /x\n", &[], 3, &["a", "b"]);
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let project = Project::new(&[("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")]);
+    let check = |args: &[&str], code: i32| {
+        // Nobody reads any of it from the beginning.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = project.command(args);
+        command.stdout(writer).stderr(std::process::Stdio::null());
+        let status = command.status().expect("the program");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    };
+    check(&["graph", "."], 0);
+    check(&["graph", "--json", "."], 0);
+    check(&["check", "."], 0);
+    check(&["ast", "Dockerfile"], 0);
+    check(&["build", "."], 0);
+    // A build whose progress nobody can be told ends.
+    check(&["build", "--progress=json", "."], 1);
+    check(&["build", "--quiet", "."], 0);
+    check(&["size", "."], 0);
+    check(&["blame", ".", "/Dockerfile"], 0);
+    check(&["explore", "--json", "."], 0);
+    check(&["images"], 0);
+    check(&["demo", "--list"], 0);
+}

@@ -16,7 +16,7 @@ use crate::plan::{Base as Under, Plan, StageId, StepId};
 use crate::snapshot::image_records;
 use crate::tui::text;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -406,20 +406,21 @@ impl Shown {
         layers.last = std::time::Instant::now();
         layers.drawn = true;
         let sum = |get: fn(&(u64, u64)) -> u64| layers.layers.iter().map(get).fold(0, u64::saturating_add);
-        eprint!("\r\x1b[K{verb} {} of {}", text::size(sum(|it| it.0)), text::size(sum(|it| it.1)));
+        let (done, total) = (text::size(sum(|it| it.0)), text::size(sum(|it| it.1)));
+        let _ = write!(std::io::stderr(), "\r\x1b[K{verb} {done} of {total}");
     }
 
     fn clear(&self) {
         let Some(layers) = &self.0 else { return };
         if layers.lock().unwrap_or_else(PoisonError::into_inner).drawn {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }
 
 /// What could not be read, on standard error, one line each.
 pub fn warn(inventory: &Inventory) {
-    inventory.broken().for_each(|line| eprintln!("warning: {}", printable(line)));
+    inventory.broken().for_each(|line| super::print::note(format_args!("warning: {}", printable(line))));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::check;
 use super::exit::Failure;
 use super::output::{self, Output};
 use super::plain::{self, Plain};
+use super::print;
 use super::signals::Signals;
 use super::{cache, engine, project, several};
 use crate::debug::{self, Command, Event, Export, Session, StepStatus, StopReason};
@@ -144,7 +145,7 @@ pub async fn follow(
             Event::Planned { plan: it } => {
                 for diagnostic in &it.diagnostics {
                     if !args.quiet && args.progress == Progress::Plain {
-                        eprintln!("{}", diagnostic.message);
+                        print::note(&diagnostic.message);
                     }
                 }
                 plan = Some(it);
@@ -252,12 +253,12 @@ pub async fn finish(
         write(path, metadata(&exported, &tags, created.as_deref()).as_bytes())?;
     }
     if args.quiet {
-        println!("{}", exported.image);
+        print::line(&exported.image)?;
     } else if args.progress == Progress::Plain {
         for line in outputs.iter().map(Output::to_string).chain(tags.iter().map(|tag| format!("tag {tag}"))) {
-            eprintln!("wrote {}", plain::printable(&line));
+            print::note(format_args!("wrote {}", plain::printable(&line)));
         }
-        eprintln!("image {}", exported.image);
+        print::note(format_args!("image {}", exported.image));
     }
     Ok(())
 }

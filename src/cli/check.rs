@@ -82,7 +82,7 @@ async fn look_up(engine: &dyn Engine, names: BTreeSet<String>) -> Bases {
         let (found, ()) = tokio::join!(found, async { while progress.recv().await.is_some() {} });
         if let Err(error) = &found {
             let note = format!("note: variables of {name} are not checked: {}", error.message);
-            eprintln!("{}", super::plain::printable(&note));
+            super::print::note(super::plain::printable(&note));
         }
         (name, found.ok().map(|it| it.config))
     });

@@ -2,6 +2,7 @@
 
 use super::args::{BuildArgs, DebugArgs, DemoArgs};
 use super::exit::Failure;
+use super::print;
 use clap::Parser;
 use include_dir::{Dir, include_dir};
 use std::io;
@@ -17,10 +18,7 @@ const ORDER: [&str; 3] = ["hello", "bloated", "failing"];
 
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     if args.list {
-        for (name, about) in list() {
-            println!("{name:<10} {about}");
-        }
-        return Ok(());
+        return list().iter().try_for_each(|(name, about)| print::line(format_args!("{name:<10} {about}")));
     }
     let name = args.name.as_deref().unwrap_or(ORDER[0]);
     let demo = DEMOS.get_dir(name).ok_or_else(|| {
@@ -30,11 +28,10 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     if let Some(to) = &args.to {
         write(demo, to)
             .map_err(|error| Failure::Other(format!("cannot write the demo to {}: {error}", to.display())))?;
-        println!(
-            "wrote the demo {name} to {0}; debug it with\n  stagedive --build-context {BASE}=host: {0}",
-            to.display()
-        );
-        return Ok(());
+        let to = to.display();
+        return print::line(format_args!(
+            "wrote the demo {name} to {to}; debug it with\n  stagedive --build-context {BASE}=host: {to}"
+        ));
     }
     let dir = project_dir(name, args.root.as_deref())?;
     write(demo, &dir)

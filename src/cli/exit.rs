@@ -56,7 +56,7 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         let text = self.to_string();
         if !text.is_empty() {
-            eprintln!("{}", super::plain::printable(&text));
+            super::print::note(super::plain::printable(&text));
         }
         ExitCode::from(self.code())
     }

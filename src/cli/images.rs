@@ -4,6 +4,7 @@ use super::analyse;
 use super::args::{PruneArgs, PullArgs, StoreArgs};
 use super::exit::Failure;
 use super::plain::printable;
+use super::print;
 use super::project;
 use crate::engine::embedded::Embedded;
 use crate::engine::{Output, OutputEvent};
@@ -20,14 +21,12 @@ pub async fn list(args: StoreArgs) -> Result<(), Failure> {
     let images = engine.images();
     if args.json {
         let list: Vec<serde_json::Value> = images.iter().map(json).collect();
-        println!("{}", serde_json::Value::Array(list));
-        return Ok(());
+        return print::line(serde_json::Value::Array(list));
     }
     if images.is_empty() {
-        println!("no images yet: a build or `stagedive pull` brings them");
-        return Ok(());
+        return print::line("no images yet: a build or `stagedive pull` brings them");
     }
-    println!("{:<44} {:<14} {:>10} {:>7}  STORED", "IMAGE", "DIGEST", "SIZE", "LAYERS");
+    print::line(format_args!("{:<44} {:<14} {:>10} {:>7}  STORED", "IMAGE", "DIGEST", "SIZE", "LAYERS"))?;
     for image in images {
         let digest = image.manifest.as_ref().map_or("–", |digest| digest.short());
         let age = UNIX_EPOCH.checked_add(Duration::from_secs(image.stored)).and_then(|time| time.elapsed().ok());
@@ -36,7 +35,8 @@ pub async fn list(args: StoreArgs) -> Result<(), Failure> {
             |age| format!("{} ago", text::duration(Duration::from_secs(age.as_secs()))),
         );
         let size = text::size(image.layers.iter().map(|layer| layer.size).sum());
-        println!("{:<44} {digest:<14} {size:>10} {:>7}  {age}", printable(&image.name), image.layers.len());
+        let (name, layers) = (printable(&image.name), image.layers.len());
+        print::line(format_args!("{name:<44} {digest:<14} {size:>10} {layers:>7}  {age}"))?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub async fn pull(args: PullArgs) -> Result<(), Failure> {
                     let tenth = (done * 10).checked_div(total).unwrap_or(0);
                     if shown.insert(what.clone(), tenth) != Some(tenth) {
                         let of = if total > 0 { format!(" of {}", text::size(total)) } else { String::new() };
-                        eprintln!("{} {}{of}", printable(&what), text::size(done));
+                        print::note(format_args!("{} {}{of}", printable(&what), text::size(done)));
                     }
                 }
             }
@@ -78,11 +78,8 @@ pub async fn pull(args: PullArgs) -> Result<(), Failure> {
         };
         let (pulled, ()) = tokio::join!(pull, show);
         let digest = pulled?;
-        println!(
-            "{} {}",
-            printable(name),
-            digest.map_or_else(|| "(no digest)".to_owned(), |digest| digest.to_string())
-        );
+        let digest = digest.map_or_else(|| "(no digest)".to_owned(), |digest| digest.to_string());
+        print::line(format_args!("{} {digest}", printable(name)))?;
     }
     Ok(engine.save().await?)
 }
@@ -98,6 +95,5 @@ pub async fn prune(args: PruneArgs) -> Result<(), Failure> {
     let forgotten = inventory::forget_indexes(&indexes)
         .map_err(|error| Failure::Other(format!("cannot remove {}: {error}", indexes.display())))?;
     let freed = freed.saturating_add(forgotten);
-    println!("freed {}", text::size(freed));
-    Ok(())
+    print::line(format_args!("freed {}", text::size(freed)))
 }

@@ -21,6 +21,7 @@ pub mod graph;
 pub mod images;
 pub mod output;
 pub mod plain;
+pub mod print;
 pub mod project;
 pub mod screen;
 pub mod several;

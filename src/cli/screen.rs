@@ -32,7 +32,7 @@ pub async fn run(args: DebugArgs, title: Option<String>) -> Result<(), Failure> 
     let saved = engine.close().await;
     let summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
     for line in &summary.lines {
-        println!("{}", super::plain::printable(line));
+        super::print::line(super::plain::printable(line))?;
     }
     if let Some(signal) = summary.signal {
         return Err(Failure::Signal(signal));

@@ -32,7 +32,7 @@ pub async fn run(args: BlameArgs) -> Result<(), Failure> {
         true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
         false => text::render(&report, super::size::style()),
     };
-    super::size::print(&text)
+    super::print::text(&text)
 }
 
 /// The facts of a build, and the way of one of its target's paths.

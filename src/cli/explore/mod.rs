@@ -26,7 +26,7 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
     let saved = found.save().await;
     let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
     for line in &summary.lines {
-        println!("{}", plain::printable(line));
+        super::print::line(plain::printable(line))?;
     }
     match summary.signal {
         Some(signal) => Err(Failure::Signal(signal)),

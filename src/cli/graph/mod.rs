@@ -12,7 +12,7 @@ mod text;
 
 use super::args::{GraphArgs, GraphFormat};
 use super::exit::Failure;
-use super::{plain, project};
+use super::{plain, print, project};
 use crate::dockerfile;
 use crate::plan::{self, Copy, CopySource, EdgeKind, FileOrigin, MountKind, Op, Plan, Stage, StageId, Step};
 use std::collections::HashMap;
@@ -29,8 +29,7 @@ pub async fn run(args: GraphArgs) -> Result<(), Failure> {
         Failure::Dockerfile(drawn.join("\n"))
     })?;
     let format = if args.json { GraphFormat::Json } else { args.format };
-    println!("{}", plain::printable(render(&plan, format).trim_end()));
-    Ok(())
+    print::line(plain::printable(render(&plan, format).trim_end()))
 }
 
 /// The plan's stage graph in a format.

@@ -13,10 +13,11 @@ use super::analyse;
 use super::args::{GateArgs, SizeArgs};
 use super::exit::Failure;
 use super::plain::printable;
+use super::print;
 use crate::layers::Account;
 use gate::{Gate, Limits};
 use report::{Files, State};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use text::Style;
 
@@ -38,7 +39,7 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
         report
     })
     .await?;
-    report.warnings.iter().for_each(|line| eprintln!("warning: {}", printable(line)));
+    report.warnings.iter().for_each(|line| print::note(format_args!("warning: {}", printable(line))));
     if let Some(file) = &args.gate.junit {
         write(file, &junit::render(&report))?;
     }
@@ -47,11 +48,11 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     }
     match args.json {
         true => {
-            print(&(serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n"))?;
+            print::line(serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))?)?;
             let plain = Style { columns: 80, colours: false };
-            text::verdict(&report, plain).iter().for_each(|line| eprintln!("{line}"));
+            text::verdict(&report, plain).iter().for_each(print::note);
         }
-        false => print(&text::render(&report, style()))?,
+        false => print::text(&text::render(&report, style()))?,
     }
     match &report.gate {
         Some(verdict) if !verdict.passed => Err(Failure::Gate),
@@ -82,16 +83,6 @@ fn limits(args: &GateArgs) -> Result<Limits, Failure> {
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text).map_err(|error| Failure::Other(format!("cannot write {}: {error}", file.display())))
-}
-
-/// A reader that goes away is no failure.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::Other(format!("cannot print: {error}")))
-        }
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn style() -> Style {
