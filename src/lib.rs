@@ -7,12 +7,13 @@
 //! | module | what it is for | may import |
 //! |---|---|---|
 //! | [`system`] | what operating systems do each in their own way | nothing here |
-//! | [`dockerfile`] | text → instructions and stages; pure, never fails | nothing here |
+//! | [`names`] | how images and platforms are written; pure | nothing here |
+//! | [`dockerfile`] | text → instructions and stages; pure, never fails | `names` |
 //! | [`layers`] | file-tree values and their analysis; pure | nothing here |
-//! | [`image`] | the OCI model, and where images come from and go to | `layers`, `system` |
-//! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `image::{digest, reference, config, platform}` |
+//! | [`image`] | the OCI model, and where images come from and go to | `layers`, `names`, `system` |
+//! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `names`, `image::{digest, reference, config}` |
 //! | [`snapshot`] | file systems on disk | `image`, `layers`, `system` |
-//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile`, `system` |
+//! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile`, `names`, `system` |
 //! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |
 //! | [`tui`] | the terminal front end | `debug`, `system` and the pure types |
 //! | [`cli`] | arguments, one file a subcommand; the only place that constructs engines | everything |
@@ -34,6 +35,7 @@ pub mod dockerfile;
 pub mod engine;
 pub mod image;
 pub mod layers;
+pub mod names;
 pub mod plan;
 pub mod snapshot;
 pub mod system;

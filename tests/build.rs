@@ -5,6 +5,9 @@
 mod program;
 
 use program::{Project, Run, files_of};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
+use std::process::Stdio;
 
 /// Builds `dockerfile` and looks at files of the result: `Some(content)`, or `None` for one that must not be there.
 fn check(dockerfile: &str, args: &[&str], expected: &[(&str, Option<&str>)]) -> (Project, Run) {
@@ -194,4 +197,21 @@ fn a_reader_that_goes_away_is_no_fault() {
     check(&["explore", "--json", "."], 0);
     check(&["images"], 0);
     check(&["demo", "--list"], 0);
+}
+
+#[test]
+fn a_broken_ignore_file_is_told_before_anything_runs() {
+    let project = Project::new(&[("Dockerfile", "FROM node\nRUN echo begun\n"), (".dockerignore", "[\n")]);
+    project.build(&[]).expect(3).says(".dockerignore: ").never_says("begun");
+}
+
+#[test]
+fn a_signal_ends_it_while_the_result_is_written() {
+    let project = Project::new(&[("Dockerfile", "FROM scratch\nCOPY large /\n"), ("large", &"x".repeat(1 << 20))]);
+    // Nobody reads more than the first byte, and a pipe holds less.
+    let mut command = project.command(&["build", "-o", "type=tar,dest=-", "."]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("the archive begins");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }

@@ -9,6 +9,9 @@ mod terminal;
 
 use archive::Layer;
 use program::Project;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
+use std::process::Stdio;
 use terminal::Terminal;
 
 const LAYERS: &[Layer] = &[
@@ -97,6 +100,15 @@ fn a_damaged_layer_is_shown_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_closed_terminal_ends_it() {
+    let project = image(|_, _| ());
+    let mut terminal = explore(&project, 80, 24);
+    terminal.wait("RUN make");
+    terminal.close();
+    assert_eq!(terminal.exit().code(), Some(129));
+}
+
+#[test]
 fn everything_is_told_as_json() {
     let project = image(|_, _| ());
     let run = project.run(&["explore", "--json", "image.tar"]);
@@ -112,6 +124,20 @@ fn everything_is_told_as_json() {
         ["app", "app/evil\u{1b}[31mred", "app/main.c", "bin", "bin/bash", "bin/sh", "etc", "etc/passwd", "tmp"]
     );
     assert!(!run.stdout.contains('\u{1b}'), "escape sequences are escaped");
+}
+
+#[test]
+fn a_signal_ends_it_while_it_writes() {
+    let project = Project::new(&[]);
+    let members: Vec<String> = (0..4000).map(|at| format!("directory/file-{at} x")).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    archive::save(&project.context().join("image.tar"), &[Layer { made_by: "RUN make", members: &members }], |_, _| ());
+    // Nobody reads more than the first byte, and a pipe holds less.
+    let mut command = project.command(&["explore", "--json", "image.tar"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("it begins");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 #[test]

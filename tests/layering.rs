@@ -8,13 +8,14 @@ use std::process::Command;
 /// What each module may import, and nothing else of this crate.
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
-        ("dockerfile", &[][..]),
+        ("names", &[][..]),
+        ("dockerfile", &["names"]),
         ("layers", &[]),
         ("system", &[]),
-        ("image", &["layers", "system"]),
-        ("plan", &["dockerfile", "image::digest", "image::reference", "image::config", "image::platform"]),
+        ("image", &["layers", "names", "system"]),
+        ("plan", &["dockerfile", "names", "image::digest", "image::reference", "image::config"]),
         ("snapshot", &["image", "layers", "system"]),
-        ("engine", &["plan", "snapshot", "image", "layers", "dockerfile", "system"]),
+        ("engine", &["plan", "snapshot", "image", "layers", "dockerfile", "names", "system"]),
         ("debug", &["engine", "plan", "dockerfile", "layers", "snapshot", "image"]),
         ("tui", &["debug", "engine", "plan", "dockerfile", "layers", "snapshot", "image", "system"]),
     ])

@@ -74,6 +74,60 @@ fn a_breakpoint_stops_a_run_and_a_failure_does() {
 }
 
 #[test]
+fn each_platform_has_a_track_of_its_own() {
+    let dockerfile = "\
+FROM --platform=$BUILDPLATFORM node AS builder
+ARG TARGETARCH
+RUN echo for $TARGETARCH; echo $TARGETARCH > /arch
+FROM scratch AS final
+COPY --from=builder /arch /
+";
+    let project = Project::new(&[("Dockerfile", dockerfile)]);
+    let both = ["--platform", "linux/amd64,linux/arm64", "--build-context", "node=host:", "."];
+    let mut terminal = Terminal::start(project.command(&both), 100, 30);
+    terminal.wait("PAUSED BEFORE builder:0");
+    terminal.wait("▶ linux/amd64 BEFORE");
+    // A breakpoint is set for both; a step is the shown one's.
+    terminal.keys(":break 3\r");
+    terminal.wait("●");
+    terminal.keys(">");
+    terminal.wait("▶ linux/arm64 BEFORE");
+    terminal.keys("c");
+    terminal.wait("PAUSED BEFORE builder:2");
+    terminal.wait("  linux/amd64 BEFORE");
+    terminal.keys("n");
+    terminal.wait("PAUSED AFTER builder:2");
+    terminal.keys("5");
+    terminal.wait("for arm64");
+    terminal.keys("<c");
+    terminal.wait("PAUSED BEFORE builder:2");
+    terminal.wait("  linux/arm64 AFTER");
+    terminal.keys("c");
+    terminal.wait("▶ linux/amd64 ✓ FINISHED");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    terminal.wait("final for linux/amd64: built;");
+    terminal.wait("final for linux/arm64: left after builder:2");
+}
+
+#[test]
+fn leaving_ends_what_runs_on_a_track_that_is_not_shown() {
+    let dockerfile = "FROM --platform=$BUILDPLATFORM node\nRUN echo begun; sleep 1000\n";
+    let project = Project::new(&[("Dockerfile", dockerfile)]);
+    let both = ["--platform", "linux/amd64,linux/arm64", "--build-context", "node=host:", "."];
+    let mut terminal = Terminal::start(project.command(&both), 80, 24);
+    terminal.wait("PAUSED BEFORE 0:0");
+    terminal.keys("c5");
+    terminal.wait("begun");
+    terminal.keys(">");
+    terminal.wait("  linux/amd64 … running");
+    terminal.keys("q");
+    terminal.wait("on all platforms");
+    terminal.keys("y");
+    assert_eq!(terminal.exit().code(), Some(0));
+}
+
+#[test]
 fn the_terminal_is_given_back_to_a_signal() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
         let (_project, mut terminal) = start(DOCKERFILE, 80, 24);
@@ -82,6 +136,14 @@ fn the_terminal_is_given_back_to_a_signal() {
         assert_eq!(terminal.exit().code(), Some(code));
         assert!(!terminal.alternate());
     }
+}
+
+#[test]
+fn a_closed_terminal_ends_it() {
+    let (_project, mut terminal) = start(DOCKERFILE, 80, 24);
+    terminal.wait("PAUSED BEFORE builder:0");
+    terminal.close();
+    assert_eq!(terminal.exit().code(), Some(129));
 }
 
 #[test]

@@ -2,16 +2,18 @@
 
 use super::args::BuildArgs;
 use super::exit::Failure;
-use super::plain::{self, Plain, printable};
+use super::follow::Followed;
+use super::plain::printable;
+use super::project;
 use super::signals::Signals;
-use super::{check, project};
-use crate::debug::{self, Command, Event, Session, StepStatus, StopReason};
+use crate::debug::{self, Session, Stop, StopReason};
 use crate::engine::embedded::Embedded;
-use crate::engine::{self, OutputEvent, StepOutcome};
+use crate::engine::{Engine, Output, OutputEvent, StepOutcome};
 use crate::image::base::{self, Base, Candidate, Named as BaseNamed};
+use crate::image::config::History;
 use crate::image::inventory::{self, Inventory, Options, Progress};
-use crate::image::platform::Platform;
 use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
+use crate::names::platform::Platform;
 use crate::plan::{Base as Under, Plan, StageId, StepId};
 use crate::snapshot::image_records;
 use crate::tui::text;
@@ -29,7 +31,7 @@ pub struct Found {
     /// Whether it was looked up in a registry.
     from_registry: bool,
     /// Keeps what the layers lie in.
-    engine: Option<Arc<Embedded>>,
+    engine: Option<Arc<dyn Engine>>,
 }
 
 /// A build that has ended well.
@@ -43,7 +45,16 @@ pub struct Build {
     /// The step that made each layer of the image, bottom first; the layers of a base image are its FROM's.
     pub layers: Vec<Option<StepId>>,
     /// Has the file system of each outcome.
-    pub engine: Arc<Embedded>,
+    pub engine: Arc<dyn Engine>,
+    /// Where the engine may have put the image.
+    _dir: Arc<tempfile::TempDir>,
+}
+
+impl Build {
+    /// To be called when nothing more is asked of the engine.
+    pub async fn close(&self) -> Result<(), Failure> {
+        Ok(self.engine.close().await?)
+    }
 }
 
 /// What `--root`, `--platform` and the name say where the image is, and whether every byte is to be checked.
@@ -93,7 +104,10 @@ impl Found {
             read = inventory::read(&self.opened, &options, progress) => read,
             signal = signals.next() => return Err(Failure::Signal(signal)),
         };
-        self.save().await?;
+        // A build's engine is asked more.
+        if self.build.is_none() {
+            self.close().await?;
+        }
         Ok(read?)
     }
 
@@ -116,7 +130,7 @@ impl Found {
     }
 
     fn in_store(&self, args: &BuildArgs) -> Option<Base> {
-        let root = project::store_root(args.root.as_deref()).ok()?;
+        let root = project::store_root(args.on.store.root.as_deref()).ok()?;
         let layers: Vec<_> = self.opened.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let known = image_records::known_images(&root).into_iter().map(|image| Candidate {
             name: image.name,
@@ -126,10 +140,10 @@ impl Found {
         base::among(&layers, &BaseNamed::of(&self.opened.annotations, &self.opened.config), known)
     }
 
-    /// Keeps what the store has learned meanwhile.
-    pub async fn save(&self) -> Result<(), Failure> {
+    /// To be called at the end: keeps what the store has learned meanwhile, and leaves a builder.
+    pub async fn close(&self) -> Result<(), Failure> {
         match &self.engine {
-            Some(engine) => Ok(engine.save().await?),
+            Some(engine) => Ok(engine.close().await?),
             None => Ok(()),
         }
     }
@@ -146,7 +160,7 @@ fn of_build(build: &Build) -> Option<Base> {
 
 /// How layers are read.
 pub fn reading(args: &BuildArgs, verify: bool) -> Options {
-    Options { cache: cache(args.root.as_deref()), verify, scratch: surroundings().scratch }
+    Options { cache: cache(args.on.store.root.as_deref()), verify, trees: false, scratch: surroundings().scratch }
 }
 
 /// What a name on the command line stands for.
@@ -189,8 +203,29 @@ fn named(args: &BuildArgs) -> Result<Named, Failure> {
 async fn look(args: &BuildArgs) -> Result<Found, Failure> {
     match named(args)? {
         Named::Context => build(args).await,
-        Named::Image(name) => image(&name, args).await,
+        Named::Image(name) => {
+            let found = image(&name, args).await?;
+            if let Some(wanted) = args.platform() {
+                is_for(&found.opened, &platform_of(&wanted)?)?;
+            }
+            Ok(found)
+        }
     }
+}
+
+/// An image that stands alone is taken whatever its platform, unless one is asked for.
+fn is_for(opened: &Opened, wanted: &Platform) -> Result<(), Failure> {
+    let config = &opened.config;
+    let is = config.platform();
+    // Many configurations do not say the variant that their index says.
+    let is_alike = (&is.os, &is.architecture) == (&wanted.os, &wanted.architecture);
+    if config.architecture.is_empty() || is_alike || is.distance(wanted).is_some() {
+        return Ok(());
+    }
+    Err(Failure::Build {
+        message: format!("{}: no image for {wanted}: it has {is}", opened.origin),
+        help: vec![format!("choose what is there: --platform {is}")],
+    })
 }
 
 async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
@@ -226,7 +261,7 @@ async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
 
 /// The engine of a store that is there already.
 async fn store(args: &BuildArgs) -> Option<Arc<Embedded>> {
-    let settings = project::bare_settings(args.root.as_deref(), args.platform.as_deref()).ok()?;
+    let settings = project::bare_settings(args.on.store.root.as_deref(), args.platform().as_deref()).ok()?;
     if !settings.store.is_dir() {
         return None;
     }
@@ -234,13 +269,14 @@ async fn store(args: &BuildArgs) -> Option<Arc<Embedded>> {
 }
 
 fn platform(args: &BuildArgs) -> Result<String, Failure> {
-    match &args.platform {
+    match args.platform() {
         None => Ok(Platform::host().to_string()),
-        Some(text) => {
-            let wrong = |error| Failure::Usage(format!("--platform {text}: {error}"));
-            Ok(text.parse::<Platform>().map_err(wrong)?.to_string())
-        }
+        Some(text) => Ok(platform_of(&text)?.to_string()),
     }
+}
+
+fn platform_of(text: &str) -> Result<Platform, Failure> {
+    text.parse().map_err(|error| Failure::Usage(format!("--platform {text}: {error}")))
 }
 
 /// Whole images may have to be put down: `/tmp` is in memory on many machines.
@@ -275,73 +311,40 @@ impl From<SourceError> for Failure {
 
 async fn build(args: &BuildArgs) -> Result<Found, Failure> {
     let project = project::open(args)?;
-    let engine = Arc::new(Embedded::start(project.settings.clone()).await.map_err(Failure::Engine)?);
-    check::gate(&project, engine.as_ref()).await?;
-    let (session, mut events) = debug::start(project.setup(engine.clone()));
-    let built = follow(&mut events, &project.name).await;
-    let result = match built {
-        Ok((plan, outcomes)) => finish(&session, &engine, &project.name, plan, outcomes).await,
+    let engine = super::engine::start(args, &project).await?;
+    let mut build = Followed::plainly(project.setup(engine.clone()));
+    let result = match build.stopped().await {
+        Ok((Stop { reason: StopReason::End, .. }, plan)) => {
+            let outcomes = std::mem::take(&mut build.outcomes);
+            finish(&build.session, &engine, &project.name, plan, outcomes).await
+        }
+        Ok(_) => Err(Failure::Other("the build stopped before its end".to_owned())),
         Err(failure) => Err(failure),
     };
-    session.send(Command::Quit);
-    while let Some(event) = events.recv().await {
-        if matches!(event, Event::Ended) {
-            break;
-        }
+    build.end().await;
+    if result.is_err() {
+        engine.close().await?;
     }
-    let saved = engine.save().await;
-    let found = result?;
-    saved?;
-    Ok(found)
-}
-
-/// Follows a build to its end, and says what it does on standard error.
-async fn follow(
-    events: &mut mpsc::Receiver<Event>,
-    name: &str,
-) -> Result<(Arc<Plan>, BTreeMap<StepId, StepOutcome>), Failure> {
-    let mut plain = Plain::new(std::io::stderr());
-    let mut plan: Option<Arc<Plan>> = None;
-    let mut outcomes = BTreeMap::new();
-    let early = || Failure::Other("the build stopped before its end".to_owned());
-    loop {
-        let event = events.recv().await.ok_or_else(early)?;
-        plain.event(&event).map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
-        match event {
-            Event::Planned { plan: it } => plan = Some(it),
-            Event::PlanFailed { fault, message, rendered } => return Err(Failure::no_plan(fault, message, rendered)),
-            Event::Step { step, status: StepStatus::Done(outcome), .. } => drop(outcomes.insert(step, outcome)),
-            Event::Stopped(stop) => {
-                let Some(plan) = &plan else { continue };
-                if let Some(failure) = &stop.failure {
-                    let (message, help) = plain::failure(plan, failure, name);
-                    return Err(Failure::Build { message, help });
-                }
-                match stop.reason {
-                    StopReason::End => return Ok((plan.clone(), outcomes)),
-                    _ => return Err(early()),
-                }
-            }
-            Event::Ended => return Err(early()),
-            _ => {}
-        }
-    }
+    result
 }
 
 async fn finish(
     session: &Session,
-    engine: &Arc<Embedded>,
+    engine: &Arc<dyn Engine>,
     name: &str,
     plan: Arc<Plan>,
     outcomes: BTreeMap<StepId, StepOutcome>,
 ) -> Result<Found, Failure> {
-    let (at, config) = session.image().await?;
+    let debug::Built { at, config, .. } = session.image().await?;
     let (sender, mut events) = mpsc::channel(64);
     let drain =
         async { while let Some(OutputEvent::Progress { .. } | OutputEvent::Notice(_)) = events.recv().await {} };
+    let dir = tempfile::tempdir_in(surroundings().scratch);
+    let dir = Arc::new(dir.map_err(|error| Failure::Other(format!("no temporary directory: {error}")))?);
+    let made = config.history.clone();
     let pack = async {
-        let output = engine::Output(sender);
-        engine.opened(name, &at, config, &output).await
+        let output = Output(sender);
+        engine.open_image(name, &at, config, &plan, dir.path(), &output).await
     };
     let (opened, ()) = tokio::join!(pack, drain);
     let opened = opened?;
@@ -349,11 +352,25 @@ async fn finish(
     // Instructions that make a layer make one each; what lies below is the FROM's.
     let steps = chain(&plan, plan.target);
     let own: Vec<StepId> = steps.iter().copied().filter(|step| plan.step(*step).layer).collect();
+    let own = with_layers(own, &made, &opened.config.history);
     let below = layers.len().saturating_sub(own.len());
     layers[..below].fill(steps.first().copied());
     layers.iter_mut().skip(below).zip(own).for_each(|(layer, step)| *layer = Some(step));
-    let build = Build { name: name.to_owned(), plan, outcomes, layers, engine: engine.clone() };
+    let build = Build { name: name.to_owned(), plan, outcomes, layers, engine: engine.clone(), _dir: dir };
     Ok(Found { opened, build: Some(build), from_registry: false, engine: Some(engine.clone()) })
+}
+
+/// Those of the steps whose layers are in the image: a builder leaves out layers with nothing in them, and says so in the
+/// history. `made` is the history as if it did not.
+fn with_layers(steps: Vec<StepId>, made: &[History], written: &[History]) -> Vec<StepId> {
+    if made.len() != written.len() {
+        return steps;
+    }
+    let left: Vec<bool> =
+        made.iter().zip(written).filter(|(made, _)| !made.empty_layer).map(|(_, it)| !it.empty_layer).collect();
+    let own = left.len().checked_sub(steps.len()).and_then(|below| left.get(below..));
+    let Some(own) = own else { return steps };
+    steps.into_iter().zip(own).filter_map(|(step, left)| left.then_some(step)).collect()
 }
 
 /// The steps that a stage's file system comes from, the first first: those of the stages it begins with, too.
@@ -395,7 +412,7 @@ impl Shown {
         let (layer, done, total, verb) = match progress {
             Progress::Fetched { layer, done, total } => (*layer, *done, *total, "fetching"),
             Progress::Read { layer, done, total } => (*layer, *done, *total, "reading"),
-            Progress::Finished { .. } | Progress::Tree(_) => return,
+            Progress::Finished { .. } | Progress::Tree(_) | Progress::Alone { .. } => return,
         };
         if let Some(slot) = layers.layers.get_mut(layer) {
             *slot = (done, total);
@@ -457,5 +474,57 @@ mod tests {
         // Called as an image is, and no project.
         check(&["src"], image("src"));
         check(&["demo/hello"], Some(Named::Context));
+    }
+
+    #[test]
+    fn a_platform_that_is_asked_for_is_the_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = |platform: &str| -> Opened {
+            let (os, architecture) = platform.split_once('/').unwrap();
+            let config = serde_json::json!({"os": os, "architecture": architecture, "rootfs": {"diff_ids": []}});
+            let at = dir.path().join(architecture);
+            std::fs::create_dir_all(at.join("blobs/sha256")).unwrap();
+            let put = |kind: &str, content: &serde_json::Value| {
+                let bytes = content.to_string().into_bytes();
+                let digest = crate::image::digest::Digest::of(&bytes);
+                std::fs::write(at.join("blobs/sha256").join(digest.hex()), &bytes).unwrap();
+                let media_type = format!("application/vnd.oci.image.{kind}.v1+json");
+                serde_json::json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+            };
+            let manifest = serde_json::json!({"schemaVersion": 2, "config": put("config", &config), "layers": []});
+            let index = serde_json::json!({"schemaVersion": 2, "manifests": [put("manifest", &manifest)]});
+            std::fs::write(at.join("index.json"), index.to_string()).unwrap();
+            let (name, surroundings) = (format!("oci:{}", at.display()), surroundings());
+            let opening = source::open_in(&name, "linux/amd64", &surroundings);
+            tokio::runtime::Runtime::new().unwrap().block_on(opening).unwrap()
+        };
+        let check = |platform: &str, wanted: &str, expected: Option<&str>| {
+            let message = is_for(&image(platform), &platform_of(wanted).unwrap()).err().map(|it| it.to_string());
+            assert_eq!(message.is_none(), expected.is_none(), "{message:?}");
+            assert!(message.unwrap_or_default().contains(expected.unwrap_or_default()));
+        };
+        check("linux/amd64", "linux/amd64", None);
+        check("linux/arm64", "linux/arm64", None);
+        check("linux/arm", "linux/arm/v6", None);
+        check("linux/arm64", "linux/amd64", Some("no image for linux/amd64: it has linux/arm64"));
+        check("windows/amd64", "linux/amd64", Some("it has windows/amd64"));
+    }
+
+    #[test]
+    fn steps_whose_layers_a_builder_leaves_out() {
+        let history = |text: &str| -> Vec<History> {
+            text.chars().map(|it| History { empty_layer: it == '-', ..History::default() }).collect()
+        };
+        let check = |steps: u32, made: &str, written: &str, expected: &[u32]| {
+            let steps = (1..=steps).map(|index| StepId { stage: StageId(0), index }).collect();
+            let left = with_layers(steps, &history(made), &history(written));
+            assert_eq!(left.iter().map(|it| it.index).collect::<Vec<_>>(), expected, "{made} as {written}");
+        };
+        check(2, "+-+-+", "+-+-+", &[1, 2]);
+        check(2, "+-+-+", "+---+", &[2]);
+        check(2, "+-+-+", "+-+--", &[1]);
+        check(2, "+-+", "+-+", &[1, 2]);
+        check(3, "+-+", "+-+", &[1, 2, 3]);
+        check(2, "++", "+", &[1, 2]);
     }
 }

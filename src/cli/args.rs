@@ -1,15 +1,25 @@
 //! The arguments. Names and spellings are `docker build`'s where the meaning is the same.
 
-use super::size::gate::{Bytes, Growth, Percent};
+use super::size::gate::{Growth, Percent};
+use crate::dockerfile::fields;
+use crate::layers::Bytes;
 use crate::layers::findings::Rule;
+use crate::plan::Ulimit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+const BUILD: &str = "Build";
+const RUN: &str = "Every RUN";
+const CACHE: &str = "Cache";
+const ENGINE: &str = "Engine";
+const OUTPUT: &str = "Output";
+const SCREEN: &str = "Screen";
+
 /// An interactive terminal explorer and debugger for multi-stage Dockerfile builds.
 ///
-/// `stagedive CONTEXT` opens the debugger, paused before the first instruction. Exit codes: 0 done, 2 wrong
-/// usage, 3 the Dockerfile is wrong, 4 a step failed, 5 a gate failed, 6 the engine cannot run here,
-/// 130 interrupted.
+/// `stagedive CONTEXT` opens the debugger, paused before the first instruction. Exit codes: 0 done, 1 something
+/// else went wrong, 2 wrong usage, 3 the Dockerfile is wrong, 4 a step failed, 5 a gate failed, 6 the engine
+/// cannot run here or is lost, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
@@ -59,7 +69,7 @@ pub enum Command {
     /// A bundled multi-stage build that needs no network
     Demo(DemoArgs),
     /// List the images in the local store
-    Images(StoreArgs),
+    Images(ImagesArgs),
     /// Fetch images into the local store
     Pull(PullArgs),
     /// Free the local store's space
@@ -69,69 +79,141 @@ pub enum Command {
 /// What is built, and how.
 #[derive(Debug, Clone, Args)]
 pub struct BuildArgs {
-    /// The build context: a directory, or `-` for an archive or a Dockerfile on standard input
+    /// The build context: a directory, the address of a git repository or an archive, or `-` for an archive or a
+    /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub context: String,
-    /// The Dockerfile (default: CONTEXT/Dockerfile); `-` is standard input
-    #[arg(short, long, value_name = "FILE")]
+    /// The Dockerfile; `-` is standard input
+    ///
+    /// Without it, it is CONTEXT/Dockerfile.
+    #[arg(short, long, value_name = "FILE", help_heading = BUILD)]
     pub file: Option<PathBuf>,
-    /// Name and tag of the result
-    #[arg(short, long = "tag", value_name = "NAME:TAG")]
+    /// Name of the image, written at the end
+    ///
+    /// May be given often. The debugger writes the image when it is left at the end of the build.
+    #[arg(short, long = "tag", value_name = "NAME:TAG", help_heading = BUILD)]
     pub tags: Vec<String>,
     /// Build this stage and what it needs
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", help_heading = BUILD)]
     pub target: Option<String>,
-    /// Set an ARG; without a value it is taken from the environment
-    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    /// What to build for; several with commas
+    ///
+    /// OS/ARCH[/VARIANT]; without it, that of DOCKER_DEFAULT_PLATFORM, or this machine's. The debugger and `build` take
+    /// several.
+    #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", hide_env = true, help_heading = BUILD)]
+    pub platforms: Vec<String>,
+    /// Set an ARG; by NAME from the environment
+    ///
+    /// Proxies that Docker's client is configured with need not be given.
+    #[arg(long = "build-arg", value_name = "NAME=VALUE", help_heading = BUILD)]
     pub build_args: Vec<String>,
-    /// Serve an image or a directory under a name that FROM and --from use
-    #[arg(long = "build-context", value_name = "NAME=DIR|oci-layout://…|docker-image://…|…")]
+    /// Serve a directory or an image as NAME
+    ///
+    /// FROM and --from find it there. An image is oci-layout://…, docker-image://…, or of any other source.
+    #[arg(long = "build-context", value_name = "NAME=SRC", help_heading = BUILD)]
     pub build_contexts: Vec<String>,
     /// A secret for RUN --mount=type=secret
-    #[arg(long = "secret", value_name = "id=ID[,src=FILE|,env=NAME]")]
+    ///
+    /// id=ID with src=FILE or env=NAME; with neither, it is the variable ID, or else the file.
+    #[arg(long = "secret", value_name = "id=ID,…", help_heading = BUILD)]
     pub secrets: Vec<String>,
-    /// An ssh agent for RUN --mount=type=ssh
-    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    /// An agent for RUN --mount=type=ssh
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]", help_heading = BUILD)]
     pub ssh: Vec<String>,
-    /// A label of the result
-    #[arg(long = "label", value_name = "NAME=VALUE")]
+    /// A label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE", help_heading = BUILD)]
     pub labels: Vec<String>,
-    /// The platform to build for (default: this machine's); `build` takes several, with commas
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub platform: Option<String>,
-    /// A cache outside of the builder to read
-    #[arg(long = "cache-from", value_name = "REFERENCE|type=TYPE,…")]
-    pub cache_from: Vec<String>,
-    /// The network of RUN: default, none or host
-    #[arg(long, value_name = "MODE")]
+    /// Run the stages that are not needed, too
+    #[arg(long, help_heading = BUILD)]
+    pub all_stages: bool,
+    /// default, none or host
+    #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = RUN)]
     pub network: Option<NetworkMode>,
-    /// A line for /etc/hosts of every RUN
-    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    /// A line for /etc/hosts
+    ///
+    /// The address host-gateway is the machine that the engine runs on.
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS", help_heading = RUN)]
     pub add_hosts: Vec<String>,
-    /// What a Dockerfile may ask for beyond the usual
-    #[arg(long, value_name = "network.host|security.insecure", value_parser = ["network.host", "security.insecure"])]
+    /// Size of /dev/shm, for instance 128m
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = RUN)]
+    pub shm_size: Option<u64>,
+    /// A limit, for instance nofile=1024:4096
+    ///
+    /// NAME=SOFT[:HARD], in the kernel's units; -1 is no limit.
+    #[arg(long = "ulimit", value_name = "LIMIT", help_heading = RUN)]
+    pub ulimits: Vec<Ulimit>,
+    /// The control group, on a builder
+    #[arg(long, value_name = "GROUP", help_heading = RUN)]
+    pub cgroup_parent: Option<String>,
+    /// network.host or security.insecure
+    ///
+    /// What a Dockerfile may ask for beyond the usual.
+    #[arg(
+        long,
+        value_name = "PERMISSION",
+        value_parser = ["network.host", "security.insecure"],
+        hide_possible_values = true,
+        help_heading = RUN
+    )]
     pub allow: Vec<String>,
     /// Run every step, whatever is kept
-    #[arg(long)]
+    #[arg(long, help_heading = CACHE)]
     pub no_cache: bool,
-    /// Run every step of these stages, whatever is kept
-    #[arg(long = "no-cache-filter", value_name = "STAGE", value_delimiter = ',')]
+    /// The same for the steps of these stages
+    #[arg(long = "no-cache-filter", value_name = "STAGE", value_delimiter = ',', help_heading = CACHE)]
     pub no_cache_filter: Vec<String>,
     /// Ask the registry for newer base images
-    #[arg(long)]
+    #[arg(long, help_heading = CACHE)]
     pub pull: bool,
-    /// Run the stages that the target does not need too
-    #[arg(long)]
-    pub all_stages: bool,
-    /// What runs the instructions (default: embedded where it can run, else docker)
-    #[arg(long, value_enum, value_name = "ENGINE", env = "STAGEDIVE_ENGINE")]
+    /// A cache for a builder to read
+    ///
+    /// A reference, or type=TYPE with what that needs: registry, local, inline, gha, s3, azblob.
+    #[arg(long = "cache-from", value_name = "SOURCE", help_heading = CACHE)]
+    pub cache_from: Vec<String>,
+    #[command(flatten)]
+    pub on: EngineArgs,
+}
+
+/// What runs the instructions, and where.
+#[derive(Debug, Clone, Args)]
+pub struct EngineArgs {
+    /// embedded, docker or buildkit
+    ///
+    /// Without it, that of STAGEDIVE_ENGINE, or embedded where that can run, else docker.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENGINE",
+        env = "STAGEDIVE_ENGINE",
+        hide_env = true,
+        hide_possible_values = true,
+        help_heading = ENGINE
+    )]
     pub engine: Option<EngineName>,
-    /// Where the builder is: an address, or the name of a buildx instance or a docker context
-    #[arg(long, value_name = "ADDRESS|NAME")]
+    /// Where the builder is
+    ///
+    /// An address, or the name of a buildx instance or of a docker context.
+    #[arg(long, value_name = "ADDRESS|NAME", help_heading = ENGINE)]
     pub builder: Option<String>,
-    /// The store (default: $XDG_DATA_HOME/stagedive)
-    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
+    #[command(flatten, next_help_heading = ENGINE)]
+    pub store: StoreArg,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArg {
+    /// The store
+    ///
+    /// Without it, STAGEDIVE_ROOT, or $XDG_DATA_HOME/stagedive.
+    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT", hide_env = true)]
     pub root: Option<PathBuf>,
+}
+
+impl BuildArgs {
+    /// `--platform`: one, or several with commas, however often it is given.
+    pub fn platform(&self) -> Option<String> {
+        (!self.platforms.is_empty()).then(|| self.platforms.join(","))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -155,24 +237,29 @@ pub enum NetworkMode {
 pub struct DebugArgs {
     #[command(flatten)]
     pub build: BuildArgs,
+    /// Stop there: LINE or STAGE:INSTRUCTION
+    #[arg(long = "break", value_name = "PLACE", help_heading = SCREEN)]
+    pub breakpoints: Vec<String>,
+    /// Stop after a step that changes it: PATTERN [created|changed|deleted] [over SIZE]
+    #[arg(long = "watch", value_name = "PATH", help_heading = SCREEN)]
+    pub watches: Vec<String>,
+    /// Do not stop where a step fails
+    #[arg(long, help_heading = SCREEN)]
+    pub no_break_on_failure: bool,
     #[command(flatten)]
     pub screen: ScreenArgs,
-    /// A breakpoint to begin with: LINE or STAGE:INSTRUCTION
-    #[arg(long = "break", value_name = "PLACE")]
-    pub breakpoints: Vec<String>,
-    /// Do not stop where a step fails
-    #[arg(long)]
-    pub no_break_on_failure: bool,
 }
 
 /// How the screen looks.
 #[derive(Debug, Clone, Args)]
 pub struct ScreenArgs {
-    /// dark, light, or a theme file
-    #[arg(long, value_name = "THEME", env = "STAGEDIVE_THEME")]
+    /// dark, light or a theme file
+    ///
+    /// Without it, that of STAGEDIVE_THEME.
+    #[arg(long, value_name = "THEME", env = "STAGEDIVE_THEME", hide_env = true, help_heading = SCREEN)]
     pub theme: Option<String>,
     /// Draw with ASCII characters only
-    #[arg(long)]
+    #[arg(long, help_heading = SCREEN)]
     pub ascii: bool,
 }
 
@@ -180,42 +267,120 @@ pub struct ScreenArgs {
 pub struct BuildCommand {
     #[command(flatten)]
     pub build: BuildArgs,
-    /// Where the result goes: `type=oci|docker|tar|local[,dest=PATH]`, `type=image[,push=true]`, `type=registry`; a plain
-    /// PATH is a local directory, `-` an archive on standard output
-    #[arg(short, long = "output", value_name = "OUTPUT")]
-    pub outputs: Vec<String>,
-    /// Push the result to its registry: the same as -o type=registry
-    #[arg(long)]
-    pub push: bool,
-    /// A cache outside of the builder to write
-    #[arg(long = "cache-to", value_name = "REFERENCE|type=TYPE,…")]
+    /// Run the build checks, and build nothing
+    ///
+    /// The same as `stagedive check`, and as --call check.
+    #[arg(long, help_heading = BUILD)]
+    pub check: bool,
+    /// build or check
+    #[arg(long, value_enum, value_name = "METHOD", default_value_t = Call::Build, hide = true, help_heading = BUILD)]
+    pub call: Call,
+    /// A cache for a builder to write
+    ///
+    /// As for --cache-from.
+    #[arg(long = "cache-to", value_name = "DEST", help_heading = CACHE)]
     pub cache_to: Vec<String>,
-    /// An annotation of the result; WHERE is manifest, manifest-descriptor, index or index-descriptor
-    #[arg(long = "annotation", value_name = "[WHERE:]NAME=VALUE")]
-    pub annotations: Vec<String>,
-    /// How progress is told
-    #[arg(long, value_enum, default_value_t = Progress::Plain)]
-    pub progress: Progress,
-    /// Print only the image's id
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Drop what this run made, also after a failure
-    #[arg(long)]
-    pub force_rm: bool,
+    /// Where the result goes
+    ///
+    /// type=oci|docker|tar|local[,dest=PATH], type=image[,push=true] or type=registry; a plain PATH is a local
+    /// directory, `-` an archive on standard output. Without dest, type=docker loads the image into the Docker Engine.
+    #[arg(short, long = "output", value_name = "OUTPUT", help_heading = OUTPUT)]
+    pub outputs: Vec<String>,
+    /// Push it: the same as -o type=registry
+    #[arg(long, help_heading = OUTPUT)]
+    pub push: bool,
+    /// Load it: the same as -o type=docker
+    #[arg(long, help_heading = OUTPUT)]
+    pub load: bool,
     /// Write the image's id to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub iidfile: Option<PathBuf>,
-    /// Write the result's digests to a file, as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Write its digests to a file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub metadata_file: Option<PathBuf>,
+    /// An annotation of the image
+    ///
+    /// [WHERE:]NAME=VALUE; WHERE is manifest, manifest-descriptor, index or index-descriptor.
+    #[arg(long = "annotation", value_name = "NAME=VALUE", help_heading = OUTPUT)]
+    pub annotations: Vec<String>,
+    /// State how the image was made
+    ///
+    /// true, mode=min or mode=max: a builder does it, and only if asked; buildx asks for mode=min by itself. Without
+    /// it an image depends on nothing but what it is built from.
+    #[arg(long, value_name = "BOOL|MODE", help_heading = OUTPUT)]
+    pub provenance: Option<String>,
+    /// State what is in the image
+    ///
+    /// true, or generator=IMAGE: a builder does it, with an image that lists the packages.
+    #[arg(long, value_name = "BOOL|GENERATOR", help_heading = OUTPUT)]
+    pub sbom: Option<String>,
+    /// The long form of these two
+    ///
+    /// type=provenance or type=sbom, with their attributes.
+    #[arg(long, value_name = "type=TYPE,…", help_heading = OUTPUT)]
+    pub attest: Vec<String>,
+    /// Drop what this run made, also if it fails
+    #[arg(long, help_heading = OUTPUT)]
+    pub force_rm: bool,
+    /// plain, json, quiet or none
+    ///
+    /// Lines to read, one event a line, the image's id alone, or nothing but errors.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        default_value_t = Progress::Plain,
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = OUTPUT
+    )]
+    pub progress: Progress,
+    /// Print the image's id alone
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub quiet: bool,
+}
+
+impl BuildCommand {
+    /// With nothing asked for besides.
+    pub fn of(build: BuildArgs) -> BuildCommand {
+        BuildCommand {
+            build,
+            outputs: Vec::new(),
+            push: false,
+            load: false,
+            provenance: None,
+            sbom: None,
+            attest: Vec::new(),
+            call: Call::Build,
+            check: false,
+            cache_to: Vec::new(),
+            annotations: Vec::new(),
+            progress: Progress::Plain,
+            quiet: false,
+            force_rm: false,
+            iidfile: None,
+            metadata_file: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
     /// Lines to read
+    #[value(aliases = ["auto", "tty"])]
     Plain,
     /// One event a line
     Json,
+    /// As --quiet
+    Quiet,
+    /// Nothing but errors
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    Build,
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -349,7 +514,9 @@ pub struct SizeArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Gate (exit code 5 if a limit is exceeded)")]
 pub struct GateArgs {
-    /// Limits from a TOML file, by the names of these flags; the flags go before it
+    /// Limits from a TOML file
+    ///
+    /// By the names of these flags; the flags go before it.
     #[arg(long, value_name = "FILE")]
     pub gate: Option<PathBuf>,
     /// Bytes of all layers
@@ -373,24 +540,34 @@ pub struct GateArgs {
     /// dive's score, mended
     #[arg(long, value_name = "PERCENT")]
     pub min_score: Option<Percent>,
-    /// A pattern of paths that no layer may have, for instance '*.pem', .git or /root/**; may be given often
+    /// Paths that no layer may have
+    ///
+    /// A pattern, for instance '*.pem', .git or /root/**; may be given often.
     #[arg(long = "forbid", value_name = "GLOB")]
     pub forbid: Vec<String>,
-    /// A rule that may find nothing, for instance secret or package-lists; hints do not count; may be given often
+    /// A rule that may find nothing
+    ///
+    /// For instance secret or package-lists; hints do not count. May be given often.
     #[arg(long = "forbid-finding", value_name = "RULE", value_parser = finding_rule)]
     pub forbid_findings: Vec<Rule>,
-    /// A former report (--json) for --max-growth
+    /// A former report, for --max-growth
+    ///
+    /// As --json prints it.
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
-    /// Bytes of all layers beyond the baseline's
+    /// Bytes beyond the baseline's
     #[arg(long, value_name = "SIZE|PERCENT%")]
     pub max_growth: Option<Growth>,
-    /// Write the outcome of each limit as JUnit XML
+    /// Write the outcome as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
     /// Write the report as Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    fields::bytes(text).ok_or_else(|| "expected a size, for instance 64m or 1g".to_owned())
 }
 
 fn finding_rule(text: &str) -> Result<Rule, String> {
@@ -413,25 +590,17 @@ pub struct DemoArgs {
     pub to: Option<PathBuf>,
     #[command(flatten)]
     pub screen: ScreenArgs,
-    /// What runs the instructions (default: embedded where it can run, else docker)
-    #[arg(long, value_enum, value_name = "ENGINE", env = "STAGEDIVE_ENGINE")]
-    pub engine: Option<EngineName>,
-    /// Where the builder is: an address, or the name of a buildx instance or a docker context
-    #[arg(long, value_name = "ADDRESS|NAME")]
-    pub builder: Option<String>,
-    /// The store (default: $XDG_DATA_HOME/stagedive)
-    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
-    pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub on: EngineArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct StoreArgs {
+pub struct ImagesArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// The store (default: $XDG_DATA_HOME/stagedive)
-    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
-    pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArg,
 }
 
 #[derive(Debug, Args)]
@@ -439,11 +608,11 @@ pub struct PullArgs {
     /// References, or images of any transport: docker://, oci:, oci-archive:, docker-archive:, docker-daemon:
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    /// The platform, if not this machine's
+    #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
-    /// The store (default: $XDG_DATA_HOME/stagedive)
-    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
-    pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArg,
 }
 
 #[derive(Debug, Args)]
@@ -451,7 +620,6 @@ pub struct PruneArgs {
     /// Images and cache mounts too, not only the results of steps
     #[arg(short, long)]
     pub all: bool,
-    /// The store (default: $XDG_DATA_HOME/stagedive)
-    #[arg(long, value_name = "DIR", env = "STAGEDIVE_ROOT")]
-    pub root: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArg,
 }

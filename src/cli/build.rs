@@ -1,19 +1,18 @@
 //! `stagedive build`: the same session, with nobody to stop it.
 
-use super::args::{BuildCommand, Progress};
-use super::check;
+use super::args::{BuildCommand, Call, CheckArgs, Progress};
 use super::exit::Failure;
+use super::follow::Followed;
 use super::output::{self, Output};
 use super::plain::{self, Plain};
 use super::print;
-use super::signals::Signals;
-use super::{cache, engine, project, several};
-use crate::debug::{self, Command, Event, Export, Session, StepStatus, StopReason};
-use crate::engine::settings::CacheOption;
+use super::{attest, cache, check, engine, project, several};
+use crate::debug::{self, Event, Export, Session, Setup, StepStatus, Stop, StopReason};
+use crate::engine::settings::{CacheOption, Settings};
 use crate::engine::{Destination, Engine, Exported};
-use crate::image::platform::Platform;
+use crate::names::platform::Platform;
 use crate::plan::{Plan, StepId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,11 +21,12 @@ use tokio::sync::mpsc;
 /// What is wanted of the result.
 pub struct Asked {
     outputs: Vec<Output>,
-    pub cache_to: Vec<CacheOption>,
+    attestations: BTreeMap<String, String>,
+    cache_to: Vec<CacheOption>,
 }
 
 impl Asked {
-    fn read(args: &BuildCommand) -> Result<Asked, Failure> {
+    pub fn read(args: &BuildCommand) -> Result<Asked, Failure> {
         let mut outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if outputs.iter().any(Output::is_stdout) && std::io::stdout().is_terminal() {
             let message = "the archive would go to the terminal: give it a file with dest=FILE";
@@ -35,8 +35,11 @@ impl Asked {
         if args.push && !outputs.iter().any(|it| it.destination == Destination::Registry) {
             outputs.push(Output::new(Destination::Registry));
         }
-        let cache_to = args.cache_to.iter().map(|text| cache::parse("--cache-to", text)).collect::<Result<_, _>>()?;
-        let asked = Asked { outputs, cache_to };
+        let cache_to = cache::all("--cache-to", &args.cache_to)?;
+        if args.load && !outputs.iter().any(|it| it.destination == Destination::Daemon) {
+            outputs.push(Output::new(Destination::Daemon));
+        }
+        let asked = Asked { outputs, attestations: attest::read(args)?, cache_to };
         let registry = asked.outputs.iter().any(|it| it.destination == Destination::Registry);
         if registry && asked.tags(args).is_empty() {
             return Err(Failure::Usage("an image is pushed under a name: give it one with -t NAME".to_owned()));
@@ -57,6 +60,19 @@ impl Asked {
             let message = "--annotation: an image of one platform has no index: use manifest or manifest-descriptor";
             return Err(Failure::Usage(message.to_owned()));
         }
+        if let Some(kind) = self.attestations.keys().next() {
+            if embedded {
+                let message = format!(
+                    "--{kind}: the embedded engine states nothing of an image: a builder does, with --engine docker or \
+                     --builder"
+                );
+                return Err(Failure::Usage(message));
+            }
+            if self.outputs.iter().any(|it| matches!(it.destination, Destination::Docker { .. })) {
+                let message = format!("--{kind}: an archive of type=docker has no place for it: use type=oci");
+                return Err(Failure::Usage(message));
+            }
+        }
         if args.force_rm && !embedded {
             let message = "--force-rm: a builder keeps what it has built as a cache, and not for one build alone: \
                            `docker builder prune` or `buildctl prune` empties it";
@@ -64,32 +80,41 @@ impl Asked {
         }
         Ok(())
     }
+
+    /// What the engine has to know of it from the start.
+    pub fn tell(&self, settings: &mut Settings) {
+        settings.cache_to = self.cache_to.clone();
+        settings.attestations = self.attestations.clone();
+    }
 }
 
 pub fn is_embedded(engine: &dyn Engine) -> bool {
     engine.capabilities().engine == "embedded"
 }
 
-pub async fn run(args: BuildCommand) -> Result<(), Failure> {
+pub async fn run(mut args: BuildCommand) -> Result<(), Failure> {
+    if args.check || args.call == Call::Check {
+        return check::run(CheckArgs { build: args.build, json: false, offline: false }).await;
+    }
+    args.quiet |= args.progress == Progress::Quiet;
     let asked = Asked::read(&args)?;
-    let platforms = several::platforms(args.build.platform.as_deref())?;
+    let platforms = several::platforms(args.build.platform().as_deref())?;
     if !platforms.is_empty() {
         return several::run(args, platforms, asked).await;
     }
     let mut project = project::open(&args.build)?;
-    project.settings.cache_to = asked.cache_to.clone();
+    asked.tell(&mut project.settings);
     let engine = engine::start(&args.build, &project).await?;
     asked.check(&args, engine.as_ref(), 1)?;
-    check::gate(&project, engine.as_ref()).await?;
     let mut setup = project.setup(engine.clone());
     setup.count = counts(&args);
-    let (session, mut events) = debug::start(setup);
-    let built = follow(&mut events, &args, &project.name, None).await;
-    let result = match built {
-        Ok(()) => finish(&session, &args, &asked, project.settings.epoch, Vec::new()).await,
+    let mut build = follow(setup, &args, None);
+    let session = build.session.clone();
+    let result = match to_the_end(&mut build, counts(&args)).await {
+        Ok(()) => build.unless_signalled(finish(&session, &args, &asked, project.settings.epoch, Vec::new())).await,
         Err(failure) => Err(failure),
     };
-    end(&session, events).await;
+    build.end().await;
     if args.force_rm {
         session.discard().await?;
     }
@@ -97,108 +122,57 @@ pub async fn run(args: BuildCommand) -> Result<(), Failure> {
     result.and(saved.map_err(Failure::from))
 }
 
-/// Ends a session.
-pub async fn end(session: &Session, mut events: mpsc::Receiver<Event>) {
-    session.send(Command::Quit);
-    while let Some(event) = events.recv().await {
-        if matches!(event, Event::Ended) {
-            break;
-        }
-    }
-}
-
-/// Follows the events to the end of the build. `platform` is named where it is one of several.
-pub async fn follow(
-    events: &mut mpsc::Receiver<Event>,
-    args: &BuildCommand,
-    name: &str,
-    platform: Option<&Platform>,
-) -> Result<(), Failure> {
+/// Starts a build, and tells of it as the arguments say. `platform` is named where it is one of several.
+pub fn follow(setup: Setup, args: &BuildCommand, platform: Option<&Platform>) -> Followed {
     let platform = platform.map(Platform::to_string);
     let mut plain = Plain::new(std::io::stderr()).on(platform.as_deref());
+    let (progress, quiet) = (args.progress, args.quiet);
     let mut plan: Option<Arc<Plan>> = None;
-    let mut finished = false;
-    // Nothing more is run; what has been is still being counted.
-    let mut done = false;
+    Followed::start(setup, move |event| {
+        if let Event::Planned { plan: it } = event {
+            plan = Some(it.clone());
+            if !quiet && progress == Progress::Plain {
+                it.diagnostics.iter().for_each(|diagnostic| print::note(&diagnostic.message));
+            }
+        }
+        match progress {
+            _ if quiet => Ok(()),
+            Progress::Quiet | Progress::None => Ok(()),
+            Progress::Plain => plain.event(event),
+            Progress::Json => {
+                let mut line = debug::json::line(event, plan.as_deref());
+                if let (Some(platform), Some(line)) = (&platform, line.as_object_mut()) {
+                    line.insert("platform".to_owned(), platform.as_str().into());
+                }
+                writeln!(std::io::stdout().lock(), "{line}")
+            }
+        }
+    })
+}
+
+/// Follows a build to its end; with `counted`, until all is counted that its steps changed.
+pub async fn to_the_end(build: &mut Followed, counted: bool) -> Result<(), Failure> {
+    let (mut finished, mut done) = (false, false);
     let mut uncounted: BTreeSet<StepId> = BTreeSet::new();
-    let mut signals = Signals::listen();
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            signal = signals.next() => return Err(Failure::Signal(signal)),
-        };
-        let Some(event) = event else {
-            return Err(Failure::Other("the session ended before the build".to_owned()));
-        };
-        show(&mut plain, plan.as_deref(), &event, args, platform.as_deref())
-            .map_err(|error| Failure::Other(format!("cannot print: {error}")))?;
-        match &event {
-            Event::Step { step, status: StepStatus::Done(outcome), .. }
-                if outcome.changes.is_none() && counts(args) =>
-            {
-                uncounted.insert(*step);
+    while !done || !uncounted.is_empty() {
+        match build.next().await? {
+            Event::Step { step, status: StepStatus::Done(outcome), .. } if counted && outcome.changes.is_none() => {
+                uncounted.insert(step);
             }
-            Event::Counted { step, .. } => drop(uncounted.remove(step)),
-            _ => {}
-        }
-        match event {
-            Event::Planned { plan: it } => {
-                for diagnostic in &it.diagnostics {
-                    if !args.quiet && args.progress == Progress::Plain {
-                        print::note(&diagnostic.message);
-                    }
-                }
-                plan = Some(it);
-            }
-            Event::PlanFailed { fault, message, rendered } => return Err(Failure::no_plan(fault, message, rendered)),
+            Event::Counted { step, .. } => drop(uncounted.remove(&step)),
             Event::Finished { .. } => finished = true,
-            Event::Stopped(stop) => {
-                let Some(plan) = &plan else { continue };
-                if let Some(failure) = &stop.failure {
-                    let (message, help) = plain::failure(plan, failure, name);
-                    return Err(Failure::Build { message, help });
-                }
-                match stop.reason {
-                    StopReason::End if finished => done = true,
-                    _ => return Err(Failure::Other("the build stopped before its end".to_owned())),
-                }
-            }
-            Event::Ended => return Err(Failure::Other("the session ended before the build".to_owned())),
+            // Nothing more is run; what has been is perhaps still being counted.
+            Event::Stopped(Stop { reason: StopReason::End, .. }) if finished => done = true,
+            Event::Stopped(_) => return Err(Failure::Other("the build stopped before its end".to_owned())),
             _ => {}
-        }
-        if done && uncounted.is_empty() {
-            return Ok(());
         }
     }
+    Ok(())
 }
 
 /// Whether a build says what its steps changed also where that has to be counted.
 pub fn counts(args: &BuildCommand) -> bool {
     args.progress == Progress::Json && !args.quiet
-}
-
-fn show(
-    plain: &mut Plain<std::io::Stderr>,
-    plan: Option<&Plan>,
-    event: &Event,
-    args: &BuildCommand,
-    platform: Option<&str>,
-) -> std::io::Result<()> {
-    match args.progress {
-        _ if args.quiet => Ok(()),
-        Progress::Plain => plain.event(event),
-        Progress::Json => {
-            let planned = match event {
-                Event::Planned { plan } => Some(plan.as_ref()),
-                _ => plan,
-            };
-            let mut line = debug::json::line(event, planned);
-            if let (Some(platform), Some(line)) = (platform, line.as_object_mut()) {
-                line.insert("platform".to_owned(), platform.into());
-            }
-            writeln!(std::io::stdout().lock(), "{line}")
-        }
-    }
 }
 
 /// The time an image gets, in RFC 3339: of `epoch`, seconds since 1970, or of now.
@@ -222,9 +196,9 @@ pub async fn finish(
     let outputs = &asked.outputs;
     let tags = asked.tags(args);
     let mut destinations: Vec<Destination> = outputs.iter().map(|output| output.destination.clone()).collect();
-    let pushed = destinations.contains(&Destination::Registry);
-    // What is only pushed does not stay here too.
-    if !args.build.tags.is_empty() && !pushed && !destinations.contains(&Destination::Store) {
+    let elsewhere = [Destination::Registry, Destination::Daemon].iter().any(|it| destinations.contains(it));
+    // What goes elsewhere does not stay here too.
+    if !args.build.tags.is_empty() && !elsewhere && !destinations.contains(&Destination::Store) {
         destinations.push(Destination::Store);
     }
     let answer = args.quiet || args.iidfile.is_some() || args.metadata_file.is_some();

@@ -1,25 +1,34 @@
 //! `--cache-from` and `--cache-to`: caches outside of the builder.
 
 use super::exit::Failure;
+use super::pairs::pairs;
+use crate::dockerfile::fields::csv;
 use crate::engine::settings::CacheOption;
 use std::collections::BTreeMap;
 
-/// As buildx reads it: `type=TYPE,NAME=VALUE…`; a plain word is a reference in a registry.
-pub fn parse(option: &str, text: &str) -> Result<CacheOption, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("{option} {text}: {why}"));
-    if !text.contains('=') {
-        let attributes = BTreeMap::from([("ref".to_owned(), text.to_owned())]);
-        return Ok(CacheOption { kind: "registry".to_owned(), attributes });
-    }
-    let mut kind = None;
-    let mut attributes = BTreeMap::new();
-    for field in text.split(',') {
-        let (name, value) = field.split_once('=').ok_or_else(|| wrong(&format!("{field:?} is not NAME=VALUE")))?;
-        match name {
-            "type" => kind = Some(value.to_owned()),
-            name => drop(attributes.insert(name.to_owned(), value.to_owned())),
+/// All that are given with an option, as buildx reads them: `type=TYPE,NAME=VALUE…` is one; plain words are references in
+/// a registry.
+pub fn all(option: &str, texts: &[String]) -> Result<Vec<CacheOption>, Failure> {
+    let mut out = Vec::new();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        if text.contains('=') {
+            out.push(one(option, text)?);
+            continue;
         }
+        let wrong = || Failure::Usage(format!("{option} {text}: its quotes do not match"));
+        let in_registry = |name: String| CacheOption {
+            kind: "registry".to_owned(),
+            attributes: BTreeMap::from([("ref".to_owned(), name)]),
+        };
+        out.extend(csv(text).ok_or_else(wrong)?.into_iter().map(in_registry));
     }
+    Ok(out)
+}
+
+fn one(option: &str, text: &str) -> Result<CacheOption, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("{option} {text}: {why}"));
+    let mut attributes: BTreeMap<String, String> = pairs(option, text)?.into_iter().collect();
+    let kind = attributes.remove("type");
     let kind = kind.ok_or_else(|| wrong("type=TYPE is missing: registry, local, inline, gha, s3, azblob"))?;
     let into = option == "--cache-to";
     let needed = match kind.as_str() {
@@ -54,30 +63,32 @@ pub fn parse(option: &str, text: &str) -> Result<CacheOption, Failure> {
 mod tests {
     use super::*;
 
-    /// The cache's kind and its attributes, or a part of the error's message.
-    type Expected<'a> = Result<(&'a str, &'a [(&'a str, &'a str)]), &'a str>;
-
-    fn check(option: &str, text: &str, expected: Expected<'_>) {
-        let found = parse(option, text).map_err(|failure| failure.to_string());
-        match expected {
-            Ok((kind, attributes)) => {
-                let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-                assert_eq!(
-                    found,
-                    Ok(CacheOption { kind: kind.to_owned(), attributes: attributes.collect() }),
-                    "{text}"
-                );
+    /// The caches, as `KIND NAME=VALUE…`, or a part of the error's message.
+    #[track_caller]
+    fn check(option: &str, text: &str, expected: Result<&[&str], &str>) {
+        let shown = |cache: CacheOption| {
+            let attributes = cache.attributes.iter().map(|(name, value)| format!(" {name}={value}"));
+            cache.kind.clone() + &attributes.collect::<String>()
+        };
+        match (all(option, &[text.to_owned()]).map_err(|failure| failure.to_string()), expected) {
+            (Ok(found), Ok(expected)) => {
+                assert_eq!(found.into_iter().map(shown).collect::<Vec<_>>(), expected, "{text}");
             }
-            Err(why) => assert!(found.clone().is_err_and(|message| message.contains(why)), "{text}: {found:?}"),
+            (Err(message), Err(part)) => assert!(message.contains(part), "{text}: {message}"),
+            (found, _) => panic!("{text}: {found:?}"),
         }
     }
 
     #[test]
     fn caches() {
-        check("--cache-from", "host/name", Ok(("registry", &[("ref", "host/name")])));
-        check("--cache-from", "type=local,src=dir,tag=x", Ok(("local", &[("src", "dir"), ("tag", "x")])));
-        check("--cache-to", "type=local,dest=dir,mode=max", Ok(("local", &[("dest", "dir"), ("mode", "max")])));
-        check("--cache-to", "type=inline", Ok(("inline", &[])));
+        check("--cache-from", "", Ok(&[]));
+        check("--cache-from", "host/name", Ok(&["registry ref=host/name"]));
+        check("--cache-from", "a,b", Ok(&["registry ref=a", "registry ref=b"]));
+        check("--cache-from", "type=local,src=dir,tag=x", Ok(&["local src=dir tag=x"]));
+        check("--cache-from", "TYPE=local,\"Src=a,b\"", Ok(&["local src=a,b"]));
+        check("--cache-to", "type=local,dest=dir,mode=max", Ok(&["local dest=dir mode=max"]));
+        check("--cache-to", "type=inline", Ok(&["inline"]));
+        check("--cache-from", "\"a", Err("its quotes do not match"));
         check("--cache-to", "type=local,src=dir", Err("dest=… is missing"));
         check("--cache-from", "type=inline", Err("type=registry,ref=IMAGE"));
         check("--cache-to", "ref=x", Err("type=TYPE is missing"));

@@ -6,12 +6,12 @@ use super::exit::Failure;
 use super::project::{self, Project};
 use crate::dockerfile::diagnostic::{Position, position, render};
 use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::lint::{BaseImage, Finding, Report, Surroundings, lint};
+use crate::dockerfile::lint::{BaseImage, Finding, Report};
 use crate::dockerfile::stages::Rejected;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Severity};
 use crate::engine::{Engine, Output};
 use crate::image::config::ImageConfig;
-use crate::plan;
+use crate::plan::{self, checks};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -45,25 +45,6 @@ pub async fn run(mut args: CheckArgs) -> Result<(), Failure> {
         report.rejected = checked.plan_error(bases);
     }
     checked.print(&report, args.json)
-}
-
-/// Refuses a build whose Dockerfile says `# check=error=true` and has findings in the stages that the build needs.
-pub async fn gate(project: &Project, engine: &dyn Engine) -> Result<(), Failure> {
-    let checked = Checked::new(project)?;
-    if !checked.dockerfile.check.as_deref().is_some_and(|it| it.contains("error")) {
-        return Ok(());
-    }
-    let Ok(outline) = dockerfile::stages::outline(&checked.dockerfile) else { return Ok(()) };
-    let last = outline.stages.len().saturating_sub(1).to_string();
-    let target = project.options.target.as_deref().unwrap_or(&last);
-    let bases = look_up(engine, checked.bases(Some(target))).await;
-    let report = checked.report(Some(target), &bases);
-    if !report.fails {
-        return Ok(());
-    }
-    let mut drawn: String = report.findings.iter().map(|it| checked.draw(&it.diagnostic)).collect();
-    drawn.push_str("stagedive: the Dockerfile says # check=error=true, and these were found\n");
-    Err(Failure::Dockerfile(drawn))
 }
 
 /// What is known of each base: nothing, where it could not be looked up.
@@ -101,13 +82,8 @@ impl Checked<'_> {
         let text = (project.read)()
             .map_err(|error| Failure::Dockerfile(format!("stagedive: cannot read {}: {error}", project.name)))?;
         let dockerfile = Arc::new(dockerfile::parse(&text));
-        let files = project.settings.context.iter().flat_map(|it| &it.ignore_files);
-        let mut found = files.filter_map(|file| Some((file, std::fs::read(file).ok()?)));
-        let ignore = match found.next() {
-            Some((file, text)) => {
-                let wrong = |error| Failure::Dockerfile(format!("stagedive: {}: {error}", file.display()));
-                Some(Ignore::parse(&String::from_utf8_lossy(&text)).map_err(wrong)?)
-            }
+        let ignore = match &project.settings.context {
+            Some(context) => context.patterns().map_err(|error| Failure::Dockerfile(format!("stagedive: {error}")))?,
             None => None,
         };
         Ok(Checked { project, dockerfile, ignore })
@@ -124,20 +100,11 @@ impl Checked<'_> {
     }
 
     fn report(&self, target: Option<&str>, bases: &Bases) -> Report {
-        self.lint(target, &|name| bases.get(name)?.as_ref().map(base_image))
+        self.lint(target, &|name| bases.get(name)?.as_ref().map(checks::base_image))
     }
 
     fn lint(&self, target: Option<&str>, base: &dyn Fn(&str) -> Option<BaseImage>) -> Report {
-        let options = &self.project.options;
-        let surroundings = Surroundings {
-            build_args: &options.build_args,
-            target,
-            platform: &options.platform,
-            build_platform: &options.build_platform,
-            ignore: self.ignore.as_ref(),
-            base,
-        };
-        lint(&self.dockerfile, &surroundings)
+        checks::report(&self.dockerfile, &self.project.options, target, self.ignore.as_ref(), base)
     }
 
     /// What ends a build for other reasons than its words: cycles, flags that do not fit, and their like. Where a
@@ -218,17 +185,6 @@ impl Checked<'_> {
             message: &diagnostic.message,
             help: &diagnostic.help,
         }
-    }
-}
-
-fn base_image(config: &ImageConfig) -> BaseImage {
-    let pairs = config.config.env.iter().filter_map(|it| it.split_once('='));
-    let platform = format!("{}/{}", config.os, config.architecture);
-    BaseImage {
-        env: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        has_shell: config.config.shell.as_ref().is_some_and(|it| !it.is_empty()),
-        platform: (platform.len() > 1).then_some(platform),
-        triggers: config.config.on_build.clone(),
     }
 }
 

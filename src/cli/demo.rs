@@ -33,7 +33,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
             "wrote the demo {name} to {to}; debug it with\n  stagedive --build-context {BASE}=host: {to}"
         ));
     }
-    let dir = project_dir(name, args.root.as_deref())?;
+    let dir = project_dir(name, args.on.store.root.as_deref())?;
     write(demo, &dir)
         .map_err(|error| Failure::Other(format!("cannot write the demo to {}: {error}", dir.display())))?;
     let title = Some(format!("demo {name}"));
@@ -60,9 +60,7 @@ fn debug_args(dir: &Path, demo: DemoArgs) -> DebugArgs {
     let build = BuildArgs {
         context: dir.display().to_string(),
         build_contexts: vec![format!("{BASE}=host:")],
-        root: demo.root,
-        engine: demo.engine,
-        builder: demo.builder,
+        on: demo.on,
         ..args.build
     };
     DebugArgs { build, screen: demo.screen, ..args }

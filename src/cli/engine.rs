@@ -7,13 +7,14 @@ use crate::engine::buildkit::BuildKit;
 use crate::engine::buildkit::address::{self, Address, AddressError, Environment, Speaks};
 use crate::engine::embedded::Embedded;
 use crate::engine::{Engine, EngineError};
+use futures_util::future::try_join_all;
 use std::sync::Arc;
 
 /// Starts the engine that the arguments name, or the best there is.
 pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine>, Failure> {
     let environment = Environment::read();
     check(args, project)?;
-    let address = match (args.engine, &args.builder) {
+    let address = match (args.on.engine, &args.on.builder) {
         (Some(EngineName::Embedded), Some(_)) => {
             return Err(Failure::Usage(
                 "--builder says where a builder is, and --engine embedded needs none".to_owned(),
@@ -29,18 +30,34 @@ pub async fn start(args: &BuildArgs, project: &Project) -> Result<Arc<dyn Engine
     remote(address, args, project, None).await
 }
 
+/// The same for builds that differ in nothing but their platform.
+pub async fn start_each(args: &BuildArgs, projects: &[Project]) -> Result<Vec<Arc<dyn Engine>>, Failure> {
+    let Some((first, others)) = projects.split_first() else { return Ok(Vec::new()) };
+    let first = start(args, first).await?;
+    let others = try_join_all(others.iter().map(|project| first.on(&project.settings.platform))).await?;
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
 /// What the embedded engine has no place for is said before it is started.
 fn check(args: &BuildArgs, project: &Project) -> Result<(), Failure> {
-    let embedded = args.builder.is_none() && matches!(args.engine, None | Some(EngineName::Embedded));
-    let Some(cache) = project.settings.cache_from.first().or(project.settings.cache_to.first()) else { return Ok(()) };
-    match embedded {
-        false => Ok(()),
-        true => Err(Failure::Usage(format!(
+    let embedded = args.on.builder.is_none() && matches!(args.on.engine, None | Some(EngineName::Embedded));
+    if !embedded {
+        return Ok(());
+    }
+    if let Some(cache) = project.settings.cache_from.first().or(project.settings.cache_to.first()) {
+        return Err(Failure::Usage(format!(
             "--cache-from and --cache-to (type={}) are for a builder: give one with --engine docker or --builder. The \
              embedded engine keeps what it has built in its store",
             cache.kind
-        ))),
+        )));
     }
+    if let Some(group) = &project.options.cgroup_parent {
+        return Err(Failure::Usage(format!(
+            "--cgroup-parent {group} is for a builder: give one with --engine docker or --builder. What the embedded \
+             engine runs stays in the control group that stagedive is started in"
+        )));
+    }
+    Ok(())
 }
 
 async fn default(args: &BuildArgs, project: &Project, environment: &Environment) -> Result<Arc<dyn Engine>, Failure> {
@@ -48,7 +65,7 @@ async fn default(args: &BuildArgs, project: &Project, environment: &Environment)
         Ok(engine) => return Ok(Arc::new(engine)),
         Err(error) => error,
     };
-    if args.engine.is_some() {
+    if args.on.engine.is_some() {
         return Err(Failure::Engine(error));
     }
     // Where this machine does not let it run, Docker may be there.
@@ -59,8 +76,13 @@ async fn default(args: &BuildArgs, project: &Project, environment: &Environment)
     };
     docker.map_err(|failure| match failure {
         Failure::Engine(docker) => Failure::Engine(EngineError {
-            message: format!("{}; nor can the Docker Engine be used: {}", error.message, docker.message),
+            message: format!(
+                "{}. The Docker Engine cannot be used either: {}",
+                error.message.trim_end_matches('.'),
+                docker.message
+            ),
             help: error.help.into_iter().chain(docker.help).collect(),
+            ..EngineError::default()
         }),
         other => other,
     })
@@ -82,5 +104,5 @@ async fn remote(
 }
 
 fn wrong(error: &AddressError) -> Failure {
-    Failure::Engine(EngineError { message: error.message.clone(), help: vec![error.help.clone()] })
+    Failure::Engine(EngineError::new(&error.message).with_help(&error.help))
 }

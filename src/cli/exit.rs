@@ -1,7 +1,7 @@
 //! What can go wrong, as exit codes and as text on standard error: the one place that maps them.
 
 use crate::debug::PlanFault;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, EngineErrorKind};
 use std::fmt;
 use std::process::ExitCode;
 
@@ -18,10 +18,14 @@ pub enum Failure {
     Base(String),
     /// 5: a limit was exceeded; the report has been printed.
     Gate,
-    /// 6: the engine cannot run here.
+    /// 6: the engine cannot run here, or is lost.
     Engine(EngineError),
+    /// 6: it was lost while the plan was made; the text is already drawn.
+    NoEngine(String),
     /// 1: anything else.
     Other(String),
+    /// 1: no plan can be made, and neither the Dockerfile nor a base is to blame; the text is already drawn.
+    Internal(String),
     /// A command in a shell ended with this code.
     Command(i32),
     /// 128 + this signal.
@@ -35,18 +39,20 @@ impl Failure {
             PlanFault::Unreadable => Failure::Usage(message),
             PlanFault::Dockerfile => Failure::Dockerfile(rendered),
             PlanFault::Base => Failure::Base(rendered),
-            PlanFault::Cancelled | PlanFault::Internal => Failure::Other(message),
+            PlanFault::Engine => Failure::NoEngine(rendered),
+            PlanFault::Cancelled => Failure::Other(message),
+            PlanFault::Internal => Failure::Internal(rendered),
         }
     }
 
     pub fn code(&self) -> u8 {
         match self {
-            Failure::Other(_) => 1,
+            Failure::Other(_) | Failure::Internal(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Dockerfile(_) => 3,
             Failure::Build { .. } | Failure::Base(_) => 4,
             Failure::Gate => 5,
-            Failure::Engine(_) => 6,
+            Failure::Engine(_) | Failure::NoEngine(_) => 6,
             Failure::Command(code) => u8::try_from(*code).unwrap_or(1),
             Failure::Signal(signal) => u8::try_from(128 + signal).unwrap_or(1),
         }
@@ -70,7 +76,9 @@ impl fmt::Display for Failure {
         };
         match self {
             Failure::Usage(message) | Failure::Other(message) => write!(f, "stagedive: {message}"),
-            Failure::Dockerfile(drawn) | Failure::Base(drawn) => f.write_str(drawn.trim_end()),
+            Failure::Dockerfile(drawn) | Failure::Base(drawn) | Failure::NoEngine(drawn) | Failure::Internal(drawn) => {
+                f.write_str(drawn.trim_end())
+            }
             Failure::Build { message, help } => with_help(f, message, help),
             Failure::Engine(error) => with_help(f, &error.message, &error.help),
             Failure::Gate | Failure::Command(_) | Failure::Signal(_) => Ok(()),
@@ -80,6 +88,33 @@ impl fmt::Display for Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
-        Failure::Build { message: error.message, help: error.help }
+        match error.kind {
+            EngineErrorKind::Lost => Failure::Engine(error),
+            _ => Failure::Build { message: error.message, help: error.help },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(failure: Failure, code: u8, says: &str) {
+        assert_eq!(failure.code(), code, "{failure}");
+        assert_eq!(failure.to_string(), says);
+    }
+
+    #[test]
+    fn codes() {
+        let plan = |fault| Failure::no_plan(fault, "why".to_owned(), "error: why\n  = help\n".to_owned());
+        check(plan(PlanFault::Unreadable), 2, "stagedive: why");
+        check(plan(PlanFault::Dockerfile), 3, "error: why\n  = help");
+        check(plan(PlanFault::Base), 4, "error: why\n  = help");
+        check(plan(PlanFault::Engine), 6, "error: why\n  = help");
+        check(plan(PlanFault::Internal), 1, "error: why\n  = help");
+        check(plan(PlanFault::Cancelled), 1, "stagedive: why");
+        let error = |kind| EngineError { kind, message: "why".to_owned(), help: vec!["help".to_owned()] }.into();
+        check(error(EngineErrorKind::Other), 4, "stagedive: why\n  help: help");
+        check(error(EngineErrorKind::Lost), 6, "stagedive: why\n  help: help");
     }
 }

@@ -1,7 +1,7 @@
 //! `stagedive images`, `pull` and `prune`: the local store.
 
 use super::analyse;
-use super::args::{PruneArgs, PullArgs, StoreArgs};
+use super::args::{ImagesArgs, PruneArgs, PullArgs};
 use super::exit::Failure;
 use super::plain::printable;
 use super::print;
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
-pub async fn list(args: StoreArgs) -> Result<(), Failure> {
-    let settings = project::bare_settings(args.root.as_deref(), None)?;
+pub async fn list(args: ImagesArgs) -> Result<(), Failure> {
+    let settings = project::bare_settings(args.store.root.as_deref(), None)?;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
     let images = engine.images();
     if args.json {
@@ -54,7 +54,7 @@ fn json(image: &ImageRecord) -> serde_json::Value {
 }
 
 pub async fn pull(args: PullArgs) -> Result<(), Failure> {
-    let mut settings = project::bare_settings(args.root.as_deref(), args.platform.as_deref())?;
+    let mut settings = project::bare_settings(args.store.root.as_deref(), args.platform.as_deref())?;
     settings.pull = true;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
     for name in &args.images {
@@ -85,13 +85,13 @@ pub async fn pull(args: PullArgs) -> Result<(), Failure> {
 }
 
 pub async fn prune(args: PruneArgs) -> Result<(), Failure> {
-    let settings = project::bare_settings(args.root.as_deref(), None)?;
+    let settings = project::bare_settings(args.store.root.as_deref(), None)?;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
     if engine.is_shared() {
         return Err(Failure::Other("another stagedive uses the store now: end it first".to_owned()));
     }
     let freed = engine.prune(args.all).await?;
-    let indexes = project::store_root(args.root.as_deref())?.join(analyse::INDEXES);
+    let indexes = project::store_root(args.store.root.as_deref())?.join(analyse::INDEXES);
     let forgotten = inventory::forget_indexes(&indexes)
         .map_err(|error| Failure::Other(format!("cannot remove {}: {error}", indexes.display())))?;
     let freed = freed.saturating_add(forgotten);

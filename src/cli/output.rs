@@ -1,6 +1,7 @@
 //! `-o`: where a build's result goes.
 
 use super::exit::Failure;
+use super::pairs::pairs;
 use crate::engine::{Annotations, Destination, Packing};
 use crate::image::recompress::PackedAs;
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ impl Output {
 
     fn dest(&self) -> &Path {
         match &self.destination {
-            Destination::Store | Destination::Registry => Path::new(""),
+            Destination::Store | Destination::Registry | Destination::Daemon => Path::new(""),
             Destination::Oci { dest, .. } | Destination::Docker { dest } => dest,
             Destination::Tar { dest } | Destination::Local { dest } => dest,
         }
@@ -54,6 +55,7 @@ impl fmt::Display for Output {
         let kind = match &self.destination {
             Destination::Store => return f.write_str("the local store"),
             Destination::Registry => return f.write_str("the registry"),
+            Destination::Daemon => return f.write_str("the Docker Engine"),
             Destination::Oci { directory: true, .. } => "OCI layout",
             Destination::Oci { .. } => "OCI archive",
             Destination::Docker { .. } => "Docker archive",
@@ -75,13 +77,14 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
     let (mut kind, mut dest, mut tar) = (None, None, true);
     let mut packing = Packing::default();
     let (mut push, mut names, mut attributes) = (false, Vec::new(), BTreeMap::new());
-    for field in fields(text) {
-        match field.split_once('=') {
-            Some(("type", value)) => kind = Some(value),
-            Some(("dest", value)) => dest = Some(PathBuf::from(value)),
-            Some(("tar", "true")) => tar = true,
-            Some(("tar", "false")) => tar = false,
-            Some(("compression", value)) => {
+    let pairs = pairs("--output", text)?;
+    for (name, value) in &pairs {
+        match (name.as_str(), value.as_str()) {
+            ("type", value) => kind = Some(value),
+            ("dest", value) => dest = Some(PathBuf::from(value)),
+            ("tar", "true") => tar = true,
+            ("tar", "false") => tar = false,
+            ("compression", value) => {
                 packing.format = Some(match value {
                     "uncompressed" => PackedAs::Plain,
                     "gzip" => PackedAs::Gzip,
@@ -91,24 +94,23 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
                     }
                 });
             }
-            Some(("compression-level", value)) => {
+            ("compression-level", value) => {
                 let level = value.parse().map_err(|_| wrong(&format!("compression-level {value:?} is no number")))?;
                 packing.level = Some(level);
             }
-            Some(("force-compression", value @ ("true" | "false"))) => packing.force = value == "true",
-            Some(("push", value @ ("true" | "false"))) => push = value == "true",
-            Some(("name", value)) => names.extend(value.split(',').map(str::to_owned)),
-            Some((name, value)) if BUILDERS.contains(&name) || name.starts_with("annotation") => {
+            ("force-compression", value @ ("true" | "false")) => packing.force = value == "true",
+            ("push", value @ ("true" | "false")) => push = value == "true",
+            ("name", value) => names.extend(value.split(',').map(str::to_owned)),
+            (name, value) if BUILDERS.contains(&name) || name.starts_with("annotation") => {
                 attributes.insert(name.to_owned(), value.to_owned());
             }
-            Some((name, _)) => {
+            (name, _) => {
                 return Err(wrong(&format!(
                     "{name:?} is not known: type, dest, name, push, tar, compression, compression-level, \
                      force-compression, and for a builder {}",
                     BUILDERS.join(", ")
                 )));
             }
-            None => return Err(wrong(&format!("{field:?} is not of the form NAME=VALUE"))),
         }
     }
     let stdout = || PathBuf::from("-");
@@ -116,7 +118,7 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
     let destination = match kind {
         Some("oci") if !tar => Destination::Oci { dest: needed(dest)?, directory: true },
         Some("oci") => Destination::Oci { dest: dest.unwrap_or_else(stdout), directory: false },
-        Some("docker") => Destination::Docker { dest: dest.unwrap_or_else(stdout) },
+        Some("docker") => dest.map_or(Destination::Daemon, |dest| Destination::Docker { dest }),
         Some("tar") => Destination::Tar { dest: dest.unwrap_or_else(stdout) },
         Some("local") => Destination::Local { dest: needed(dest)? },
         Some("registry") => Destination::Registry,
@@ -129,16 +131,6 @@ pub fn parse(text: &str) -> Result<Output, Failure> {
 }
 
 const KINDS: &str = "image, registry, oci, docker, tar, local";
-
-/// Of `A=B,"C=D,E"`: what is in quotes may have commas.
-fn fields(text: &str) -> Vec<&str> {
-    let mut quoted = false;
-    let parts = text.split(move |letter| {
-        quoted ^= letter == '"';
-        letter == ',' && !quoted
-    });
-    parts.map(|field| field.trim_matches('"')).collect()
-}
 
 /// What the exporters of a builder are told in addition. Of the embedded engine nothing of it may be asked that it does
 /// not do anyway.
@@ -202,23 +194,39 @@ pub fn annotations(texts: &[String], index: &mut BTreeMap<String, String>) -> Re
 mod tests {
     use super::*;
 
+    /// The destination and the names, or a part of the error's message.
+    #[track_caller]
+    fn check(text: &str, expected: Result<(Destination, &[&str]), &str>) {
+        match (parse(text).map_err(|failure| failure.to_string()), expected) {
+            (Ok(found), Ok((destination, names))) => {
+                assert_eq!(
+                    (found.destination, found.names),
+                    (destination, names.iter().map(|it| (*it).to_owned()).collect())
+                );
+            }
+            (Err(message), Err(part)) => assert!(message.contains(part), "{text}: {message}"),
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+
     #[test]
     fn outputs() {
-        let check = |text: &str, expected: Option<Destination>| {
-            assert_eq!(parse(text).ok().map(|it| it.destination), expected, "{text}");
-        };
-        let dest = || PathBuf::from("x");
-        check("x", Some(Destination::Local { dest: dest() }));
-        check("-", Some(Destination::Tar { dest: "-".into() }));
-        check("type=oci,dest=x", Some(Destination::Oci { dest: dest(), directory: false }));
-        check("type=oci,dest=x,tar=false", Some(Destination::Oci { dest: dest(), directory: true }));
-        check("type=docker", Some(Destination::Docker { dest: "-".into() }));
-        check("type=local", None);
-        check("type=registry", Some(Destination::Registry));
-        check("type=image,push=true,\"name=a,b\"", Some(Destination::Registry));
-        check("type=image,name=a", Some(Destination::Store));
-        assert_eq!(parse("type=image,\"name=a,b\"").unwrap().names, ["a", "b"]);
-        check("dest=x", None);
-        check("type=tar,nonsense", None);
+        let dest = |dest: &str| PathBuf::from(dest);
+        check("out", Ok((Destination::Local { dest: dest("out") }, &[])));
+        check("-", Ok((Destination::Tar { dest: dest("-") }, &[])));
+        check("type=oci,dest=x", Ok((Destination::Oci { dest: dest("x"), directory: false }, &[])));
+        check("type=oci,dest=x,tar=false", Ok((Destination::Oci { dest: dest("x"), directory: true }, &[])));
+        check("type=docker", Ok((Destination::Daemon, &[])));
+        check("type=docker,dest=-", Ok((Destination::Docker { dest: dest("-") }, &[])));
+        check("type=registry", Ok((Destination::Registry, &[])));
+        check("TYPE=tar,dest=a.tar", Ok((Destination::Tar { dest: dest("a.tar") }, &[])));
+        check("type=local,\"dest=a,b\"", Ok((Destination::Local { dest: dest("a,b") }, &[])));
+        check("type=image,\"name=a,b\"", Ok((Destination::Store, &["a", "b"])));
+        check("type=image,name=a,push=true", Ok((Destination::Registry, &["a"])));
+        check("type=image,name=\"a,b\"", Err("its quotes do not match"));
+        check("type=image,x", Err("\"x\" is not NAME=VALUE"));
+        check("type=image,x=y", Err("\"x\" is not known"));
+        check("dest=a", Err("type=TYPE is missing"));
+        check("type=local", Err("dest=PATH is missing"));
     }
 }

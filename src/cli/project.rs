@@ -1,14 +1,20 @@
 //! From arguments to what a session needs: the Dockerfile, the contexts, the engine's settings.
 
 use super::args::{BuildArgs, NetworkMode};
-use super::cache;
 use super::exit::Failure;
-use crate::debug::{Location, Setup};
+use super::pairs::pairs;
+use super::remote::{self, Fetched};
+use super::{cache, proxies};
+use crate::debug::Setup;
+use crate::dockerfile::fields::boolean;
 use crate::engine::Engine;
 use crate::engine::settings::{Context, Secret, Settings};
-use crate::image::platform::Platform;
+use crate::image::compression::{self, Format};
 use crate::image::source::Source;
-use crate::plan::{Network, Options};
+use crate::names::platform::Platform;
+use crate::plan::options::HOST_GATEWAY;
+use crate::plan::remote::Remote;
+use crate::plan::{Network, Options, Ulimit};
 use crate::system;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -25,8 +31,8 @@ pub struct Project {
     /// The file itself, where it is one.
     pub dockerfile: Option<PathBuf>,
     pub no_cache: bool,
-    /// Holds what came on standard input; removed at the end.
-    _unpacked: Option<tempfile::TempDir>,
+    /// Holds what came on standard input or from elsewhere; removed at the end.
+    _fetched: Option<tempfile::TempDir>,
 }
 
 impl Project {
@@ -40,7 +46,7 @@ impl Project {
             read: self.read.clone(),
             dockerfile: self.dockerfile.clone(),
             no_cache: self.no_cache,
-            _unpacked: None,
+            _fetched: None,
         }
     }
 
@@ -50,10 +56,12 @@ impl Project {
             options: self.options.clone(),
             name: self.name.clone(),
             read: self.read.clone(),
+            context: self.settings.context.clone(),
             paused: false,
             break_on_failure: true,
             no_cache: self.no_cache,
             count: false,
+            shells: false,
             breakpoints: Vec::new(),
         }
     }
@@ -67,18 +75,37 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
     if from_stdin && args.context == "-" {
         return Err(Failure::Usage("the Dockerfile and the context cannot both be standard input".to_owned()));
     }
-    let mut unpacked = None;
+    let mut temporary_dir = None;
     let mut text = None;
-    let context = match args.context.as_str() {
-        "-" => {
-            let dir =
-                tempfile::tempdir().map_err(|error| Failure::Other(format!("no temporary directory: {error}")))?;
-            text = unpack_stdin(dir.path())?;
+    let address = match args.context.as_str() {
+        "-" => None,
+        context => remote::address(context)?,
+    };
+    let context = match (args.context.as_str(), address) {
+        ("-", _) => {
+            let dir = temporary()?;
+            let failed = |error: io::Error| Failure::Usage(format!("standard input: {error}"));
+            text = unpack(io::stdin().lock(), dir.path()).map_err(failed)?;
             let path = dir.path().to_owned();
-            unpacked = Some(dir);
+            temporary_dir = Some(dir);
             path
         }
-        path => {
+        (context, Some(found)) => {
+            let dir = temporary()?;
+            let path = match fetched(args, found, dir.path())? {
+                Fetched::Directory(path) => path,
+                Fetched::File(file) => {
+                    let unpacked = dir.path().join("context");
+                    let failed = |error: io::Error| Failure::Usage(format!("the context {context}: {error}"));
+                    std::fs::create_dir(&unpacked).map_err(failed)?;
+                    text = unpack(std::fs::File::open(&file).map_err(failed)?, &unpacked).map_err(failed)?;
+                    unpacked
+                }
+            };
+            temporary_dir = Some(dir);
+            path
+        }
+        (path, None) => {
             let path = Path::new(path);
             let absolute = system::canonical(path)
                 .map_err(|error| Failure::Usage(format!("the context {} cannot be opened: {error}", path.display())))?;
@@ -94,15 +121,16 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
     let dockerfile = match (&text, &args.file) {
         (Some(_), _) => None,
         // As docker does: a path is the caller's; a name that is not there may be the context's.
-        (None, Some(file)) if file.exists() || unpacked.is_none() => Some(file.clone()),
+        (None, Some(file)) if temporary_dir.is_none() || file.exists() => Some(file.clone()),
         (None, Some(file)) => Some(context.join(file)),
         (None, None) => Some(context.join("Dockerfile")),
     };
     let name = match (&dockerfile, &args.file) {
-        (None, _) => "standard input".to_owned(),
+        (None, _) if from_stdin || args.context == "-" => "standard input".to_owned(),
+        (None, _) => remote::shown(&args.context),
         (Some(_), Some(file)) => file.display().to_string(),
         (Some(_), None) if args.context == "." => "Dockerfile".to_owned(),
-        (Some(_), None) => Path::new(&args.context).join("Dockerfile").display().to_string(),
+        (Some(_), None) => Path::new(&remote::shown(&args.context)).join("Dockerfile").display().to_string(),
     };
     let read: Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync> = match (text, dockerfile.clone()) {
         (Some(text), _) => Arc::new(move || Ok(text.clone())),
@@ -121,7 +149,7 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
     let mut settings = settings(args)?;
     settings.context = Some(Context { path: context, ignore_files });
     let options = options(args, &settings)?;
-    Ok(Project { settings, options, name, read, dockerfile, no_cache: args.no_cache, _unpacked: unpacked })
+    Ok(Project { settings, options, name, read, dockerfile, no_cache: args.no_cache, _fetched: temporary_dir })
 }
 
 /// The store's directory: `--root`, or below the user's data.
@@ -140,24 +168,10 @@ pub fn store_root(root: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// A place as `--break` and the command line name it: `LINE` or `STAGE:INSTRUCTION`.
-pub fn location(text: &str) -> Result<Location, Failure> {
-    let wrong =
-        || Failure::Usage(format!("{text:?} is not a place: LINE or STAGE:INSTRUCTION, for instance 12 or builder:3"));
-    match text.rsplit_once(':') {
-        Some((stage, index)) => {
-            let index = index.parse().map_err(|_| wrong())?;
-            Ok(Location::Instruction { stage: stage.to_owned(), index })
-        }
-        None => text.parse().map(Location::Line).map_err(|_| wrong()),
-    }
-}
-
 pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
-    let mut settings = bare_settings(args.root.as_deref(), args.platform.as_deref())?;
+    let mut settings = bare_settings(args.on.store.root.as_deref(), args.platform().as_deref())?;
     settings.pull = args.pull;
     settings.no_cache = args.no_cache;
-    settings.hosts = args.add_hosts.iter().map(|text| host(text)).collect::<Result<_, _>>()?;
     let epoch = args.build_args.iter().rev().find_map(|text| text.strip_prefix("SOURCE_DATE_EPOCH="));
     if let Some(text) = epoch {
         settings.epoch = seconds(text)?;
@@ -175,8 +189,7 @@ pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
             settings.directories.insert(name.to_owned(), Context { path, ignore_files });
         }
     }
-    settings.cache_from =
-        args.cache_from.iter().map(|text| cache::parse("--cache-from", text)).collect::<Result<_, _>>()?;
+    settings.cache_from = cache::all("--cache-from", &args.cache_from)?;
     for text in &args.secrets {
         let (id, secret) = secret(text)?;
         settings.secrets.insert(id, secret);
@@ -189,6 +202,12 @@ pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
                 (text.as_str(), std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from).ok_or_else(missing)?)
             }
         };
+        if socket.is_file() {
+            let key = socket.display();
+            let message =
+                format!("--ssh {text}: {key} is no agent's socket: if it is a key, load it with `ssh-add {key}`");
+            return Err(Failure::Usage(format!("{message} and give --ssh {id}")));
+        }
         settings.agents.insert(id.to_owned(), socket);
     }
     Ok(settings)
@@ -200,7 +219,9 @@ pub fn bare_settings(root: Option<&Path>, wanted: Option<&str>) -> Result<Settin
         std::env::current_exe().map_err(|error| Failure::Other(format!("cannot find this program: {error}")))?;
     let platform = match wanted {
         Some(text) if text.contains(',') => {
-            let message = format!("--platform {text}: only `stagedive build` builds for several platforms: choose one");
+            let message = format!(
+                "--platform {text}: only the debugger and `stagedive build` take several platforms: choose one"
+            );
             return Err(Failure::Usage(message));
         }
         Some(text) => {
@@ -221,14 +242,26 @@ fn seconds(text: &str) -> Result<Option<i64>, Failure> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(wrong) }
 }
 
-/// `--add-host NAME:ADDRESS` or `NAME=ADDRESS`; brackets around an address are left out.
-fn host(text: &str) -> Result<(String, String), Failure> {
-    let wrong = || Failure::Usage(format!("--add-host {text}: expected NAME:ADDRESS, for instance db:10.0.0.2"));
-    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
-    let bare = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
-    let address: std::net::IpAddr = bare.parse().map_err(|_| wrong())?;
-    let named = !name.is_empty() && !name.contains(|it: char| it.is_whitespace() || it.is_control());
-    if named { Ok((name.to_owned(), address.to_string())) } else { Err(wrong()) }
+/// `--add-host NAME:ADDRESS` or `NAME=ADDRESS`, of several addresses with commas; brackets around an address are left
+/// out. The address may be the word host-gateway.
+fn hosts(text: &str) -> Result<Vec<(String, String)>, Failure> {
+    let wrong = || {
+        let expected = "expected NAME:ADDRESS, for instance db:10.0.0.2 or me:host-gateway";
+        Failure::Usage(format!("--add-host {text}: {expected}"))
+    };
+    let (name, addresses) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
+    if name.is_empty() || name.contains(|it: char| it == ',' || it.is_whitespace() || it.is_control()) {
+        return Err(wrong());
+    }
+    let address = |text: &str| {
+        let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+        let parsed: std::net::IpAddr = bare.parse().map_err(|_| wrong())?;
+        Ok((name.to_owned(), parsed.to_string()))
+    };
+    match addresses {
+        HOST_GATEWAY => Ok(vec![(name.to_owned(), HOST_GATEWAY.to_owned())]),
+        _ => addresses.split(',').map(address).collect(),
+    }
 }
 
 fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
@@ -246,6 +279,9 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
     {
         build_args.entry(EPOCH.to_owned()).or_insert(text);
     }
+    let hosts = args.add_hosts.iter().map(|text| hosts(text)).collect::<Result<Vec<_>, _>>()?.concat();
+    // What is given last of a name counts.
+    let ulimits: BTreeMap<&str, &Ulimit> = args.ulimits.iter().map(|it| (it.name.as_str(), it)).collect();
     let labels = args.labels.iter().map(|text| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         (name.to_owned(), value.to_owned())
@@ -253,6 +289,7 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
     Ok(Options {
         target: args.target.clone(),
         build_args,
+        proxies: proxies::read(),
         platform: settings.platform.clone(),
         build_platform: Platform::host().to_string(),
         labels: labels.collect(),
@@ -260,7 +297,7 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
         image_contexts: settings.images.keys().cloned().collect(),
         all_stages: args.all_stages,
         no_cache_stages: args.no_cache_filter.clone(),
-        hosts: settings.hosts.clone(),
+        hosts,
         allow_host_network: args.network == Some(NetworkMode::Host) || allowed(args, "network.host"),
         allow_insecure: allowed(args, "security.insecure"),
         network: args.network.map(|mode| match mode {
@@ -268,6 +305,9 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
             NetworkMode::None => Network::None,
             NetworkMode::Host => Network::Host,
         }),
+        shm_size: args.shm_size.filter(|size| *size > 0),
+        ulimits: ulimits.into_values().cloned().collect(),
+        cgroup_parent: args.cgroup_parent.clone().filter(|group| !group.is_empty()),
     })
 }
 
@@ -297,12 +337,11 @@ fn absolute_source(source: &str) -> String {
 
 fn secret(text: &str) -> Result<(String, Secret), Failure> {
     let wrong = |why: &str| Failure::Usage(format!("--secret {text}: {why}"));
+    let pairs = pairs("--secret", text)?;
     let (mut id, mut source, mut variable, mut kind) = (None, None, None, None);
-    for field in text.split(',') {
-        let Some((name, value)) = field.split_once('=') else {
-            return Err(wrong(&format!("{field:?} is not of the form NAME=VALUE")));
-        };
-        match name {
+    for (name, value) in &pairs {
+        let value = value.as_str();
+        match name.as_str() {
             "id" => id = Some(value),
             "src" | "source" => source = Some(value),
             "env" => variable = Some(value),
@@ -316,8 +355,9 @@ fn secret(text: &str) -> Result<(String, Secret), Failure> {
             Secret::Environment(name.to_owned())
         }
         (None | Some("file"), Some(path), None) => Secret::File(PathBuf::from(path)),
+        (Some("env"), None, None) => Secret::Environment(id.to_owned()),
         // As docker does: the variable of that name if it is set, else the file.
-        (_, None, None) if std::env::var_os(id).is_some() => Secret::Environment(id.to_owned()),
+        (None, None, None) if std::env::var_os(id).is_some() => Secret::Environment(id.to_owned()),
         (_, None, None) => Secret::File(PathBuf::from(id)),
         _ => return Err(wrong("give a file with src or a variable with env, not both")),
     };
@@ -341,29 +381,29 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
 }
 
 /// An archive is unpacked into `dir`; anything else is the Dockerfile itself.
-fn unpack_stdin(dir: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    let failed = |error: io::Error| Failure::Usage(format!("standard input: {error}"));
-    let mut input = io::BufReader::new(io::stdin().lock());
-    let mut head = vec![0; 512];
-    let mut filled = 0;
-    while filled < head.len() {
-        match input.read(&mut head[filled..]).map_err(failed)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    head.truncate(filled);
+fn unpack(input: impl Read, dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut input = io::BufReader::new(input);
+    let mut head = Vec::new();
+    input.by_ref().take(512).read_to_end(&mut head)?;
     let is_tar = head.get(257..262) == Some(b"ustar");
-    let whole = io::Cursor::new(head.clone()).chain(input);
-    let mut archive: tar::Archive<Box<dyn Read>> = match head.as_slice() {
-        [0x1f, 0x8b, ..] => tar::Archive::new(Box::new(flate2::read::MultiGzDecoder::new(whole))),
-        [b'B', b'Z', b'h', ..] => tar::Archive::new(Box::new(bzip2::read::MultiBzDecoder::new(whole))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => tar::Archive::new(Box::new(zstd::Decoder::new(whole).map_err(failed)?)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => tar::Archive::new(Box::new(lzma_rust2::XzReader::new(whole, true))),
-        _ if is_tar => tar::Archive::new(Box::new(whole)),
-        _ => return read_limited(whole).map(Some).map_err(failed),
-    };
+    let (format, content) = compression::decode(io::Cursor::new(head).chain(input))?;
+    if format == Format::Plain && !is_tar {
+        return read_limited(content).map(Some);
+    }
+    let mut archive = tar::Archive::new(content);
     archive.set_preserve_permissions(true);
-    archive.unpack(dir).map_err(failed)?;
+    archive.unpack(dir)?;
     Ok(None)
+}
+
+fn temporary() -> Result<tempfile::TempDir, Failure> {
+    tempfile::tempdir().map_err(|error| Failure::Other(format!("no temporary directory: {error}")))
+}
+
+/// What the context's address leads to.
+fn fetched(args: &BuildArgs, found: Remote, dir: &Path) -> Result<Fetched, Failure> {
+    let keep = args.build_args.iter().rev().find_map(|text| text.strip_prefix("BUILDKIT_CONTEXT_KEEP_GIT_DIR="));
+    let keep = keep.and_then(boolean).unwrap_or(false);
+    let work = remote::fetch(&args.context, found, dir, keep);
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }

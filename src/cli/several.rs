@@ -2,15 +2,15 @@
 
 use super::args::BuildCommand;
 use super::build::{self, Asked};
+use super::engine;
 use super::exit::Failure;
+use super::follow::Followed;
 use super::project::{self, Project};
-use super::{check, engine};
-use crate::debug::{self, Command, Event, Session};
+use crate::debug::Command;
 use crate::engine::Engine;
-use crate::image::platform::Platform;
+use crate::names::platform::Platform;
 use futures_util::future::try_join_all;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// The platforms that are asked for, if they are several.
 pub fn platforms(text: Option<&str>) -> Result<Vec<Platform>, Failure> {
@@ -27,11 +27,11 @@ pub fn platforms(text: Option<&str>) -> Result<Vec<Platform>, Failure> {
 }
 
 pub async fn run(mut args: BuildCommand, platforms: Vec<Platform>, asked: Asked) -> Result<(), Failure> {
-    args.build.platform = platforms.first().map(Platform::to_string);
+    args.build.platforms = platforms.first().map(Platform::to_string).into_iter().collect();
     let mut whole = project::open(&args.build)?;
-    whole.settings.cache_to = asked.cache_to.clone();
+    asked.tell(&mut whole.settings);
     let projects: Vec<Project> = platforms.iter().map(|platform| whole.on(platform)).collect();
-    let engines = try_join_all(projects.iter().map(|project| engine::start(&args.build, project))).await?;
+    let engines = engine::start_each(&args.build, &projects).await?;
     for engine in &engines {
         asked.check(&args, engine.as_ref(), platforms.len())?;
         if build::is_embedded(engine.as_ref()) {
@@ -40,12 +40,14 @@ pub async fn run(mut args: BuildCommand, platforms: Vec<Platform>, asked: Asked)
         }
     }
     let tracks = projects.iter().zip(&engines).zip(&platforms);
-    let built = try_join_all(tracks.map(|((project, engine), platform)| track(project, engine, platform, &args))).await;
-    let result = match &built {
-        Ok(tracks) => match tracks.first() {
+    let mut built =
+        try_join_all(tracks.map(|((project, engine), platform)| track(project, engine, platform, &args))).await;
+    let result = match &mut built {
+        Ok(tracks) => match tracks.first_mut() {
             Some(first) => {
                 let names = platforms.iter().map(Platform::to_string).collect();
-                build::finish(&first.session, &args, &asked, whole.settings.epoch, names).await
+                let session = first.session.clone();
+                first.unless_signalled(build::finish(&session, &args, &asked, whole.settings.epoch, names)).await
             }
             None => Ok(()),
         },
@@ -54,7 +56,7 @@ pub async fn run(mut args: BuildCommand, platforms: Vec<Platform>, asked: Asked)
     let failed = match built {
         Ok(tracks) => {
             for track in tracks {
-                build::end(&track.session, track.events).await;
+                track.end().await;
             }
             Ok(())
         }
@@ -66,26 +68,20 @@ pub async fn run(mut args: BuildCommand, platforms: Vec<Platform>, asked: Asked)
     failed.and(result)
 }
 
-struct Track {
-    session: Session,
-    events: mpsc::Receiver<Event>,
-}
-
 /// One platform's build, to its end.
 async fn track(
     project: &Project,
     engine: &Arc<dyn Engine>,
     platform: &Platform,
     args: &BuildCommand,
-) -> Result<Track, Failure> {
-    check::gate(project, engine.as_ref()).await?;
+) -> Result<Followed, Failure> {
     let mut setup = project.setup(engine.clone());
     setup.count = build::counts(args);
-    let (session, mut events) = debug::start(setup);
-    match build::follow(&mut events, args, &project.name, Some(platform)).await {
-        Ok(()) => Ok(Track { session, events }),
+    let mut track = build::follow(setup, args, Some(platform));
+    match build::to_the_end(&mut track, build::counts(args)).await {
+        Ok(()) => Ok(track),
         Err(failure) => {
-            session.send(Command::Quit);
+            track.session.send(Command::Quit);
             Err(failure)
         }
     }
@@ -93,6 +89,7 @@ async fn track(
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::Cli;
     use super::*;
 
     fn check(text: Option<&str>, expected: Option<&[&str]>) {
@@ -108,5 +105,16 @@ mod tests {
         check(Some("linux/amd64,linux/arm64"), Some(&["linux/amd64", "linux/arm64"]));
         check(Some("linux/amd64, linux/arm/v7,linux/amd64"), Some(&["linux/amd64", "linux/arm/v7"]));
         check(Some("linux/amd64,"), None);
+    }
+
+    #[test]
+    fn given_more_than_once() {
+        let words = ["stagedive", "--platform", "linux/amd64,linux/arm64", "--platform", "linux/386", "."];
+        let args = <Cli as clap::Parser>::parse_from(words).debug.build;
+        let found = platforms(args.platform().as_deref()).expect("platforms");
+        assert_eq!(
+            found.iter().map(Platform::to_string).collect::<Vec<_>>(),
+            ["linux/amd64", "linux/arm64", "linux/386"]
+        );
     }
 }

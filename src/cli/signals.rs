@@ -5,7 +5,7 @@ use crate::system::signals::{self, Signal};
 pub struct Signals(signals::Signals);
 
 impl Signals {
-    /// From here on they no longer end the program by themselves.
+    /// Until this is dropped they do not end the program by themselves.
     pub fn listen() -> Signals {
         Signals(signals::Signals::listen(&Signal::ENDS))
     }

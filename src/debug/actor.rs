@@ -6,19 +6,24 @@
 
 use super::build::{Build, Prepared};
 use super::desk::Desk;
+use super::expected::Expected;
 use super::log::{Logs, RunId};
-use super::prepare::{self, PlanError, Text};
+use super::prepare::{self, PlanError, Source, Text};
 use super::running::Launch;
 use super::session::Message;
 use super::stepping::Action;
 use super::work::{self, Report};
-use super::{BranchId, BreakpointId, Command, Event, Log, PlanFault, Session, Setup, finish, place};
-use crate::engine::{Engine, OutputEvent, StepOutcome};
+use super::{
+    BranchId, BreakpointId, Command, Event, Log, PlanFault, Session, Setup, ShellPlace, Trigger, finish, place,
+};
+use crate::engine::settings::Context;
+use crate::engine::{Engine, OutputEvent, StepError, StepOutcome};
 use crate::plan::{Options, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Events on their way to the front end.
@@ -27,6 +32,9 @@ const EVENTS: usize = 256;
 const DESK: usize = 64;
 /// Reports on their way to the actor.
 const REPORTS: usize = 16;
+
+/// Why a move has to wait.
+const LOOKING: &str = "looking for what is watched in what was done before";
 
 /// Begins a session. Must be called within a tokio runtime.
 pub fn start(setup: Setup) -> (Session, mpsc::Receiver<Event>) {
@@ -41,10 +49,15 @@ pub fn start(setup: Setup) -> (Session, mpsc::Receiver<Event>) {
 struct Actor {
     engine: Arc<dyn Engine>,
     text: Text,
+    context: Option<Context>,
     /// What the plan that is in force was made from.
     options: Options,
     no_cache: bool,
     count: bool,
+    shells: bool,
+    expected: Expected,
+    /// Where the front end looks beside the stop.
+    looked_at: Option<ShellPlace>,
     /// Stop before the first instruction.
     paused: bool,
     desk: Desk,
@@ -57,6 +70,10 @@ struct Actor {
     steps: BTreeMap<StepId, (RunId, AbortOnDropHandle<()>)>,
     /// What is being counted, by the snapshot that the steps made.
     counts: BTreeMap<SnapshotId, AbortOnDropHandle<()>>,
+    /// The steps that are done and being looked at for watchpoints.
+    watching: Option<AbortOnDropHandle<()>>,
+    /// Goes on from where it stands, once it is known what watchpoints found on the way.
+    waiting: Option<Action>,
     /// Whose turn it is to count.
     turn: Arc<Semaphore>,
     sender: mpsc::Sender<Report>,
@@ -75,17 +92,22 @@ struct Preparing {
 
 impl Actor {
     fn new(setup: Setup, sender: mpsc::Sender<Report>) -> Actor {
-        let Setup { engine, options, name, read, paused, break_on_failure, no_cache, count, breakpoints } = setup;
+        let Setup { engine, options, name, read, context, .. } = setup;
+        let Setup { paused, break_on_failure, no_cache, count, shells, breakpoints, .. } = setup;
         let mut desk = Desk::new(break_on_failure);
-        for location in breakpoints {
-            desk.breakpoints.set(location, None);
+        for wanted in breakpoints {
+            desk.breakpoints.set(wanted, None);
         }
         Actor {
             engine,
             text: Text::Read { name, read },
+            context,
             options,
             no_cache,
             count,
+            shells,
+            expected: Expected::default(),
+            looked_at: None,
             paused,
             desk,
             logs: Logs::default(),
@@ -95,6 +117,8 @@ impl Actor {
             deferred: Vec::new(),
             steps: BTreeMap::new(),
             counts: BTreeMap::new(),
+            watching: None,
+            waiting: None,
             turn: Arc::new(Semaphore::new(1)),
             sender,
             quitting: false,
@@ -130,6 +154,8 @@ impl Actor {
                 Some(report) = reports.recv(), if may_report => self.take(report),
                 () = events.closed(), if !self.quitting => self.unheard(),
             }
+            self.expect_shells();
+            self.look_for_watched();
         }
         drop(mailbox);
         self.desk.say(Event::Ended);
@@ -156,6 +182,7 @@ impl Actor {
                 };
                 let _ = reply.send(request);
             }
+            Message::Look(place) => self.looked_at = place,
             Message::Log { step, reply } => {
                 let run = self.build.as_ref().and_then(|build| build.run(step));
                 let log = run.and_then(|run| self.logs.get(run)).cloned();
@@ -187,11 +214,8 @@ impl Actor {
             Command::Branch(id) => self.go_to_branch(id),
             Command::Pause => self.pause(),
             Command::Cancel => self.cancel(),
-            Command::SetBreakpoint(location) => {
-                let plan = self.build.as_ref().map(Build::plan);
-                self.desk.breakpoints.set(location, plan.as_deref());
-                self.desk.list_breakpoints();
-            }
+            Command::SetBreakpoint(place) => self.set_breakpoint(Trigger::Before(place)),
+            Command::Watch(watch) => self.set_breakpoint(Trigger::Change(watch)),
             Command::RemoveBreakpoint(id) => {
                 let found = self.desk.breakpoints.remove(id);
                 self.answer_breakpoint(id, found);
@@ -209,6 +233,12 @@ impl Actor {
         }
     }
 
+    fn set_breakpoint(&mut self, wanted: Trigger) {
+        let plan = self.build.as_ref().map(Build::plan);
+        self.desk.breakpoints.set(wanted, plan.as_deref());
+        self.desk.list_breakpoints();
+    }
+
     fn answer_breakpoint(&mut self, id: BreakpointId, found: bool) {
         if !found {
             self.desk.notice(format!("there is no breakpoint {}", id.0));
@@ -217,7 +247,24 @@ impl Actor {
     }
 
     fn act(&mut self, action: Action) {
+        let stands = self.preparing.is_none() && self.build.as_ref().is_some_and(|build| !build.is_running());
+        let is_stopped_by_watchpoints = matches!(action, Action::Continue | Action::BackContinue);
+        if stands && is_stopped_by_watchpoints && self.watching.is_some() && self.waiting.is_none() {
+            self.desk.say(Event::Resumed);
+            self.desk.notice(LOOKING);
+            self.waiting = Some(action);
+            return;
+        }
         self.step(|build, desk| build.act(desk, action));
+    }
+
+    /// Lets go of what waits for watchpoints. Answers with whether anything did.
+    fn give_up_waiting(&mut self) -> bool {
+        let waited = self.waiting.take().is_some();
+        if let Some(build) = self.build.as_ref().filter(|_| waited) {
+            build.stay(&mut self.desk, "given up");
+        }
+        waited
     }
 
     /// A command that a build must stand for.
@@ -225,6 +272,7 @@ impl Actor {
         match (&mut self.build, &self.preparing) {
             (_, Some(_)) => self.desk.notice("the plan is being made"),
             (None, None) => self.desk.notice("there is no plan yet: change the file or an argument, and reload"),
+            (Some(_), None) if self.waiting.is_some() => self.desk.notice(LOOKING),
             (Some(build), None) => {
                 let launches = command(build, &mut self.desk);
                 self.launch(launches);
@@ -244,6 +292,9 @@ impl Actor {
     }
 
     fn pause(&mut self) {
+        if self.give_up_waiting() {
+            return;
+        }
         match &mut self.build {
             Some(build) => build.pause(&mut self.desk),
             None => self.paused = true,
@@ -251,6 +302,9 @@ impl Actor {
     }
 
     fn cancel(&mut self) {
+        if self.give_up_waiting() {
+            return;
+        }
         match (self.preparing.take(), &mut self.build) {
             (Some(_), Some(_)) => self.desk.notice("the new plan is not made; the one before stays in force"),
             (Some(preparing), None) => {
@@ -269,6 +323,7 @@ impl Actor {
 
     /// A command that leaves what is being done: what runs is killed first.
     fn change(&mut self, command: Command) {
+        self.give_up_waiting();
         if let Some(build) = self.build.as_mut().filter(|build| build.is_running()) {
             build.cancel(&mut self.desk);
             self.deferred.push(command);
@@ -308,28 +363,40 @@ impl Actor {
         };
         self.attempts += 1;
         let attempt = self.attempts;
-        let work = prepare::prepare(self.engine.clone(), text, options.clone(), attempt, self.sender.clone());
+        let sketched = self.build.is_none();
+        let source = Source { text, options: options.clone(), context: self.context.clone() };
+        let work = prepare::prepare(self.engine.clone(), source, attempt, sketched, self.sender.clone());
         let _task = AbortOnDropHandle::new(tokio::spawn(work));
         self.preparing = Some(Preparing { attempt, options, causes, files_changed, _task });
     }
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Output { .. } | Report::Counted { .. } | Report::Base { .. } | Report::Prepared { .. }
+            Report::Output { .. }
+            | Report::Counted { .. }
+            | Report::Base { .. }
+            | Report::Sketched { .. }
+            | Report::Prepared { .. }
                 if self.quitting => {}
             Report::Output { step, event } => self.output(step, event),
             Report::Ended { step, result } => {
-                if let Some((run, _)) = self.steps.remove(&step) {
+                if let Some(run) = self.steps.get(&step).map(|(run, _)| *run) {
                     self.end_output(step, run);
                 }
                 if let Ok(outcome) = &result {
                     self.count(outcome);
                 }
-                if let Some(build) = &mut self.build {
-                    let launches = build.ended(&mut self.desk, step, result);
-                    self.launch(launches);
+                self.ended(step, result);
+            }
+            Report::Watched { seen, error, ended } => {
+                if let Some(error) = error {
+                    self.desk.notice(format!("watchpoints could not look at everything: {error}"));
                 }
-                self.change_deferred();
+                self.desk.watched.take(seen);
+                match ended {
+                    Some((step, outcome)) => self.ended(step, Ok(outcome)),
+                    None => self.watching = None,
+                }
             }
             Report::Counted { snapshot, changes } => {
                 self.counts.remove(&snapshot);
@@ -344,13 +411,36 @@ impl Actor {
                 OutputEvent::Notice(message) => self.desk.notice(message),
                 OutputEvent::Stdout(_) | OutputEvent::Stderr(_) => {}
             },
+            Report::Sketched { attempt, plan } if self.is_wanted(attempt) => {
+                self.desk.say(Event::Sketched { plan });
+            }
             Report::Prepared { attempt, result } if self.is_wanted(attempt) => {
                 if let Some(preparing) = self.preparing.take() {
                     self.prepared(preparing, result);
                 }
             }
-            Report::Base { .. } | Report::Prepared { .. } => {}
+            Report::Base { .. } | Report::Sketched { .. } | Report::Prepared { .. } => {}
         }
+    }
+
+    /// Takes a step's end in, once watchpoints have been looked for in what it changed.
+    fn ended(&mut self, step: StepId, result: Result<StepOutcome, StepError>) {
+        let Some(build) = &mut self.build else {
+            self.steps.remove(&step);
+            return;
+        };
+        if let (Ok(outcome), Some((_, task))) = (&result, self.steps.get_mut(&step))
+            && let Some((unseen, cancel)) = build.unseen_in(&self.desk, step, &outcome.snapshot)
+        {
+            let ended = Some((step, outcome.clone()));
+            let work = work::watch(self.engine.clone(), unseen, ended, cancel, self.sender.clone());
+            *task = AbortOnDropHandle::new(tokio::spawn(work));
+            return;
+        }
+        self.steps.remove(&step);
+        let launches = build.ended(&mut self.desk, step, result);
+        self.launch(launches);
+        self.change_deferred();
     }
 
     fn is_wanted(&self, attempt: u64) -> bool {
@@ -400,6 +490,29 @@ impl Actor {
         self.counts.insert(snapshot, AbortOnDropHandle::new(tokio::spawn(work)));
     }
 
+    /// Has the engine make ready for shells at the stop that there is; where it has left, no longer.
+    fn expect_shells(&mut self) {
+        let standing = |build: &&Build| self.shells && !self.quitting && !build.is_running();
+        let build = self.build.as_ref().filter(standing).filter(|_| self.preparing.is_none());
+        self.expected.follow(&self.engine, build, self.looked_at);
+    }
+
+    /// Looks for watchpoints in the steps that were done before they were set; then does what has waited for that. While the
+    /// build runs nobody asks for it, and every line of output would.
+    fn look_for_watched(&mut self) {
+        let stands = |build: &&Build| self.watching.is_none() && !self.quitting && !build.is_running();
+        let Some(build) = self.build.as_ref().filter(stands) else { return };
+        let unseen = build.unseen(&self.desk);
+        if unseen.is_empty() {
+            if let Some(action) = self.waiting.take() {
+                self.act(action);
+            }
+        } else {
+            let work = work::watch(self.engine.clone(), unseen, None, CancellationToken::new(), self.sender.clone());
+            self.watching = Some(AbortOnDropHandle::new(tokio::spawn(work)));
+        }
+    }
+
     fn output(&mut self, step: StepId, event: OutputEvent) {
         let (stderr, bytes) = match event {
             OutputEvent::Stdout(bytes) => (false, bytes),
@@ -445,6 +558,7 @@ impl Actor {
         self.quitting = true;
         self.preparing = None;
         self.counts.clear();
+        self.watching = None;
         if let Some(build) = self.build.as_mut().filter(|build| build.is_running()) {
             build.cancel(&mut self.desk);
         }

@@ -1,6 +1,6 @@
 //! Breakpoints: from a wanted place to the step that they stop before.
 
-use super::{Breakpoint, BreakpointId, BreakpointState, Location};
+use super::{Breakpoint, BreakpointId, BreakpointState, Location, Trigger, Watch};
 use crate::plan::{Plan, Stage, StageId, Step, StepId};
 
 /// All breakpoints of a session, in the order they were set.
@@ -21,13 +21,21 @@ impl Breakpoints {
         self.list.iter().find(|it| it.enabled && here(&it.state)).map(|it| it.id)
     }
 
+    /// The enabled watchpoints.
+    pub fn watches(&self) -> impl Iterator<Item = (BreakpointId, &Watch)> {
+        self.list.iter().filter(|it| it.enabled).filter_map(|it| match &it.wanted {
+            Trigger::Change(watch) => Some((it.id, watch)),
+            Trigger::Before(_) => None,
+        })
+    }
+
     /// Sets one, or enables again the one that is there.
-    pub fn set(&mut self, wanted: Location, plan: Option<&Plan>) -> &Breakpoint {
+    pub fn set(&mut self, wanted: Trigger, plan: Option<&Plan>) -> &Breakpoint {
         let at = match self.list.iter().position(|it| it.wanted == wanted) {
             Some(at) => at,
             None => {
                 self.last_id += 1;
-                let state = plan.map_or(BreakpointState::Pending, |plan| bind(plan, &wanted));
+                let state = state(plan, &wanted);
                 self.list.push(Breakpoint { id: BreakpointId(self.last_id), wanted, enabled: true, state, hits: 0 });
                 self.list.len() - 1
             }
@@ -59,22 +67,33 @@ impl Breakpoints {
     pub fn rebind(&mut self, old: Option<&Plan>, new: &Plan) {
         for it in &mut self.list {
             let followed = match (&it.wanted, &it.state, old) {
-                (Location::Line(_), BreakpointState::Bound { step, .. }, Some(old)) => follow(old, *step, new),
+                (Trigger::Before(Location::Line(_)), BreakpointState::Bound { step, .. }, Some(old)) => {
+                    follow(old, *step, new)
+                }
                 _ => None,
             };
             match followed {
                 Some(step) => {
                     let line = new.step(step).lines.start;
-                    if it.wanted != Location::Line(line) {
-                        it.wanted = Location::Line(line);
+                    let there = Trigger::Before(Location::Line(line));
+                    if it.wanted != there {
+                        it.wanted = there;
                         it.state = BreakpointState::Bound { step, note: Some(format!("followed to line {line}")) };
                     } else {
-                        it.state = bind(new, &it.wanted);
+                        it.state = state(Some(new), &it.wanted);
                     }
                 }
-                None => it.state = bind(new, &it.wanted),
+                None => it.state = state(Some(new), &it.wanted),
             }
         }
+    }
+}
+
+fn state(plan: Option<&Plan>, wanted: &Trigger) -> BreakpointState {
+    match (wanted, plan) {
+        (Trigger::Change(_), _) => BreakpointState::Watching,
+        (Trigger::Before(_), None) => BreakpointState::Pending,
+        (Trigger::Before(place), Some(plan)) => bind(plan, place),
     }
 }
 
@@ -177,6 +196,15 @@ impl std::fmt::Display for Location {
     }
 }
 
+impl std::fmt::Display for Trigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trigger::Before(place) => place.fmt(f),
+            Trigger::Change(watch) => watch.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +213,7 @@ mod tests {
     fn told(plan: &Plan, state: &BreakpointState) -> String {
         match state {
             BreakpointState::Pending => "pending".to_owned(),
+            BreakpointState::Watching => "watching".to_owned(),
             BreakpointState::Unbound { reason } => format!("unbound: {reason}"),
             BreakpointState::Bound { step, note } => {
                 let note = note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
@@ -236,7 +265,7 @@ mod tests {
     fn check_follows(old: &str, line: u32, new: &str, expected: &str) {
         let (old, new) = (plan_of(old), plan_of(new));
         let mut breakpoints = Breakpoints::default();
-        breakpoints.set(Location::Line(line), Some(&old));
+        breakpoints.set(Trigger::Before(Location::Line(line)), Some(&old));
         breakpoints.rebind(Some(&old), &new);
         let it = &breakpoints.list()[0];
         assert_eq!(format!("{} {}", it.wanted, told(&new, &it.state)), expected);
@@ -256,17 +285,21 @@ mod tests {
     fn one_place_has_one_breakpoint() {
         let plan = plan_of(TWO);
         let mut breakpoints = Breakpoints::default();
-        let id = breakpoints.set(Location::Line(2), None).id;
+        let id = breakpoints.set(Trigger::Before(Location::Line(2)), None).id;
         assert_eq!(breakpoints.list()[0].state, BreakpointState::Pending);
         breakpoints.rebind(None, &plan);
         let step = StepId { stage: StageId(0), index: 1 };
         assert_eq!(breakpoints.at(step), Some(id));
         assert!(breakpoints.enable(id, false));
         assert_eq!(breakpoints.at(step), None);
-        assert_eq!(breakpoints.set(Location::Line(2), Some(&plan)).id, id);
+        assert_eq!(breakpoints.set(Trigger::Before(Location::Line(2)), Some(&plan)).id, id);
         breakpoints.hit(id);
         assert_eq!((breakpoints.at(step), breakpoints.list()[0].hits), (Some(id), 1));
         assert!(breakpoints.remove(id) && !breakpoints.remove(id) && !breakpoints.enable(id, true));
-        assert_ne!(breakpoints.set(Location::Line(2), Some(&plan)).id, id, "numbers are not used again");
+        assert_ne!(
+            breakpoints.set(Trigger::Before(Location::Line(2)), Some(&plan)).id,
+            id,
+            "numbers are not used again"
+        );
     }
 }

@@ -7,6 +7,7 @@ use super::log::RunId;
 use super::running::{Goal, Launch, running_now};
 use super::stepping::{self, Action, Call, Target, View};
 use super::timeline::{Basis, Branch, BranchId, Timeline};
+use super::watch::{self, Unseen};
 use super::{Event, Position, Side, StepStatus, Stop, StopReason, breakpoint, carry};
 use crate::engine::ChangeSummary;
 use crate::plan::{FileOrigin, Plan, StepId};
@@ -29,6 +30,8 @@ pub(super) struct Build {
     pub(super) calls: Vec<Call>,
     /// The last stop. `None` before the first.
     pub(super) stop: Option<Stop>,
+    /// How often it has stopped.
+    pub(super) stops: u64,
     /// What a running build is after; `None` while it stands.
     pub(super) goal: Option<Goal>,
     pub(super) running: BTreeMap<StepId, (CancellationToken, RunId)>,
@@ -52,6 +55,7 @@ impl Build {
             timeline: Timeline::new(prepared.plan.clone(), prepared.basis),
             calls: Vec::new(),
             stop: None,
+            stops: 0,
             goal: None,
             running: BTreeMap::new(),
             cancelled: BTreeMap::new(),
@@ -143,7 +147,8 @@ impl Build {
         }
         let at = |step| desk.breakpoints.at(step);
         let branch = self.timeline.current();
-        let view = View { branch, cursor: self.cursor, calls: &self.calls, breakpoint: &at };
+        let found = |step| desk.hit(branch, step).map(|(id, hit)| (id, hit.clone()));
+        let view = View { branch, cursor: self.cursor, calls: &self.calls, breakpoint: &at, watchpoint: &found };
         match stepping::target(&view, action) {
             Target::Stay(why) => {
                 self.stay(desk, why);
@@ -182,11 +187,36 @@ impl Build {
     }
 
     /// Says why nothing happened, and the stop once more: every command that a build stands for is answered by one.
-    fn stay(&self, desk: &mut Desk, why: &str) {
+    pub(super) fn stay(&self, desk: &mut Desk, why: &str) {
         desk.notice(why);
         if let Some(stop) = &self.stop {
             desk.say(Event::Stopped(stop.clone()));
         }
+    }
+
+    /// The steps that are done and that watchpoints have to be looked for in.
+    pub(super) fn unseen(&self, desk: &Desk) -> Unseen {
+        let watches: Vec<_> = desk.breakpoints.watches().collect();
+        if watches.is_empty() {
+            return Unseen::new();
+        }
+        let branch = self.branch();
+        let done = branch.plan.steps().filter_map(|step| watch::pair(branch, step.id));
+        desk.watched.unseen(done, &watches)
+    }
+
+    /// The same for one that has just ended, with what breaks it off. `None` where there is nothing to look for, or the
+    /// step was to be killed: nothing waits for it then.
+    pub(super) fn unseen_in(
+        &self,
+        desk: &Desk,
+        step: StepId,
+        after: &SnapshotId,
+    ) -> Option<(Unseen, CancellationToken)> {
+        let (cancel, _) = self.running.get(&step).filter(|(cancel, _)| !cancel.is_cancelled())?;
+        let watches: Vec<_> = desk.breakpoints.watches().collect();
+        let unseen = desk.watched.unseen(watch::between(self.branch(), step, after), &watches);
+        (!unseen.is_empty()).then(|| (unseen, cancel.clone()))
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -220,8 +250,8 @@ impl Build {
         while self.calls.last().is_some_and(|call| call.callee != at.stage) {
             self.calls.pop();
         }
-        if let StopReason::Breakpoint(id) = reason {
-            desk.breakpoints.hit(id);
+        if let StopReason::Breakpoint(id) | StopReason::Watchpoint(id, _) = &reason {
+            desk.breakpoints.hit(*id);
             desk.list_breakpoints();
         }
         if self.is_complete() && !self.finished {
@@ -233,6 +263,7 @@ impl Build {
         }
         let Some(stop) = self.describe(from, at, reason).map(|stop| Stop { in_the_past, ..stop }) else { return };
         self.stop = Some(stop.clone());
+        self.stops += 1;
         desk.say(Event::Stopped(stop));
     }
 
@@ -240,7 +271,8 @@ impl Build {
     fn describe(&self, from: Position, at: Position, reason: StopReason) -> Option<Stop> {
         let branch = self.branch();
         let plan = &branch.plan;
-        let stepped_past = reason == StopReason::Step && from.stage == at.stage && from.done + 1 == at.done;
+        let next_to = reason == StopReason::Step && from.stage == at.stage && from.done + 1 == at.done;
+        let stepped_past = next_to || matches!(reason, StopReason::Watchpoint(..));
         let failure = at.next(plan).filter(|_| !stepped_past).and_then(|step| branch.failure(step)).cloned();
         let failure = failure.filter(|_| reason != StopReason::Cancelled);
         let (side, step) = match (at.next(plan), at.previous()) {

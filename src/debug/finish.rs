@@ -1,23 +1,25 @@
 //! The finished image's configuration.
 
 use super::build::Build;
+use super::session::Built;
 use crate::engine::EngineError;
 use crate::image::config::{History, ImageConfig};
 use crate::plan::{Base, Plan, StageId};
-use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
 
-/// The target's file system and configuration, if it is built.
-pub(super) fn image(build: &Build, created: Option<&str>) -> Result<(SnapshotId, ImageConfig), EngineError> {
+/// The target, if it is built.
+pub(super) fn image(build: &Build, created: Option<&str>) -> Result<Built, EngineError> {
     let branch = build.branch();
     let target = branch.plan.target;
     let config = config(&branch.plan, &branch.basis.bases, target, created);
     match (branch.is_finished(target), branch.end_of(target)) {
-        (true, Some(snapshot)) => Ok((snapshot.clone(), config)),
-        _ => Err(EngineError {
-            message: format!("the target, stage {}, is not built yet", branch.plan.stage(target).label()),
-            help: vec!["continue to the end first".to_owned()],
-        }),
+        (true, Some(snapshot)) => {
+            Ok(Built { at: snapshot.clone(), config, plan: branch.plan.clone(), options: branch.basis.options.clone() })
+        }
+        _ => {
+            Err(EngineError::new(format!("the target, stage {}, is not built yet", branch.plan.stage(target).label()))
+                .with_help("continue to the end first"))
+        }
     }
 }
 

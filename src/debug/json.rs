@@ -17,7 +17,7 @@
 //! | `output-clipped` | `step`, `dropped` (bytes) |
 //! | `progress` | `step`, `what`, `done`, `total` (bytes) |
 //! | `resumed` | |
-//! | `stopped` | `stage`, `done`, `side`, `step`, `reason`, `breakpoint`, `snapshot`, `in_the_past`, `failure` |
+//! | `stopped` | `stage`, `done`, `side`, `step`, `reason`, `breakpoint`, `watched`, `snapshot`, `in_the_past`, `failure` |
 //! | `breakpoints` | `break_on_failure`, `list` |
 //! | `branches` | `current` (a number), `list`; there are several only where a build is debugged |
 //! | `notice` | `message` |
@@ -28,11 +28,13 @@
 //!
 //! A step is `{stage, stage_index, index, line, text}`: the stage's name or its index in digits, the indexes
 //! counted from 0, `FROM` being step 0. `line` and `text` are there once there is a plan.
-//! `fault` is one of `unreadable`, `dockerfile`, `base`, `cancelled`, `internal`;
+//! `fault` is one of `unreadable`, `dockerfile`, `base`, `engine`, `cancelled`, `internal`;
 //! `status` one of `waiting`, `skipped`, `running`, `done`, `failed`, `cancelled`; `side` one of `BEFORE`,
-//! `AFTER`, `FAILED`; `reason` one of `start`, `step`, `breakpoint`, `failure`, `pause`, `cancelled`,
-//! `reached`, `end`.
+//! `AFTER`, `FAILED`; `reason` one of `start`, `step`, `breakpoint`, `watchpoint`, `failure`, `pause`,
+//! `cancelled`, `reached`, `end`; `watched` is what a watchpoint found: `path` (from the root, without a slash at its
+//! beginning), `change` (`created`, `changed`, `deleted`) and how many `more` paths.
 
+use super::watch::{self, Hit};
 use super::{Branch, Breakpoint, BreakpointState, Event, Failure, Side, StepStatus, Stop, StopReason};
 use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::{Diagnostic, Severity};
@@ -54,7 +56,8 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
         Event::BaseProgress { image, what, done, total } => {
             json!({"event": "base-progress", "image": image, "what": what, "done": done, "total": known(*total)})
         }
-        Event::Planned { plan } => planned(plan),
+        Event::Sketched { plan } => planned("sketched", plan),
+        Event::Planned { plan } => planned("planned", plan),
         Event::PlanFailed { fault, message, rendered } => {
             json!({"event": "plan-failed", "fault": fault, "message": message, "rendered": rendered})
         }
@@ -129,10 +132,10 @@ fn branch(branch: &Branch) -> Value {
     })
 }
 
-fn planned(plan: &Plan) -> Value {
+fn planned(event: &str, plan: &Plan) -> Value {
     let label = |id: &StageId| label(*id, Some(plan));
     json!({
-        "event": "planned",
+        "event": event,
         "platform": plan.platform,
         "target": label(&plan.target),
         "order": plan.order.iter().map(label).collect::<Vec<_>>(),
@@ -259,15 +262,22 @@ fn stopped(stop: &Stop, plan: Option<&Plan>) -> Value {
         Side::After => "AFTER",
         Side::Failed => "FAILED",
     };
-    let (reason, breakpoint) = match stop.reason {
+    let (reason, breakpoint) = match &stop.reason {
         StopReason::Start => ("start", None),
         StopReason::Step => ("step", None),
         StopReason::Breakpoint(id) => ("breakpoint", Some(id.0)),
+        StopReason::Watchpoint(id, _) => ("watchpoint", Some(id.0)),
         StopReason::Failure => ("failure", None),
         StopReason::Pause => ("pause", None),
         StopReason::Cancelled => ("cancelled", None),
         StopReason::Reached => ("reached", None),
         StopReason::End => ("end", None),
+    };
+    let watched = match &stop.reason {
+        StopReason::Watchpoint(_, Hit { path, change, more }) => {
+            json!({"path": path.to_string(), "change": watch::said(*change), "more": more})
+        }
+        _ => Value::Null,
     };
     json!({
         "event": "stopped",
@@ -277,6 +287,7 @@ fn stopped(stop: &Stop, plan: Option<&Plan>) -> Value {
         "step": step(stop.step, plan),
         "reason": reason,
         "breakpoint": breakpoint,
+        "watched": watched,
         "snapshot": stop.snapshot,
         "in_the_past": stop.in_the_past,
         "failure": stop.failure.as_ref().map(|it| failure(it, plan)),
@@ -287,6 +298,7 @@ fn breakpoint(breakpoint: &Breakpoint, plan: Option<&Plan>) -> Value {
     let (state, more) = match &breakpoint.state {
         BreakpointState::Bound { step: id, note } => ("bound", vec![("step", step(*id, plan)), ("note", json!(note))]),
         BreakpointState::Pending => ("pending", Vec::new()),
+        BreakpointState::Watching => ("watching", Vec::new()),
         BreakpointState::Unbound { reason } => ("unbound", vec![("reason", json!(reason))]),
     };
     let common = json!({

@@ -14,6 +14,7 @@ mod build;
 pub mod carry;
 pub mod compare;
 mod desk;
+mod expected;
 pub mod finish;
 pub mod json;
 pub mod log;
@@ -27,6 +28,7 @@ pub mod start;
 pub mod stepping;
 pub mod timeline;
 pub mod trace;
+pub mod watch;
 mod work;
 
 #[cfg(test)]
@@ -36,8 +38,9 @@ pub use actor::start;
 pub use log::{Chunk, Log};
 pub use protocol::{
     Breakpoint, BreakpointId, BreakpointState, Command, Event, Failure, Location, PlanFault, Position, Side,
-    StepStatus, Stop, StopReason,
+    StepStatus, Stop, StopReason, Trigger,
 };
-pub use session::{Export, Session, ShellPlace};
+pub use session::{Built, Export, Session, ShellPlace};
 pub use start::Setup;
 pub use timeline::{Branch, BranchId};
+pub use watch::Watch;

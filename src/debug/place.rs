@@ -3,7 +3,7 @@
 use super::build::Build;
 use super::{Position, ShellPlace, Side};
 use crate::engine::{EngineError, ShellRequest};
-use crate::plan::{FileOrigin, Network, Op, Run, State, Step};
+use crate::plan::{self, FileOrigin, Op, Run, Step, StepId};
 use crate::snapshot::SnapshotId;
 
 /// The request for a shell there, without a command and without a terminal.
@@ -40,7 +40,7 @@ pub(super) fn request(build: &Build, place: ShellPlace) -> Result<ShellRequest, 
         Some(step) if place.side == Side::Before && matches!(step.op, Op::Run(_)) => {
             as_instruction(build, snapshot, step)
         }
-        _ => Ok(as_state(snapshot, &plan.step(previous).state)),
+        _ => Ok(as_state(build, snapshot, previous)),
     }
 }
 
@@ -53,7 +53,7 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
     let Op::Run(run) = &step.op else {
         // A FROM has no place before it in its stage; what it brings is the nearest there is.
         let before = Position::before(step.id).previous().unwrap_or(step.id);
-        return Ok(as_state(at, &build.plan().step(before).state));
+        return Ok(as_state(build, at, before));
     };
     let branch = build.branch();
     let inputs = branch.inputs(step);
@@ -66,7 +66,7 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
     }
     Ok(ShellRequest {
         at,
-        run: run.clone(),
+        run: Run { argv: Vec::new(), ..run.clone() },
         inputs,
         origins: step.inputs.clone(),
         instruction: Some((branch.plan.clone(), step.id)),
@@ -75,25 +75,14 @@ fn as_instruction(build: &Build, at: SnapshotId, step: &Step) -> Result<ShellReq
     })
 }
 
-/// As a RUN would find things that was written here.
-fn as_state(at: SnapshotId, state: &State) -> ShellRequest {
-    let config = &state.image.config;
-    let run = Run {
-        hosts: Vec::new(),
-        argv: Vec::new(),
-        env: state.environment.clone(),
-        unkeyed_env: Vec::new(),
-        cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
-        user: config.user.clone(),
-        mounts: Vec::new(),
-        network: Network::Default,
-        insecure: false,
-        files: Vec::new(),
-    };
+/// As a RUN would find things that was written after the step.
+fn as_state(build: &Build, at: SnapshotId, after: StepId) -> ShellRequest {
+    let branch = build.branch();
+    let run = plan::here(&branch.plan.step(after).state, &branch.basis.options);
     ShellRequest { at, run, inputs: Vec::new(), origins: Vec::new(), instruction: None, watch: false, size: None }
 }
 
 fn error(message: impl Into<String>, help: &str) -> EngineError {
     let help = if help.is_empty() { Vec::new() } else { vec![help.to_owned()] };
-    EngineError { message: message.into(), help }
+    EngineError { message: message.into(), help, ..EngineError::default() }
 }

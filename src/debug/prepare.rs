@@ -4,11 +4,14 @@ use super::PlanFault;
 use super::build::Prepared;
 use super::timeline::Basis;
 use super::work::Report;
+use crate::dockerfile::lint;
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity, diagnostic};
-use crate::engine::{Engine, EngineError, Output, ResolvedImage};
+use crate::engine::settings::Context;
+use crate::engine::{Engine, EngineError, EngineErrorKind, Output, ResolvedImage};
+use crate::image::config::ImageConfig;
 use crate::plan::step::image_and_platform;
-use crate::plan::{self, Options};
+use crate::plan::{self, Options, checks};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::io;
@@ -31,6 +34,13 @@ pub(super) enum Text {
     Kept { name: String, dockerfile: Arc<Dockerfile> },
 }
 
+/// What a plan is made from.
+pub(super) struct Source {
+    pub(super) text: Text,
+    pub(super) options: Options,
+    pub(super) context: Option<Context>,
+}
+
 /// Why there is no plan. `rendered` is drawn under the source line where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlanError {
@@ -39,28 +49,31 @@ pub(super) struct PlanError {
     pub(super) rendered: String,
 }
 
+/// `sketched`: what can be told of the plan before the bases are there is told.
 pub(super) async fn prepare(
     engine: Arc<dyn Engine>,
-    text: Text,
-    options: Options,
+    source: Source,
     attempt: u64,
+    sketched: bool,
     reports: mpsc::Sender<Report>,
 ) {
-    let result = plan(engine, text, options, attempt, &reports).await;
+    let result = plan(engine, source, attempt, sketched, &reports).await;
     let _ = reports.send(Report::Prepared { attempt, result }).await;
 }
 
 async fn plan(
     engine: Arc<dyn Engine>,
-    text: Text,
-    options: Options,
+    source: Source,
     attempt: u64,
+    sketched: bool,
     reports: &mpsc::Sender<Report>,
 ) -> Result<Prepared, PlanError> {
+    let Source { text, options, context } = source;
     let options = Arc::new(options);
     let (name, dockerfile) = blocking(move || parsed(text)).await?;
     let named = Named { name: name.into(), dockerfile };
     let mut bases = Arc::new(BTreeMap::new());
+    let mut unsketched = sketched;
     // A base's ONBUILD triggers can name further images, so it is asked until nothing is missing.
     loop {
         let (asked, wanted, known) = (named.clone(), options.clone(), bases.clone());
@@ -72,7 +85,13 @@ async fn plan(
             break;
         }
         let lookups = missing.into_iter().map(|image| resolve(engine.clone(), image, attempt, reports.clone()));
-        let mut found: Vec<_> = stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
+        let lookups = stream::iter(lookups).buffer_unordered(LOOKUPS).collect();
+        let sketch = async {
+            if std::mem::take(&mut unsketched) {
+                sketch(&named, options.clone(), attempt, reports).await;
+            }
+        };
+        let (mut found, ()): (Vec<_>, ()) = tokio::join!(lookups, sketch);
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         for (image, result) in found {
             let resolved = result.map_err(|error| no_base(&named, &image, &error))?;
@@ -83,6 +102,14 @@ async fn plan(
     let plan =
         blocking(move || plan::lower(file.dockerfile.clone(), &wanted, &known).map_err(|list| refused(&file, &list)));
     let plan = Arc::new(plan.await?);
+    let (file, wanted, known) = (named.clone(), options.clone(), bases.clone());
+    if let Err(error) = blocking(move || checked(&file, &wanted, &known, context.as_ref())).await {
+        // What is refused for its style can be looked at all the same.
+        if sketched {
+            let _ = reports.send(Report::Sketched { attempt, plan }).await;
+        }
+        return Err(error);
+    }
     // The engine may have its own opinion of the file.
     let (sender, mut progress) = mpsc::channel(4);
     let prepare = async {
@@ -95,9 +122,50 @@ async fn plan(
         }
     };
     let (prepared, ()) = tokio::join!(prepare, heard);
-    prepared.map_err(|error| undrawn(PlanFault::Dockerfile, error.message, &error.help.join("\n")))?;
+    prepared.map_err(|error| undrawn(fault(error.kind), error.message, &error.help.join("\n")))?;
     let basis = Basis { options: Arc::unwrap_or_clone(options), bases: Arc::unwrap_or_clone(bases) };
     Ok(Prepared { plan, basis: Arc::new(basis) })
+}
+
+/// What the plan is going to be. What is wrong with it is told of the plan itself.
+async fn sketch(named: &Named, options: Arc<Options>, attempt: u64, reports: &mpsc::Sender<Report>) {
+    let dockerfile = named.dockerfile.clone();
+    let sketch = tokio::task::spawn_blocking(move || plan::sketch(dockerfile, &options)).await;
+    if let Ok(Ok(plan)) = sketch {
+        let _ = reports.send(Report::Sketched { attempt, plan: Arc::new(plan) }).await;
+    }
+}
+
+/// Refuses a file that says that findings of the official checks are errors, and has some.
+fn checked(
+    file: &Named,
+    options: &Options,
+    bases: &BTreeMap<String, ImageConfig>,
+    context: Option<&Context>,
+) -> Result<(), PlanError> {
+    // A broken one ends every build, as the official front end has it, and before anything runs.
+    let ignore = context.map_or(Ok(None), Context::patterns);
+    let ignore = ignore.map_err(|error| undrawn(PlanFault::Dockerfile, error.to_string(), ""))?;
+    let findings = checks::errors(&file.dockerfile, options, bases, ignore.as_ref());
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let found = match findings.len() {
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    };
+    let by = match options.build_args.contains_key(lint::ARGUMENT) {
+        true => format!("--build-arg {}", lint::ARGUMENT),
+        false => "# check=error=true".to_owned(),
+    };
+    let message = format!("{found} of the build checks, which {by} makes errors");
+    let mut drawn: Vec<String> = findings.iter().take(DRAWN).map(|it| file.draw(&it.diagnostic)).collect();
+    if findings.len() > DRAWN {
+        drawn.push(format!("and {} more\n", findings.len() - DRAWN));
+    }
+    let without = format!("{}=error=false", lint::ARGUMENT);
+    drawn.push(format!("error: {message}\n  = nothing runs; --build-arg {without} builds all the same\n"));
+    Err(PlanError { fault: PlanFault::Dockerfile, message, rendered: drawn.join("\n") })
 }
 
 /// A Dockerfile, and what it is called in messages.
@@ -184,6 +252,15 @@ fn refused(file: &Named, list: &[Diagnostic]) -> PlanError {
     PlanError { fault: PlanFault::Dockerfile, message, rendered }
 }
 
+fn fault(kind: EngineErrorKind) -> PlanFault {
+    match kind {
+        EngineErrorKind::Input => PlanFault::Dockerfile,
+        EngineErrorKind::Base => PlanFault::Base,
+        EngineErrorKind::Lost => PlanFault::Engine,
+        EngineErrorKind::Other => PlanFault::Internal,
+    }
+}
+
 /// Drawn under the FROM that names the image: in so many words, or else by variables if no other does.
 fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let (image, platform) = image_and_platform(image);
@@ -201,6 +278,9 @@ fn no_base(file: &Named, image: &str, error: &EngineError) -> PlanError {
     let meant = nearest(image, stages).map(|stage| format!("did you mean the stage {stage}?"));
     let help: Vec<String> = error.help.iter().cloned().chain(meant).collect();
     let help = help.join("\n");
+    if error.kind == EngineErrorKind::Lost {
+        return undrawn(PlanFault::Engine, message, &help);
+    }
     let Some((from, _)) = named.or(first) else { return undrawn(PlanFault::Base, message, &help) };
     let (code, span) = ("base-image".to_owned(), from.span);
     let finding = Diagnostic { severity: Severity::Error, code, message: message.clone(), span, help };

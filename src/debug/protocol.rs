@@ -1,6 +1,8 @@
 //! What front ends say to the session, and what they hear.
 
+use super::session::ShellPlace;
 use super::timeline::{Branch, BranchId};
+use super::watch::{Hit, Watch};
 use crate::engine::{Capabilities, ChangeSummary, StepOutcome};
 use crate::plan::{Plan, StageId, StepId};
 use crate::snapshot::SnapshotId;
@@ -69,6 +71,10 @@ pub enum Command {
     /// Kill the steps that run and stop before the first of them; or give up the plan that is being made.
     Cancel,
     SetBreakpoint(Location),
+    /// A watchpoint: stops after an instruction that changes what is watched. Numbered among the breakpoints, and
+    /// enabled and removed as they are. `Continue` and `BackContinue` wait until it has been looked for in what is done
+    /// already; until then no other move is taken.
+    Watch(Watch),
     RemoveBreakpoint(BreakpointId),
     EnableBreakpoint(BreakpointId, bool),
     BreakOnFailure(bool),
@@ -96,13 +102,22 @@ pub enum Location {
     },
 }
 
+/// What a breakpoint waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Trigger {
+    /// That an instruction is about to run.
+    Before(Location),
+    /// That an instruction has changed something: a watchpoint.
+    Change(Watch),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct BreakpointId(pub u32);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Breakpoint {
     pub id: BreakpointId,
-    pub wanted: Location,
+    pub wanted: Trigger,
     pub enabled: bool,
     pub state: BreakpointState,
     /// How often it stopped the build.
@@ -113,6 +128,8 @@ pub struct Breakpoint {
 pub enum BreakpointState {
     /// Stops before this step. `note` says so when the line had nothing to run and the next one was taken.
     Bound { step: StepId, note: Option<String> },
+    /// A watchpoint looks at every instruction.
+    Watching,
     /// There is no plan yet.
     Pending,
     /// No instruction is there, and why.
@@ -144,11 +161,34 @@ pub struct Stop {
     pub failure: Option<Failure>,
 }
 
+impl Stop {
+    /// Where a shell finds what is seen at this stop.
+    pub fn shell(&self) -> ShellPlace {
+        let side = match (self.side, &self.failure) {
+            (Side::Failed, Some(failure)) if failure.after.is_some() => Side::Failed,
+            (Side::After, _) => Side::After,
+            _ => Side::Before,
+        };
+        ShellPlace { position: self.position, side }
+    }
+
+    /// Where a shell finds what there was before the instruction that failed here or ran last.
+    pub fn shell_before(&self) -> ShellPlace {
+        let position = match (self.side, self.position.previous()) {
+            (Side::Failed, _) | (_, None) => self.position,
+            (_, Some(previous)) => Position::before(previous),
+        };
+        ShellPlace { position, side: Side::Before }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum StopReason {
     Start,
     Step,
     Breakpoint(BreakpointId),
+    /// The instruction before has changed what is watched.
+    Watchpoint(BreakpointId, Hit),
     Failure,
     Pause,
     Cancelled,
@@ -192,6 +232,8 @@ pub enum PlanFault {
     Dockerfile,
     /// A base image cannot be had.
     Base,
+    /// The engine cannot be reached, or not any more.
+    Engine,
     /// It was given up.
     Cancelled,
     /// This program.
@@ -211,6 +253,11 @@ pub enum Event {
         what: String,
         done: u64,
         total: u64,
+    },
+    /// What the plan is going to be, as far as it can be told before any base is there. For pictures of it: said before
+    /// the first plan, while bases are looked up; it stays where one of them cannot be had.
+    Sketched {
+        plan: Arc<Plan>,
     },
     /// The plan is made, or made anew after arguments or files changed. Statuses of its steps follow.
     Planned {

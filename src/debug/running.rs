@@ -3,7 +3,7 @@
 use super::build::Build;
 use super::desk::Desk;
 use super::log::RunId;
-use super::{BreakpointId, Event, Failure, Position, Side, StopReason, schedule};
+use super::{BreakpointId, Event, Failure, Position, Side, StopReason, schedule, stepping};
 use crate::dockerfile::nearest::nearest;
 use crate::engine::{Job, StepError, StepErrorKind, StepOutcome};
 use crate::plan::{FileOrigin, Plan, StepId};
@@ -30,12 +30,15 @@ pub(super) struct Goal {
     ending: Option<Ending>,
     /// Steps that failed since it runs, in time.
     failed: Vec<StepId>,
+    /// Steps since it runs in which a watchpoint found something.
+    found: Vec<StepId>,
     cancelled: BTreeSet<StepId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Breakpoint(StepId, BreakpointId),
+    Watchpoint,
     Failure,
     Pause,
     Cancel,
@@ -56,8 +59,8 @@ impl Goal {
         reason: StopReason,
         side_by_side: bool,
     ) -> Goal {
-        let (failed, cancelled) = (Vec::new(), BTreeSet::new());
-        Goal { wanted, from, cursor, reason, side_by_side, again: None, ending: None, failed, cancelled }
+        let (failed, found, cancelled) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Goal { wanted, from, cursor, reason, side_by_side, again: None, ending: None, failed, found, cancelled }
     }
 }
 
@@ -118,6 +121,10 @@ impl Build {
             Ok(outcome) => {
                 self.timeline.record_done(step, outcome);
                 self.timeline.wrote(step, run);
+                if let Some(goal) = self.goal.as_mut().filter(|_| desk.hit(self.timeline.current(), step).is_some()) {
+                    goal.found.push(step);
+                    goal.ending = goal.ending.or(Some(Ending::Watchpoint));
+                }
             }
             // A command that is being killed can end in many ways; all of them are the cancellation.
             Err(error) if cancel.is_cancelled() || error.kind == StepErrorKind::Cancelled => {
@@ -215,15 +222,41 @@ impl Build {
         let next = first_cancelled.or_else(|| schedule::ready(branch, &depths).first().copied());
         let reached = goal.wanted.iter().all(|position| branch.is_reached(*position));
         let before_next = next.map(Position::before);
-        let (at, reason) = match (goal.failed.first(), goal.ending) {
-            (Some(step), _) => (Position::before(*step), StopReason::Failure),
-            (None, Some(Ending::Cancel)) => (before_next.unwrap_or(goal.cursor), StopReason::Cancelled),
-            (None, _) if reached => (goal.cursor, goal.reason),
-            (None, Some(Ending::Breakpoint(step, id))) => (Position::before(step), StopReason::Breakpoint(id)),
-            (None, _) => (before_next.unwrap_or(goal.from), StopReason::Pause),
+        let (at, reason) = match (goal.failed.first(), goal.ending, self.first_found(desk, &goal.found)) {
+            (Some(step), _, found) => {
+                self.tell_of(desk, found);
+                (Position::before(*step), StopReason::Failure)
+            }
+            (None, Some(Ending::Cancel), found) => {
+                self.tell_of(desk, found);
+                (before_next.unwrap_or(goal.cursor), StopReason::Cancelled)
+            }
+            // Before a pause and a breakpoint: the one is had by it, and the other comes again.
+            (None, _, Some(found)) => found,
+            (None, _, None) if reached => (goal.cursor, goal.reason),
+            (None, Some(Ending::Breakpoint(step, id)), None) => (Position::before(step), StopReason::Breakpoint(id)),
+            (None, _, None) => (before_next.unwrap_or(goal.from), StopReason::Pause),
         };
         self.cursor = goal.from;
         self.arrive(desk, at, reason, false);
+    }
+
+    /// Says what watchpoints found where the build does not stop for it.
+    fn tell_of(&self, desk: &mut Desk, found: Option<(Position, StopReason)>) {
+        let found = found.and_then(|(at, reason)| Some((at.previous()?, reason)));
+        if let Some((step, StopReason::Watchpoint(id, _))) = found {
+            let label = self.branch().plan.stage(step.stage).label();
+            desk.notice(format!("watchpoint #{} has found something too: after {label}:{}", id.0, step.index));
+        }
+    }
+
+    /// The first place, in plain order, after a step in which a watchpoint found something: from there going on comes to
+    /// the others. `None` where each was removed meanwhile.
+    fn first_found(&self, desk: &Desk, steps: &[StepId]) -> Option<(Position, StopReason)> {
+        let branch = self.branch();
+        let found = steps.iter().filter_map(|step| Some((*step, desk.hit(branch, *step)?)));
+        let (step, (id, hit)) = found.min_by_key(|(step, _)| (stepping::rank(&branch.plan, step.stage), step.index))?;
+        Some((Position::after(step), StopReason::Watchpoint(id, hit.clone())))
     }
 }
 

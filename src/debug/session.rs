@@ -6,7 +6,7 @@ use crate::engine::{
 };
 use crate::image::config::ImageConfig;
 use crate::layers::{FileTree, Layer};
-use crate::plan::{Plan, StepId};
+use crate::plan::{Options, Plan, StepId};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub(super) enum Message {
         place: ShellPlace,
         reply: oneshot::Sender<Result<ShellRequest, EngineError>>,
     },
+    /// Where a shell may be asked for beside the stop.
+    Look(Option<ShellPlace>),
     Log {
         step: StepId,
         reply: oneshot::Sender<Log>,
@@ -45,8 +47,18 @@ pub(super) enum Message {
     /// The finished target: its file system and its configuration.
     Image {
         created: Option<String>,
-        reply: oneshot::Sender<Result<(SnapshotId, ImageConfig), EngineError>>,
+        reply: oneshot::Sender<Result<Built, EngineError>>,
     },
+}
+
+/// A finished target.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub at: SnapshotId,
+    pub config: ImageConfig,
+    /// The plan that was carried out, and what it was made from besides the file.
+    pub plan: Arc<Plan>,
+    pub options: Options,
 }
 
 /// What is wanted of a finished build.
@@ -105,6 +117,11 @@ impl Session {
         self.engine.read(at, path, offset, limit).await
     }
 
+    /// Says where the user looks beside the stop, so that a shell can be ready there too. Never waits.
+    pub fn look(&self, at: Option<ShellPlace>) {
+        let _ = self.mailbox.send(Message::Look(at));
+    }
+
     /// A shell with exactly the user, directory, environment and mounts of its place. `size` is columns and
     /// rows; `None` runs without a terminal. At its end it is told what it has changed.
     pub async fn shell(&self, at: ShellPlace, size: Option<(u16, u16)>) -> Result<Shell, EngineError> {
@@ -141,14 +158,15 @@ impl Session {
     /// Writes the finished target out. An error says so if the target is not built yet.
     pub async fn export(&self, wanted: Export, output: &Output) -> Result<Exported, EngineError> {
         let Export { tags, destinations, created, packing, annotations, attributes, platforms } = wanted;
-        let (at, config) = self.ask(|reply| Message::Image { created, reply }).await??;
-        let request = ExportRequest { at, config, tags, destinations, packing, annotations, attributes, platforms };
+        let Built { at, config, plan, .. } = self.ask(|reply| Message::Image { created, reply }).await??;
+        let plan = Some(plan);
+        let request =
+            ExportRequest { at, config, plan, tags, destinations, packing, annotations, attributes, platforms };
         self.engine.export(request, output).await
     }
 
-    /// The finished target's file system, and its configuration without times. An error says so if the target is
-    /// not built yet.
-    pub async fn image(&self) -> Result<(SnapshotId, ImageConfig), EngineError> {
+    /// The finished target, its configuration without times. An error says so if the target is not built yet.
+    pub async fn image(&self) -> Result<Built, EngineError> {
         self.ask(|reply| Message::Image { created: None, reply }).await?
     }
 
@@ -160,6 +178,6 @@ impl Session {
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
         let _ = self.mailbox.send(message(reply));
-        answer.await.map_err(|_| EngineError { message: "the session has ended".to_owned(), help: Vec::new() })
+        answer.await.map_err(|_| EngineError::new("the session has ended"))
     }
 }

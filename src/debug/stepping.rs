@@ -5,6 +5,7 @@
 //! to the instruction that uses it.
 
 use super::timeline::Branch;
+use super::watch::Hit;
 use super::{BreakpointId, Position, StopReason};
 use crate::plan::{FileOrigin, Plan, StageId, StepId};
 
@@ -48,6 +49,8 @@ pub struct View<'a> {
     pub calls: &'a [Call],
     /// The enabled breakpoint before a step.
     pub breakpoint: &'a dyn Fn(StepId) -> Option<BreakpointId>,
+    /// The enabled watchpoint that found something in a step that is done.
+    pub watchpoint: &'a dyn Fn(StepId) -> Option<(BreakpointId, Hit)>,
 }
 
 pub fn target(view: &View, action: Action) -> Target {
@@ -132,11 +135,14 @@ impl View<'_> {
     }
 
     fn go_on(&self) -> Target {
-        let ahead =
-            self.plan().steps().map(|step| step.id).filter(|step| self.order(Position::before(*step)) > self.here());
-        let kept = ahead.filter(|step| self.branch.is_done(*step));
-        if let Some((step, id)) = self.first_breakpoint(kept) {
-            return moved(Position::before(step), StopReason::Breakpoint(id));
+        let ahead = self.plan().steps().map(|step| step.id).filter(|step| self.branch.is_done(*step));
+        let mut stops = ahead.filter_map(|step| {
+            let here = self.order(Position::before(step)).cmp(&self.here());
+            let before = || self.breakpoint_before(step).filter(|_| here.is_gt());
+            before().or_else(|| self.watchpoint_after(step).filter(|_| here.is_ge()))
+        });
+        if let Some(stop) = stops.next() {
+            return stop;
         }
         let ends = self.plan().order.iter().map(|stage| self.end(*stage)).collect();
         let last = self.end(self.plan().target);
@@ -186,8 +192,12 @@ impl View<'_> {
             self.order(before) < self.here() && self.branch.is_reached(before)
         });
         let behind: Vec<StepId> = behind.collect();
-        match self.first_breakpoint(behind.into_iter().rev()) {
-            Some((step, id)) => moved(Position::before(step), StopReason::Breakpoint(id)),
+        let mut stops = behind.into_iter().rev().filter_map(|step| {
+            let after = || self.watchpoint_after(step).filter(|_| self.order(Position::after(step)) < self.here());
+            after().or_else(|| self.breakpoint_before(step))
+        });
+        match stops.next() {
+            Some(stop) => stop,
             None if self.cursor == start(self.plan()) => Target::Stay("this is the start of the build"),
             None => moved(start(self.plan()), StopReason::Start),
         }
@@ -215,9 +225,14 @@ impl View<'_> {
         }
     }
 
-    fn first_breakpoint(&self, steps: impl Iterator<Item = StepId>) -> Option<(StepId, BreakpointId)> {
-        let mut hits = steps.filter_map(|step| Some((step, (self.breakpoint)(step)?)));
-        hits.next()
+    fn breakpoint_before(&self, step: StepId) -> Option<Target> {
+        let id = (self.breakpoint)(step)?;
+        Some(moved(Position::before(step), StopReason::Breakpoint(id)))
+    }
+
+    fn watchpoint_after(&self, step: StepId) -> Option<Target> {
+        let (id, hit) = (self.watchpoint)(step)?;
+        Some(moved(Position::after(step), StopReason::Watchpoint(id, hit)))
     }
 
     /// Of several stages that an instruction reads, the first that is not done; the first, if all are.

@@ -3,8 +3,10 @@
 use super::build::Prepared;
 use super::prepare::PlanError;
 use super::running::Launch;
-use crate::engine::{ChangeSummary, Engine, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
-use crate::plan::StepId;
+use super::watch::{Found, Pair, Seen, Unseen, Watches};
+use crate::engine::{ChangeSummary, Engine, EngineError, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
+use crate::layers::{Diff, Scope};
+use crate::plan::{Plan, StepId};
 use crate::snapshot::SnapshotId;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -28,11 +30,23 @@ pub(super) enum Report {
         snapshot: SnapshotId,
         changes: Option<ChangeSummary>,
     },
+    /// What watchpoints found; with the step that has ended and had to be looked at first.
+    Watched {
+        seen: Seen,
+        /// Why some of it could not be looked at.
+        error: Option<EngineError>,
+        ended: Option<(StepId, StepOutcome)>,
+    },
     /// An image is looked up. `attempt` tells plans that are no longer wanted from the one that is.
     Base {
         attempt: u64,
         image: String,
         event: OutputEvent,
+    },
+    /// What the plan is going to be, before the bases are there.
+    Sketched {
+        attempt: u64,
+        plan: Arc<Plan>,
     },
     Prepared {
         attempt: u64,
@@ -83,6 +97,44 @@ pub(super) async fn count(
         Err(_) => None,
     };
     let _ = reports.send(Report::Counted { snapshot, changes }).await;
+}
+
+/// Looks for what watchpoints are after, until that is broken off. What cannot be looked at has nothing of it.
+pub(super) async fn watch(
+    engine: Arc<dyn Engine>,
+    unseen: Unseen,
+    ended: Option<(StepId, StepOutcome)>,
+    cancel: CancellationToken,
+    reports: mpsc::Sender<Report>,
+) {
+    let (mut seen, mut error) = (Seen::new(), None);
+    for (pair, watches) in unseen {
+        let nothing = watches.iter().map(|(id, _)| (*id, None)).collect();
+        let found = tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            found = find(engine.as_ref(), &pair, watches) => found,
+        };
+        seen.push((
+            pair,
+            found.unwrap_or_else(|why| {
+                error = Some(why);
+                nothing
+            }),
+        ));
+    }
+    let _ = reports.send(Report::Watched { seen, error, ended }).await;
+}
+
+async fn find(engine: &dyn Engine, (before, after): &Pair, watches: Watches) -> Result<Found, EngineError> {
+    let (before, after) = (engine.tree(before).await?, engine.tree(after).await?);
+    let compare = move || {
+        let diff = Diff::between(&before, &after, Scope::Changed);
+        watches.into_iter().map(|(id, watch)| (id, watch.find(&diff))).collect()
+    };
+    tokio::task::spawn_blocking(compare)
+        .await
+        .map_err(|fault| EngineError::new(format!("comparing broke off: {fault}")))
 }
 
 struct Forward<'a> {

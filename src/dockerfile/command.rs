@@ -2,9 +2,10 @@
 //!
 //! What is refused here is what the official instruction parser refuses.
 
+use super::fields::{boolean, csv};
 use super::flags::{Flags, Kind};
 use super::healthcheck::{self, Healthcheck};
-use super::mount::{self, MountFlag};
+use super::mount::MountFlag;
 use super::nearest::nearest;
 use super::{Diagnostic, Heredoc, Instruction, Severity, Span, heredoc};
 
@@ -242,13 +243,21 @@ fn parse(instruction: &Instruction) -> Result<Command, Fault> {
 }
 
 fn unknown(instruction: &Instruction) -> Fault {
-    let written = instruction.original.split_whitespace().next().unwrap_or(&instruction.keyword);
+    // Only these end a keyword; what else looks blank is part of it.
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}');
+    let written = instruction.original.split(blank).find(|it| !it.is_empty()).unwrap_or(&instruction.keyword);
     // Of what is no Dockerfile at all, a word can be megabytes long.
     let (shown, more) = match written.char_indices().nth(60) {
         Some((at, _)) => (&written[..at], "…"),
         None => (written, ""),
     };
     let fault = Fault::new("unknown-instruction", format!("unknown instruction {shown}{more}"), shown);
+    if let Some((keyword, rest)) = written.split_once(|c: char| c.is_whitespace())
+        && KEYWORDS.contains(&keyword.to_lowercase().as_str())
+    {
+        let blank = written[keyword.len()..written.len() - rest.len()].escape_unicode();
+        return fault.help(format!("the blank after {keyword} is a special one ({blank}): write a plain space"));
+    }
     match nearest(&instruction.keyword, KEYWORDS) {
         Some(near) if written.to_lowercase() == written => fault.help(format!("did you mean {near}?")),
         Some(near) => fault.help(format!("did you mean {}?", near.to_uppercase())),
@@ -352,8 +361,8 @@ fn run(instruction: &Instruction) -> Result<Command, Fault> {
 /// `--device=name,required`, or with the names written out. Only its form is checked.
 fn check_device(text: &str) -> Result<(), Fault> {
     let fault = |message: String| Fault::new("device", message, text);
-    let fields = mount::csv(text)
-        .ok_or_else(|| fault(format!("--device={text} is not a list of fields separated by commas")))?;
+    let fields =
+        csv(text).ok_or_else(|| fault(format!("--device={text} is not a list of fields separated by commas")))?;
     let mut named = false;
     for field in &fields {
         let (key, value) = match field.split_once('=') {
@@ -362,7 +371,7 @@ fn check_device(text: &str) -> Result<(), Fault> {
         };
         match (key.as_str(), value) {
             ("required", None) => {}
-            ("required", Some(value)) if mount::boolean(value).is_some() => {}
+            ("required", Some(value)) if boolean(value).is_some() => {}
             ("required", Some(value)) => return Err(fault(format!("--device required={value} is not true or false"))),
             ("name", Some(_)) if named => return Err(fault("--device names two devices".to_owned())),
             ("name", Some(value)) => named = !value.is_empty(),

@@ -75,10 +75,29 @@ impl<'a> Flags<'a> {
     }
 }
 
+/// Flags that one instruction alone has, and that are looked for in others.
+const ELSEWHERE: [(&str, &str); 12] = [
+    ("platform", "FROM"),
+    ("mount", "RUN"),
+    ("network", "RUN"),
+    ("security", "RUN"),
+    ("device", "RUN"),
+    ("from", "COPY"),
+    ("parents", "COPY"),
+    ("checksum", "ADD"),
+    ("keep-git-dir", "ADD"),
+    ("unpack", "ADD"),
+    ("interval", "HEALTHCHECK"),
+    ("retries", "HEALTHCHECK"),
+];
+
 fn unknown(name: &str, bare: &str, known: &[(&str, Kind)]) -> Fault {
     let fault = Fault::new("unknown-flag", format!("unknown flag {name}"), name);
     if let Some(near) = nearest(bare, known.iter().map(|(name, _)| *name)) {
         return fault.help(format!("did you mean --{near}?"));
+    }
+    if let Some((_, owner)) = ELSEWHERE.iter().find(|(flag, _)| *flag == bare) {
+        return fault.help(format!("it is a flag of {owner}"));
     }
     match known {
         [] => fault.help("this instruction takes no flags"),

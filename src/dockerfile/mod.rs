@@ -19,6 +19,7 @@ pub mod lex;
 // Instructions to what they mean.
 pub mod command;
 pub mod expand;
+pub mod fields;
 mod flags;
 mod healthcheck;
 pub mod mount;

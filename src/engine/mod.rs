@@ -1,16 +1,18 @@
 //! An engine runs one step. The session (`debug`) decides which, and when.
 //!
-//! May import `plan`, `snapshot`, `image`, `layers` and the pure rules of `dockerfile`.
+//! May import `plan`, `snapshot`, `image`, `layers`, `names` and the pure rules of `dockerfile`.
 //!
 //! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
 
 pub mod buildkit;
 pub mod copied;
+pub(crate) mod download;
 #[cfg(target_os = "linux")]
 pub mod embedded;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_embedded.rs"]
 pub mod embedded;
+pub(crate) mod git;
 pub mod scripted;
 pub mod settings;
 mod shells;
@@ -19,6 +21,7 @@ use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 pub use crate::image::export::{Annotations, Exported};
 pub use crate::image::recompress::Packing;
+use crate::image::source::{self, Opened, SourceError};
 use crate::layers::{FileTree, Layer};
 use crate::plan::{FileOrigin, Options, Plan, Run, Step, StepId};
 use crate::snapshot::SnapshotId;
@@ -26,7 +29,7 @@ use async_trait::async_trait;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     fn capabilities(&self) -> &Capabilities;
+
+    /// The same engine for another platform: the connection, the process and the store are shared, where it has them.
+    async fn on(&self, platform: &str) -> Result<Arc<dyn Engine>, EngineError>;
 
     /// Finds out what a base image is, without its layers: named contexts first, then the local store, then
     /// the image's own transport. Answers from memory when asked again.
@@ -63,14 +69,14 @@ pub trait Engine: Send + Sync + 'static {
         let message =
             format!("the {} engine does not list what an instruction copies from", self.capabilities().engine);
         let _ = origin;
-        Err(EngineError { message, help: Vec::new() })
+        Err(EngineError::new(message))
     }
 
     /// What the step that made a snapshot changed, for an engine whose outcomes leave it open. It may have to list
     /// many files for it, and answers from memory when asked again.
     async fn changes(&self, at: &SnapshotId) -> Result<ChangeSummary, EngineError> {
         let message = format!("the {} engine has counted what {at} changed", self.capabilities().engine);
-        Err(EngineError { message, help: Vec::new() })
+        Err(EngineError::new(message))
     }
 
     /// At most `limit` bytes of a regular file, from `offset`. Symbolic links are followed inside the root.
@@ -79,8 +85,54 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a process in a terminal on a scratch layer over a snapshot.
     async fn shell(&self, request: ShellRequest) -> Result<Shell, EngineError>;
 
+    /// Told where a shell is likely to be asked for. An engine that takes long to open one may have something ready for
+    /// it, as long as this is waited for; it need not end.
+    async fn expect_shell(&self, request: ShellRequest) {
+        let _ = request;
+    }
+
     /// Writes an image or a file system out.
     async fn export(&self, request: ExportRequest, output: &Output) -> Result<Exported, EngineError>;
+
+    /// A finished image, open to be analysed layer by layer. It may be put into `dir`, an empty directory that its owner
+    /// keeps as long as the image is looked at.
+    async fn open_image(
+        &self,
+        name: &str,
+        at: &SnapshotId,
+        config: ImageConfig,
+        plan: &Arc<Plan>,
+        dir: &Path,
+        output: &Output,
+    ) -> Result<Opened, EngineError> {
+        let platform = [&config.os, &config.architecture, &config.variant].map(String::as_str);
+        let platform = platform.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("/");
+        let request = |destination| ExportRequest {
+            at: at.clone(),
+            config: config.clone(),
+            plan: Some(plan.clone()),
+            tags: Vec::new(),
+            destinations: vec![destination],
+            packing: Packing::default(),
+            annotations: Annotations::default(),
+            attributes: BTreeMap::new(),
+            platforms: Vec::new(),
+        };
+        let (layout, archive) = (dir.join("layout"), dir.join("image.tar"));
+        let whole = Destination::Oci { dest: layout.clone(), directory: true };
+        let source = match self.export(request(whole), output).await {
+            Ok(_) => format!("oci:{}", layout.display()),
+            Err(error) if error.kind == EngineErrorKind::Lost => return Err(error),
+            // An old Docker Engine writes its own form alone.
+            Err(error) => {
+                let docker = Destination::Docker { dest: archive.clone() };
+                self.export(request(docker), output).await.map_err(|_| error)?;
+                format!("docker-archive:{}", archive.display())
+            }
+        };
+        let opened = source::open(&source, &platform).await?;
+        Ok(Opened { name: name.to_owned(), origin: format!("built by {}", self.capabilities().mode), ..opened })
+    }
 
     /// Drops the snapshots and layers that this engine made since it was started (`--force-rm`); bases stay.
     async fn discard(&self) -> Result<(), EngineError>;
@@ -100,6 +152,8 @@ pub struct Capabilities {
     pub mode: String,
     /// What is not as it would be in Docker, in words, one sentence each.
     pub limits: Vec<String>,
+    /// There is one user, and it is root, whatever USER says.
+    pub one_user: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -169,26 +223,69 @@ pub enum StepErrorKind {
     /// A source, base, user or file is not there, or a flag's value does not fit.
     Input,
     Cancelled,
-    /// The engine itself: a full disk, a lost connection, no right to do it.
+    /// The engine itself: a full disk, no right to do it.
     Engine,
+    /// The engine cannot be reached any more.
+    Lost,
 }
 
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, Default, thiserror::Error)]
 #[error("{message}")]
 pub struct EngineError {
+    pub kind: EngineErrorKind,
     pub message: String,
     pub help: Vec<String>,
 }
 
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EngineErrorKind {
+    #[default]
+    Other,
+    /// What is asked for: the Dockerfile, or what an argument makes of it.
+    Input,
+    /// A base image cannot be had.
+    Base,
+    /// The engine cannot be reached, or not any more.
+    Lost,
+}
+
 impl EngineError {
     pub(crate) fn new(message: impl Into<String>) -> EngineError {
-        EngineError { message: message.into(), help: Vec::new() }
+        EngineError { message: message.into(), ..EngineError::default() }
+    }
+
+    /// With one more line of what to do.
+    pub(crate) fn with_help(mut self, line: impl Into<String>) -> EngineError {
+        self.help.push(line.into());
+        self
+    }
+}
+
+impl From<SourceError> for EngineError {
+    fn from(error: SourceError) -> EngineError {
+        EngineError { help: error.help, ..EngineError::new(error.message) }
     }
 }
 
 impl From<EngineError> for StepError {
     fn from(error: EngineError) -> StepError {
-        StepError { kind: StepErrorKind::Engine, message: error.message, help: error.help, after: None }
+        let kind = match error.kind {
+            EngineErrorKind::Lost => StepErrorKind::Lost,
+            _ => StepErrorKind::Engine,
+        };
+        StepError { kind, message: error.message, help: error.help, after: None }
+    }
+}
+
+impl From<StepError> for EngineError {
+    fn from(error: StepError) -> EngineError {
+        let kind = match error.kind {
+            StepErrorKind::Exit(_) | StepErrorKind::Input => EngineErrorKind::Input,
+            StepErrorKind::Lost => EngineErrorKind::Lost,
+            StepErrorKind::Cancelled | StepErrorKind::Engine => EngineErrorKind::Other,
+        };
+        EngineError { kind, message: error.message, help: error.help }
     }
 }
 
@@ -230,6 +327,18 @@ pub struct ShellRequest {
     pub size: Option<(u16, u16)>,
 }
 
+impl ShellRequest {
+    /// Whether both ask for the same shell; the terminal's size is the shell's own.
+    pub(crate) fn is_like(&self, other: &ShellRequest) -> bool {
+        let instruction = match (&self.instruction, &other.instruction) {
+            (None, None) => true,
+            (Some((one, step)), Some((other, at))) => Arc::ptr_eq(one, other) && step == at,
+            _ => false,
+        };
+        instruction && self.at == other.at && self.run == other.run && self.watch == other.watch
+    }
+}
+
 /// A running shell. Dropping it ends the process and throws the scratch layer away.
 #[derive(Debug)]
 pub struct Shell {
@@ -269,6 +378,8 @@ pub struct ExportRequest {
     pub at: SnapshotId,
     /// The final configuration with its history; `rootfs` is filled in by the engine.
     pub config: ImageConfig,
+    /// The plan that it comes from. Without one it is just a file system.
+    pub plan: Option<Arc<Plan>>,
     pub tags: Vec<String>,
     pub destinations: Vec<Destination>,
     pub packing: Packing,
@@ -285,6 +396,8 @@ pub enum Destination {
     Store,
     /// A registry, under the request's tags.
     Registry,
+    /// The Docker Engine: the builder's, or the one that this machine's client talks to, under the request's tags.
+    Daemon,
     /// An OCI layout, as an archive, or as a directory if `directory`.
     Oci { dest: PathBuf, directory: bool },
     /// `docker load` reads it.

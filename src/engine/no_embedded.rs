@@ -5,7 +5,6 @@ use super::{
     StepError, StepOutcome,
 };
 use crate::engine::settings::Settings;
-use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::source::Opened;
 use crate::layers::{FileTree, Layer};
@@ -21,13 +20,8 @@ pub enum Embedded {}
 
 impl Embedded {
     pub async fn start(_: Settings) -> Result<Embedded, EngineError> {
-        Err(EngineError {
-            message: "the embedded engine, and its store of images, need Linux".to_owned(),
-            help: vec![
-                "build on a Docker Engine or a BuildKit: --engine docker, --engine buildkit, --builder NAME".to_owned(),
-                "what is built there is looked at by its name: stagedive explore docker-daemon:NAME".to_owned(),
-            ],
-        })
+        Err(EngineError::new("the embedded engine, and its store of images, need Linux")
+            .with_help("build on a Docker Engine or a BuildKit: --engine docker, --engine buildkit, --builder NAME"))
     }
 
     pub fn images(&self) -> Vec<ImageRecord> {
@@ -53,15 +47,15 @@ impl Embedded {
     pub async fn stored(&self, _name: &str) -> Result<Option<Opened>, EngineError> {
         match *self {}
     }
-
-    pub async fn opened(&self, _: &str, _: &SnapshotId, _: ImageConfig, _: &Output) -> Result<Opened, EngineError> {
-        match *self {}
-    }
 }
 
 #[async_trait]
 impl Engine for Embedded {
     fn capabilities(&self) -> &Capabilities {
+        match *self {}
+    }
+
+    async fn on(&self, _: &str) -> Result<Arc<dyn Engine>, EngineError> {
         match *self {}
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::image::config::{ImageConfig, RootFs};
 use crate::image::digest::Digest;
 use crate::layers::{Changes, Entry, FileTree, Index, Kind, Layer, Meta};
-use crate::plan::{Base, Op, StepId};
+use crate::plan::{Base, Op, Options, Plan, StepId};
 use crate::snapshot::SnapshotId;
 use async_trait::async_trait;
 use bstr::BString;
@@ -27,8 +27,10 @@ pub struct Script {
     images: BTreeMap<String, Image>,
     at: BTreeMap<StepId, Vec<Play>>,
     on: Vec<(String, Vec<Play>)>,
+    prepares: Play,
     shell: Play,
     counts_afterwards: bool,
+    lists_in: Duration,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -109,6 +111,18 @@ impl Script {
         self
     }
 
+    /// How long it takes to say what a file system holds.
+    pub fn lists_in(mut self, time: Duration) -> Script {
+        self.lists_in = time;
+        self
+    }
+
+    /// What it does when it is told of a plan.
+    pub fn prepares(mut self, play: Play) -> Script {
+        self.prepares = play;
+        self
+    }
+
     /// What every shell has changed when it ends.
     pub fn shell(mut self, play: Play) -> Script {
         self.shell = play;
@@ -132,6 +146,12 @@ impl Play {
         let help = help.iter().map(|line| (*line).to_owned()).collect();
         let message = message.to_owned();
         Play::default().ends(End::Fails { kind: StepErrorKind::Input, message, help, leaves: false })
+    }
+
+    /// The engine is lost.
+    pub fn loses() -> Play {
+        let message = "the connection to the builder is lost".to_owned();
+        Play::default().ends(End::Fails { kind: StepErrorKind::Lost, message, help: Vec::new(), leaves: false })
     }
 
     /// It runs until it is cancelled.
@@ -229,6 +249,17 @@ impl Play {
         if cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
     }
 
+    /// The same where nothing can be cancelled.
+    async fn outside_a_step(&self, output: &Output) -> Result<(), EngineError> {
+        self.perform(output, &CancellationToken::new()).await?;
+        match &self.end {
+            End::Fails { kind, message, help, .. } => {
+                Err(StepError { kind: *kind, message: message.clone(), help: help.clone(), after: None }.into())
+            }
+            End::Done | End::Never { .. } => Ok(()),
+        }
+    }
+
     fn duration(&self) -> Duration {
         let waits = self.acts.iter().filter_map(|act| if let Act::Wait(time) = act { Some(*time) } else { None });
         waits.sum()
@@ -260,6 +291,8 @@ struct Seen {
     runs: Vec<Ran>,
     running: usize,
     shells: Vec<ShellRequest>,
+    /// Where a shell is expected now.
+    expected: Vec<ShellRequest>,
     exports: Vec<ExportRequest>,
 }
 
@@ -288,6 +321,11 @@ impl Scripted {
     /// Every shell that was asked for.
     pub fn shells(&self) -> Vec<ShellRequest> {
         self.seen().shells.clone()
+    }
+
+    /// The shells that are expected now.
+    pub fn expected(&self) -> Vec<ShellRequest> {
+        self.seen().expected.clone()
     }
 
     pub fn exports(&self) -> Vec<ExportRequest> {
@@ -345,7 +383,7 @@ impl Scripted {
     }
 
     fn saved(&self, at: &SnapshotId) -> Result<Vec<Arc<Saved>>, EngineError> {
-        self.seen().snapshots.get(at).cloned().ok_or_else(|| missing(format!("there is no snapshot {at}")))
+        self.seen().snapshots.get(at).cloned().ok_or_else(|| EngineError::new(format!("there is no snapshot {at}")))
     }
 
     fn count(&self, parent: Option<&SnapshotId>, layer: &Layer) -> ChangeSummary {
@@ -378,25 +416,40 @@ impl Drop for Running<'_> {
     }
 }
 
+/// One shell that is expected; on drop it is no longer.
+struct Expected<'a>(&'a Scripted, SnapshotId);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        let mut seen = self.0.seen();
+        if let Some(index) = seen.expected.iter().position(|it| it.at == self.1) {
+            seen.expected.remove(index);
+        }
+    }
+}
+
 #[async_trait]
 impl Engine for Scripted {
+    async fn on(&self, _: &str) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(Scripted::new(self.script.clone()))
+    }
+
     fn capabilities(&self) -> &Capabilities {
         &self.script.capabilities
     }
 
     async fn resolve(&self, image: &str, output: &Output) -> Result<ResolvedImage, EngineError> {
         let Some(found) = self.script.images.get(image) else {
-            return Err(EngineError {
-                message: format!("{image} is not there"),
-                help: vec![format!("give it by file: --build-context {image}=oci-layout://DIR")],
-            });
+            return Err(EngineError::new(format!("{image} is not there"))
+                .with_help(format!("give it by file: --build-context {image}=oci-layout://DIR")));
         };
-        let _ = found.play.perform(output, &CancellationToken::new()).await;
-        if let End::Fails { message, help, .. } = &found.play.end {
-            return Err(EngineError { message: message.clone(), help: help.clone() });
-        }
+        found.play.outside_a_step(output).await?;
         let name = image.to_owned();
         Ok(ResolvedImage { name, digest: None, config: found.config.clone(), origin: "the script".to_owned() })
+    }
+
+    async fn prepare(&self, _: &Arc<Plan>, _: &Options, output: &Output) -> Result<(), EngineError> {
+        self.script.prepares.outside_a_step(output).await
     }
 
     async fn run(&self, job: Job, output: &Output, cancel: &CancellationToken) -> Result<StepOutcome, StepError> {
@@ -419,6 +472,9 @@ impl Engine for Scripted {
     }
 
     async fn tree(&self, at: &SnapshotId) -> Result<Arc<FileTree>, EngineError> {
+        if !self.script.lists_in.is_zero() {
+            tokio::time::sleep(self.script.lists_in).await;
+        }
         Ok(Arc::new(self.merged(at)?))
     }
 
@@ -440,7 +496,7 @@ impl Engine for Scripted {
         let there = self.merged(at)?.lookup(path.as_ref()).is_some();
         let layers = self.saved(at)?;
         let content = layers.iter().rev().filter(|_| there).find_map(|saved| saved.contents.get(path));
-        let content = content.ok_or_else(|| missing(format!("there is no file {path}")))?;
+        let content = content.ok_or_else(|| EngineError::new(format!("there is no file {path}")))?;
         let from = content.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
         Ok(from[..from.len().min(limit)].to_vec())
     }
@@ -453,6 +509,13 @@ impl Engine for Scripted {
         let (screen, output) = mpsc::channel(16);
         tokio::spawn(converse(request, Arc::new(self.script.shell.layer.clone()), keys, screen));
         Ok(Shell { input, output, program: "sh".to_owned(), borrowed_tools: false })
+    }
+
+    async fn expect_shell(&self, request: ShellRequest) {
+        let at = request.at.clone();
+        self.seen().expected.push(request);
+        let _expected = Expected(self, at);
+        std::future::pending().await
     }
 
     async fn export(&self, request: ExportRequest, _output: &Output) -> Result<Exported, EngineError> {
@@ -515,8 +578,4 @@ async fn converse(
         let _ = say(format!("{}\n", run.argv.join(" "))).await;
     }
     let _ = screen.send(ShellOutput::Exited { code, changes: Some(changes) }).await;
-}
-
-fn missing(message: String) -> EngineError {
-    EngineError { message, help: Vec::new() }
 }

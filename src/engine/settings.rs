@@ -1,8 +1,9 @@
 //! What the command line says about an engine's surroundings.
 
+use crate::dockerfile::ignore::Ignore;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -20,8 +21,6 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Secret>,
     /// `--ssh`, by id: the agent's socket.
     pub agents: BTreeMap<String, PathBuf>,
-    /// `--add-host`: names and addresses.
-    pub hosts: Vec<(String, String)>,
     /// `os/arch[/variant]`.
     pub platform: String,
     /// `--no-cache`: no step reuses an earlier result.
@@ -32,6 +31,8 @@ pub struct Settings {
     pub cache_from: Vec<CacheOption>,
     /// `--cache-to`.
     pub cache_to: Vec<CacheOption>,
+    /// What a builder is to state of the image, by kind (`provenance`, `sbom`), as BuildKit's frontend options have it.
+    pub attestations: BTreeMap<String, String>,
     /// `SOURCE_DATE_EPOCH`, seconds since 1970.
     pub epoch: Option<i64>,
 }
@@ -55,9 +56,20 @@ pub struct Context {
 impl Context {
     /// The text of its ignore file, if it has one. Read every time: it may be edited while a session lasts.
     pub fn ignore(&self) -> io::Result<Option<String>> {
+        Ok(self.ignore_file()?.map(|(_, text)| text))
+    }
+
+    /// The patterns of its ignore file.
+    pub fn patterns(&self) -> io::Result<Option<Ignore>> {
+        let Some((file, text)) = self.ignore_file()? else { return Ok(None) };
+        let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()));
+        Ignore::parse(&text).map(Some).map_err(wrong)
+    }
+
+    fn ignore_file(&self) -> io::Result<Option<(&Path, String)>> {
         for file in &self.ignore_files {
             match std::fs::read(file) {
-                Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+                Ok(bytes) => return Ok(Some((file, String::from_utf8_lossy(&bytes).into_owned()))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
             }

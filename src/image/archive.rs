@@ -9,10 +9,10 @@ use super::digest::Digest;
 use super::fetch::{io_error, wrong_digest};
 use super::layout::{self, FileBlobs, Files, Opening};
 use super::legacy;
-use super::platform::Platform;
 use super::reference::{self, Reference};
 use super::resolve::{self, layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
+use crate::names::platform::Platform;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
@@ -155,7 +155,8 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
     for entry in archive.entries_with_seek()? {
         let entry = match entry {
             Ok(entry) => entry,
-            Err(error) if members.is_empty() => return Err(error),
+            // What the reader says of it quotes the file.
+            Err(_) if members.is_empty() => return Err(std::io::Error::other("it is neither tar nor compressed tar")),
             Err(error) => {
                 cut = Some(error.to_string());
                 break;
@@ -246,6 +247,14 @@ struct DockerImage {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Option<Vec<String>>,
+    /// Of foreign layers, by their diff_ids.
+    #[serde(default)]
+    layer_sources: HashMap<String, LayerSource>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LayerSource {
+    urls: Option<Vec<String>>,
 }
 
 pub(super) async fn open(
@@ -291,8 +300,16 @@ pub(super) async fn open_archive(
     match form {
         Form::Oci => layout::open(name, origin, files, pick, wanted).await,
         Form::Docker => {
-            let (name, pick) = (name.to_owned(), pick.clone());
-            blocking(move || open_docker(&name, origin, files, &pick)).await
+            let has_index = files.read("index.json")?.is_some();
+            let (docker_name, docker_pick) = (name.to_owned(), pick.clone());
+            let (docker_files, docker_origin) = (files.clone(), origin.clone());
+            let found = blocking(move || open_docker(&docker_name, docker_origin, docker_files, &docker_pick)).await?;
+            // Of several platforms, manifest.json has one.
+            if has_index && found.config.platform().distance(wanted).is_none() {
+                let other = layout::open(name, origin, files, pick, wanted).await;
+                return Ok(other.ok().filter(|it| it.config.platform().distance(wanted).is_some()).unwrap_or(found));
+            }
+            Ok(found)
         }
     }
 }
@@ -320,14 +337,15 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
         // A layer that is not there may be on this machine already; if it is not, that is said when it is needed.
         let Some(place) = files.place(member)? else {
             let digest = digest_in_blob_name(member);
-            layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: 0 });
+            let urls = image.layer_sources.get(&diff_id.to_string()).and_then(|it| it.urls.clone()).unwrap_or_default();
+            layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: 0, urls });
             continue;
         };
         // Where no name says what the bytes hash to, the diff_id does, unless they are compressed.
         let start = beginning(&place).map_err(|error| io_error(files.path(), &error))?;
         let is_plain = start.get(257..262) == Some(b"ustar");
         let digest = digest_in_blob_name(member).or_else(|| is_plain.then(|| diff_id.clone()));
-        layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: place.size });
+        layers.push(LayerBlob { digest, diff_id: diff_id.clone(), size: place.size, urls: Vec::new() });
     }
     Ok(Opened {
         name: name.to_owned(),
@@ -345,7 +363,7 @@ fn open_legacy(name: &str, origin: String, archive: TarFile, pick: &Pick) -> Res
     let legacy::Image { config, names } = legacy::image(&origin, &archive, pick)?;
     let layer = |(name, diff_id): (&String, &Digest)| {
         let size = archive.place(name).map_or(0, |place| place.size);
-        LayerBlob { digest: None, diff_id: diff_id.clone(), size }
+        LayerBlob { digest: None, diff_id: diff_id.clone(), size, urls: Vec::new() }
     };
     let layers: Vec<LayerBlob> = names.iter().zip(&config.rootfs.diff_ids).map(layer).collect();
     let config_bytes = serde_json::to_vec(&config)
@@ -397,8 +415,7 @@ fn picked<'a>(origin: &str, images: &'a [DockerImage], pick: &Pick) -> Result<&'
             Pick::Position(position) => format!("it has no image at position {position}"),
         };
         let names: Vec<String> = images.iter().flat_map(tags).take(50).cloned().collect();
-        let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
-        if names.is_empty() { error } else { error.with_help(format!("there is {}", names.join(", "))) }
+        layout::not_picked(origin, &what, &names, pick)
     })
 }
 

@@ -101,8 +101,7 @@ async fn in_registry(
     if !source::is_registry(&text) {
         return Ok(None);
     }
-    let config = &opened.config;
-    let platform = super::platform::Platform::new(&config.os, &config.architecture, &config.variant).to_string();
+    let platform = opened.config.platform().to_string();
     let base = source::open_in(&text, &platform, surroundings).await?;
     let layers = base.layers.into_iter().map(|layer| layer.diff_id).collect();
     Ok(Some(Candidate { name: name.clone(), digest: named.digest.clone(), layers }))

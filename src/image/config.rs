@@ -4,6 +4,7 @@
 //! and `Shell`.
 
 use super::digest::Digest;
+use crate::names::platform::Platform;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,12 @@ pub struct ImageConfig {
     pub rootfs: RootFs,
     #[serde(deserialize_with = "null_as_default")]
     pub history: Vec<History>,
+}
+
+impl ImageConfig {
+    pub fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, &self.variant)
+    }
 }
 
 /// What a container of the image starts with.

@@ -6,10 +6,10 @@ use super::archive::TarFile;
 use super::digest::Digest;
 use super::fetch::{self, Expected, io_error};
 use super::manifest::{self, CONTAINERD_NAME, Descriptor, ImageIndex, LARGEST_DOCUMENT, NAME, annotation};
-use super::platform::Platform;
 use super::reference::Reference;
 use super::resolve::{self, Documents, Role};
 use super::source::{Blobs, LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
+use crate::names::platform::Platform;
 use async_trait::async_trait;
 use oci_spec::image::MediaType;
 use std::fs::File;
@@ -175,11 +175,7 @@ pub(super) enum Picked {
 }
 
 pub(super) fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Picked, SourceError> {
-    let missing = |what: String| {
-        let names = names(index);
-        let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
-        if names.is_empty() { error } else { error.with_help(format!("there is {}", names.join(", "))) }
-    };
+    let missing = |what: String| not_picked(origin, &what, &names(index), pick);
     let mut entries: Vec<Descriptor> = match pick {
         Pick::Digest(digest) => {
             let listed =
@@ -221,6 +217,25 @@ pub(super) fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Pi
             Picked::Several(several)
         }
     })
+}
+
+/// Why there is no image to go on with, and which of them there are.
+pub(super) fn not_picked(origin: &str, what: &str, names: &[String], pick: &Pick) -> SourceError {
+    let error = SourceError::new(SourceErrorKind::Missing, format!("{origin}: {what}"));
+    let Some(first) = names.first() else { return error };
+    let error = error.with_help(format!("there is {}", names.join(", ")));
+    match pick {
+        Pick::Any => error.with_help(format!("say for instance {}:{first}", as_written(origin))),
+        _ => error,
+    }
+}
+
+/// An origin as it is written on a command line.
+fn as_written(origin: &str) -> String {
+    match origin.strip_prefix("oci-layout ") {
+        Some(dir) => format!("oci:{dir}"),
+        None => origin.replacen(' ', ":", 1),
+    }
 }
 
 /// By its tag or by its whole reference, whichever the layout has and whichever is asked for.

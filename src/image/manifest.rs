@@ -8,7 +8,7 @@
 //! completed first; what is written needs no such help.
 
 use super::digest::{Digest, ParseDigestError};
-use super::platform::Platform;
+use crate::names::platform::Platform;
 use base64::Engine as _;
 use oci_spec::image::{Arch, MediaType, Os, PlatformBuilder};
 use serde::de::DeserializeOwned;

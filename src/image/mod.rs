@@ -1,6 +1,6 @@
 //! The OCI image model, and where images come from and go to.
 //!
-//! May import `layers`.
+//! May import `layers`, `names`, `system`.
 //!
 //! Invariant: content that arrived under a digest has been checked against it before anything reads it.
 
@@ -10,7 +10,6 @@ pub mod digest;
 pub mod history;
 pub mod manifest;
 mod pax;
-pub mod platform;
 pub mod recompress;
 pub mod reference;
 

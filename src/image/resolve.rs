@@ -4,8 +4,8 @@ use super::config::ImageConfig;
 use super::digest::Digest;
 use super::fetch::wrong_digest;
 use super::manifest::{self, Choice, Descriptor, Document, ImageIndex, ImageManifest, LARGEST_DOCUMENT};
-use super::platform::Platform;
 use super::source::{LayerBlob, SourceError, SourceErrorKind};
+use crate::names::platform::Platform;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -115,7 +115,7 @@ pub(super) async fn in_index(
                 if says_platform {
                     return Ok(found);
                 }
-                let platform = platform_of(&found.config);
+                let platform = found.config.platform();
                 match platform.distance(wanted) {
                     Some(0) => return Ok(found),
                     Some(distance) if nearest.as_ref().is_none_or(|it| distance < it.0) => {
@@ -170,14 +170,23 @@ async fn with_config(documents: &dyn Documents, digest: Digest, manifest: ImageM
     let config = parse_config(&config_bytes, &documents.place())?;
     if config.rootfs.diff_ids.len() != manifest.layers().len() {
         let kind = manifest.config().media_type().as_ref();
-        let message = if config.rootfs.diff_ids.is_empty() && !kind.contains("image") && !kind.is_empty() {
-            format!("{} is not a container image: its configuration is {kind:?}", documents.place())
-        } else {
-            layers_differ(&documents.place(), manifest.layers().len(), &config)
+        // Signatures and attestations often have an image's configuration, and no layers.
+        let other = manifest.layers().iter().map(|it| it.media_type().as_ref()).find(|it| !is_layer(it));
+        let message = match (config.rootfs.diff_ids.is_empty(), other) {
+            (true, _) if !kind.contains("image") && !kind.is_empty() => {
+                format!("{} is not a container image: its configuration is {kind:?}", documents.place())
+            }
+            (true, Some(other)) => format!("{} is not a container image: it holds {other:?}", documents.place()),
+            _ => layers_differ(&documents.place(), manifest.layers().len(), &config),
         };
         return Err(SourceError::new(SourceErrorKind::Damaged, message));
     }
     Ok(Found { digest, manifest, config, config_bytes })
+}
+
+/// Whether a media type, if any, is one that file systems have, in one spelling or another.
+fn is_layer(media_type: &str) -> bool {
+    media_type.is_empty() || ["layer", "diff", "tar"].iter().any(|it| media_type.contains(it))
 }
 
 pub(super) fn parse_config(bytes: &[u8], place: &str) -> Result<ImageConfig, SourceError> {
@@ -210,10 +219,6 @@ pub(super) fn layers_differ(place: &str, layers: usize, config: &ImageConfig) ->
     format!("{place}: its manifest has {layers} layers, and its configuration {diff_ids}")
 }
 
-fn platform_of(config: &ImageConfig) -> Platform {
-    Platform::new(&config.os, &config.architecture, &config.variant)
-}
-
 fn no_such_platform(documents: &dyn Documents, wanted: &Platform, mut there: Vec<Platform>) -> SourceError {
     there.sort();
     there.dedup();
@@ -232,7 +237,12 @@ pub(super) fn annotations(manifest: &ImageManifest) -> BTreeMap<String, String> 
 pub(super) fn layers(documents: &dyn Documents, found: &Found) -> Result<Vec<LayerBlob>, SourceError> {
     let pairs = found.manifest.layers().iter().zip(&found.config.rootfs.diff_ids);
     let layer = |(blob, diff_id): (&Descriptor, &Digest)| {
-        Ok(LayerBlob { digest: Some(digest_of(documents, blob)?), diff_id: diff_id.clone(), size: blob.size() })
+        Ok(LayerBlob {
+            digest: Some(digest_of(documents, blob)?),
+            diff_id: diff_id.clone(),
+            size: blob.size(),
+            urls: blob.urls().clone().unwrap_or_default(),
+        })
     };
     pairs.map(layer).collect()
 }

@@ -3,9 +3,9 @@
 use super::archive::{self, Form};
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::platform::Platform;
 use super::reference::Reference;
 use super::{daemon, layout, registry};
+use crate::names::platform::Platform;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ pub async fn open(text: &str, platform: &str) -> Result<Opened, SourceError> {
 /// As [`open`], in other surroundings.
 pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) -> Result<Opened, SourceError> {
     let source: Source = text.parse()?;
-    let wanted: Platform = platform.parse().map_err(|error: super::platform::ParsePlatformError| {
+    let wanted: Platform = platform.parse().map_err(|error: crate::names::platform::ParsePlatformError| {
         SourceError::new(SourceErrorKind::Platform, error.to_string())
     })?;
     let scratch = &surroundings.scratch;
@@ -203,6 +203,26 @@ pub struct LayerBlob {
     pub diff_id: Digest,
     /// Bytes of the blob, 0 if not known.
     pub size: u64,
+    /// Of a foreign layer, which is not passed on with its image: where it is to be had, as the manifest says.
+    pub urls: Vec<String>,
+}
+
+impl LayerBlob {
+    /// Where the blob of a foreign layer is to be had, and what to do with it: the end of a message that it is missing.
+    pub fn elsewhere(&self) -> String {
+        const MOST: usize = 4;
+        if self.urls.is_empty() {
+            return String::new();
+        }
+        let shown = self.digest.as_ref().unwrap_or(&self.diff_id);
+        let urls: Vec<String> = self.urls.iter().take(MOST).map(|url| format!("{url:?}")).collect();
+        format!(
+            "; it is a foreign layer, which is not passed on with its image: to see it, get it from {}, and put it into \
+             an OCI layout of the image as {}",
+            urls.join(" or "),
+            super::layout::blob_name(shown),
+        )
+    }
 }
 
 /// A stretch of a file.

@@ -56,8 +56,12 @@ pub enum TarError {
     Truncated(&'static str),
     #[error("not a tar archive: {0}")]
     NotTar(&'static str),
+    /// The reader stands behind the entry, and may be asked for the next one.
     #[error("entry {path:?} of the archive has {problem}")]
     Bad { path: BString, problem: String },
+    /// Where the next entry is cannot be told.
+    #[error("entry {path:?} of the archive has {problem}")]
+    Lost { path: BString, problem: String },
 }
 
 /// Reads members one after the other. After [`TarReader::next`], [`TarReader::chunk`] gives the member's content;
@@ -81,10 +85,27 @@ impl<R: Read> TarReader<R> {
         TarReader { input, stored: 0, padding: 0, pieces: Vec::new(), piece: 0, within: 0, done: false }
     }
 
-    /// Reads the rest of the input, whatever it is. A digest over an archive covers it.
-    pub fn drain(&mut self) -> io::Result<()> {
-        io::copy(&mut self.input, &mut io::sink())?;
-        Ok(())
+    /// Reads the rest of the input, whatever it is: a digest over an archive covers it. Answers whether there is more
+    /// than zeros.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        let mut buffer = vec![0; 64 << 10];
+        let mut more = false;
+        loop {
+            match read_some(&mut self.input, &mut buffer)? {
+                0 => return Ok(more),
+                got => more |= buffer[..got].iter().any(|byte| *byte != 0),
+            }
+        }
+    }
+
+    /// The next member that can be taken; `bad` gets the names of those that cannot, and why.
+    pub fn next_good(&mut self, mut bad: impl FnMut(BString, String)) -> Result<Option<TarEntry>, TarError> {
+        loop {
+            match self.next_entry() {
+                Err(TarError::Bad { path, problem }) => bad(path, problem),
+                next => return next,
+            }
+        }
     }
 
     /// The next member; `None` after the last. An empty input is an empty archive.
@@ -112,7 +133,7 @@ impl<R: Read> TarReader<R> {
             match flag {
                 b'x' => {
                     pax = Pax::parse(&self.special(&header, &name)?)
-                        .map_err(|problem| TarError::Bad { path: name.clone(), problem: problem.into() })?
+                        .map_err(|problem| TarError::Lost { path: name.clone(), problem: problem.into() })?
                 }
                 b'L' => long_path = Some(trim_nul(self.special(&header, &name)?)),
                 b'K' => long_target = Some(trim_nul(self.special(&header, &name)?)),
@@ -128,24 +149,33 @@ impl<R: Read> TarReader<R> {
 
     /// The next stretch of the member's content: its offset in the file and its bytes. Holes are left out.
     pub fn chunk<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<(u64, &'b [u8])>, TarError> {
-        while let Some(&(offset, length)) = self.pieces.get(self.piece) {
-            let left = length - self.within;
-            if left == 0 {
-                self.piece += 1;
-                self.within = 0;
-                continue;
+        let Some((at, left)) = self.stretch() else { return Ok(None) };
+        let want = (buffer.len() as u64).min(left) as usize;
+        let got = read_some(&mut self.input, &mut buffer[..want])?;
+        self.took(got)?;
+        Ok(Some((at, &buffer[..got])))
+    }
+
+    /// What of the content comes next: its offset in the file, and how many bytes lie together from there on.
+    fn stretch(&mut self) -> Option<(u64, u64)> {
+        loop {
+            let (offset, length) = *self.pieces.get(self.piece)?;
+            if self.within < length {
+                return Some((offset + self.within, length - self.within));
             }
-            let want = (buffer.len() as u64).min(left) as usize;
-            let got = read_some(&mut self.input, &mut buffer[..want])?;
-            if got == 0 {
-                return Err(TarError::Truncated("a file"));
-            }
-            let at = offset + self.within;
-            self.within += got as u64;
-            self.stored -= got as u64;
-            return Ok(Some((at, &buffer[..got])));
+            self.piece += 1;
+            self.within = 0;
         }
-        Ok(None)
+    }
+
+    /// So many bytes of it have been read; none means that there are no more.
+    fn took(&mut self, bytes: usize) -> Result<(), TarError> {
+        if bytes == 0 {
+            return Err(TarError::Truncated("a file"));
+        }
+        self.within += bytes as u64;
+        self.stored -= bytes as u64;
+        Ok(())
     }
 
     fn member(
@@ -158,7 +188,23 @@ impl<R: Read> TarReader<R> {
         let flag = header.block[156];
         let path = pax.path.take().or(long_path).unwrap_or_else(|| header.path());
         let bad = |problem: String| TarError::Bad { path: path.clone(), problem };
+        let lost = |problem: &str| TarError::Lost { path: path.clone(), problem: problem.into() };
         let number = |range, what: &str| header.number(range).ok_or_else(|| bad(format!("no readable {what}")));
+        let declared = match pax.size {
+            Some(size) => size,
+            None => {
+                let size = header.number(124..136).ok_or_else(|| lost("no readable size"))?;
+                unsigned(size).ok_or_else(|| lost("a negative size"))?
+            }
+        };
+        // Links, directories and devices have no content, whatever their size says (as Go reads them).
+        let is_bare = matches!(flag, b'1'..=b'6') || flag == 0 && path.ends_with(b"/");
+        if !is_bare {
+            if declared > i64::MAX as u64 - BLOCK as u64 {
+                return Err(lost("an impossible size"));
+            }
+            self.expect(declared);
+        }
         let kind = match flag {
             // Before POSIX, only the slash told a directory.
             0 if path.ends_with(b"/") => TarKind::Directory,
@@ -170,10 +216,6 @@ impl<R: Read> TarReader<R> {
             b'5' => TarKind::Directory,
             b'6' => TarKind::Fifo,
             _ => return Err(bad(format!("the type {:?}, which no layer may have", char::from(flag)))),
-        };
-        let declared = match pax.size {
-            Some(size) => size,
-            None => unsigned(number(124..136, "size")?).ok_or_else(|| bad("a negative size".into()))?,
         };
         let owner = |pax: Option<u64>, range, what: &str| -> Result<u32, TarError> {
             let id = match pax {
@@ -216,10 +258,6 @@ impl<R: Read> TarReader<R> {
         self.piece = 0;
         self.within = 0;
         if kind == TarKind::File {
-            if declared > i64::MAX as u64 - BLOCK as u64 {
-                return Err(bad("an impossible size".into()));
-            }
-            self.expect(declared);
             let sparse =
                 if flag == b'S' { Some(self.gnu_sparse(header, &path)?) } else { self.pax_sparse(&pax, &path)? };
             match sparse {
@@ -238,7 +276,6 @@ impl<R: Read> TarReader<R> {
                 }
             }
         }
-        // Links, directories and devices have no content, whatever their size says (as Go reads them).
         Ok(entry)
     }
 
@@ -264,17 +301,22 @@ impl<R: Read> TarReader<R> {
         Ok(())
     }
 
-    /// One header; `None` at the end of the archive: two blocks of zeros, or the end of the input.
+    /// One header; `None` at the end of the archive: two blocks of zeros, or the end of the input. Behind a single one
+    /// some readers see more and others do not: it is refused, as by Go's.
     fn header_block(&mut self) -> Result<Option<[u8; BLOCK]>, TarError> {
         let mut block = [0; BLOCK];
-        for _ in 0..2 {
+        for zeros in 0..2 {
             match read_full(&mut self.input, &mut block)? {
                 0 => return Ok(None),
                 BLOCK => {}
                 _ => return Err(TarError::Truncated("a header")),
             }
             if block.iter().any(|byte| *byte != 0) {
-                return Ok(Some(block));
+                return if zeros == 0 {
+                    Ok(Some(block))
+                } else {
+                    Err(TarError::NotTar("a block of zeros stands alone"))
+                };
             }
         }
         Ok(None)
@@ -282,10 +324,10 @@ impl<R: Read> TarReader<R> {
 
     /// Content of a long name or a PAX header.
     fn special(&mut self, header: &Header<'_>, name: &BString) -> Result<Vec<u8>, TarError> {
-        let bad = |problem: &str| TarError::Bad { path: name.clone(), problem: problem.into() };
-        let size = header.number(124..136).and_then(unsigned).ok_or_else(|| bad("no readable size"))?;
+        let lost = |problem: &str| TarError::Lost { path: name.clone(), problem: problem.into() };
+        let size = header.number(124..136).and_then(unsigned).ok_or_else(|| lost("no readable size"))?;
         if size > MAX_SPECIAL {
-            return Err(bad("a name or attributes of more than 1 MiB"));
+            return Err(lost("a name or attributes of more than 1 MiB"));
         }
         self.expect(size);
         let mut content = vec![0; size as usize];
@@ -298,19 +340,19 @@ impl<R: Read> TarReader<R> {
 
     /// The map of GNU's own sparse format: four pieces in the header, more in blocks behind it.
     fn gnu_sparse(&mut self, header: &Header<'_>, path: &BString) -> Result<Sparse, TarError> {
-        let bad = || TarError::Bad { path: path.clone(), problem: "a broken sparse map".into() };
+        let lost = || TarError::Lost { path: path.clone(), problem: "a broken sparse map".into() };
         let mut pieces = Vec::new();
-        let size = header.number(483..495).and_then(unsigned).ok_or_else(bad)?;
+        let size = header.number(483..495).and_then(unsigned).ok_or_else(lost)?;
         let mut take = |table: &[u8]| -> Result<(), TarError> {
             for cell in table.chunks_exact(24) {
                 if cell[0] == 0 {
                     break;
                 }
-                let offset = number(&cell[..12]).and_then(unsigned).ok_or_else(bad)?;
-                let length = number(&cell[12..]).and_then(unsigned).ok_or_else(bad)?;
+                let offset = number(&cell[..12]).and_then(unsigned).ok_or_else(lost)?;
+                let length = number(&cell[12..]).and_then(unsigned).ok_or_else(lost)?;
                 pieces.push((offset, length));
             }
-            if pieces.len() as u64 * 24 > MAX_SPECIAL { Err(bad()) } else { Ok(()) }
+            if pieces.len() as u64 * 24 > MAX_SPECIAL { Err(lost()) } else { Ok(()) }
         };
         take(&header.block[386..482])?;
         let mut more = header.block[482] != 0;
@@ -417,30 +459,18 @@ impl<R: BufRead> TarReader<R> {
     /// The next stretch of the member's content, as [`TarReader::chunk`] gives it, without a copy: `take` gets its
     /// offset in the file and its bytes. `None` at the content's end.
     pub fn with_chunk<T>(&mut self, take: impl FnOnce(u64, &[u8]) -> T) -> Result<Option<T>, TarError> {
-        while let Some(&(offset, length)) = self.pieces.get(self.piece) {
-            let left = length - self.within;
-            if left == 0 {
-                self.piece += 1;
-                self.within = 0;
-                continue;
+        let Some((at, left)) = self.stretch() else { return Ok(None) };
+        let bytes = loop {
+            match self.input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                bytes => break bytes?,
             }
-            let bytes = loop {
-                match self.input.fill_buf() {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    bytes => break bytes?,
-                }
-            };
-            let got = (bytes.len() as u64).min(left) as usize;
-            if got == 0 {
-                return Err(TarError::Truncated("a file"));
-            }
-            let taken = take(offset + self.within, &bytes[..got]);
-            self.input.consume(got);
-            self.within += got as u64;
-            self.stored -= got as u64;
-            return Ok(Some(taken));
-        }
-        Ok(None)
+        };
+        let got = (bytes.len() as u64).min(left) as usize;
+        let taken = (got > 0).then(|| take(at, &bytes[..got]));
+        self.input.consume(got);
+        self.took(got)?;
+        Ok(taken)
     }
 }
 

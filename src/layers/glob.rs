@@ -39,6 +39,21 @@ impl Glob {
         Some(Glob { text: text.to_owned(), parts })
     }
 
+    /// A pattern that means this path from the root, and what is below it, whatever signs are in its names.
+    pub fn exactly(path: &BStr) -> Option<Glob> {
+        let escaped = |name: &[u8]| -> BString {
+            let bytes = name.iter().flat_map(|byte| {
+                let escape = b"*?[\\".contains(byte).then_some(b'\\');
+                escape.into_iter().chain(std::iter::once(*byte))
+            });
+            bytes.collect::<Vec<u8>>().into()
+        };
+        let names: Vec<BString> = path.split_str("/").filter(|name| !name.is_empty()).map(escaped).collect();
+        let text = names.iter().map(|name| format!("/{name}")).collect();
+        let parts: Vec<Part> = names.into_iter().map(Part::Name).collect();
+        (!parts.is_empty()).then_some(Glob { text, parts })
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -173,6 +188,14 @@ mod tests {
             if let Some(glob) = Glob::new(&pattern) {
                 glob.fits(path.as_str().into());
             }
+        }
+
+        #[test]
+        fn exactly_is_one_path(names in prop::collection::vec("[*?a\\[\\]!\\\\-]{1,3}", 1..4), other in "[*?a\\[\\]!\\\\-]{1,3}") {
+            let glob = Glob::exactly(names.join("/").as_str().into()).unwrap();
+            prop_assert!(glob.fits(names.join("/").as_str().into()));
+            prop_assert_eq!(Glob::new(glob.text()).unwrap().fits(other.as_str().into()), glob.fits(other.as_str().into()));
+            prop_assert_eq!(glob.fits(other.as_str().into()), names == [other]);
         }
 
         #[test]

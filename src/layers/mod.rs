@@ -8,6 +8,7 @@
 pub mod account;
 mod arena;
 pub mod blame;
+pub mod bytes;
 pub mod changes;
 pub mod diff;
 pub mod differences;
@@ -29,6 +30,7 @@ pub mod waste;
 pub use account::Account;
 pub use arena::Cause;
 pub use blame::{Last, Removal, Touch, blame, last_of_each};
+pub use bytes::Bytes;
 pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};

@@ -170,19 +170,23 @@ impl FileTree {
 
     /// What each layer did to the path, the newest first.
     pub fn versions(&self, id: NodeId) -> impl Iterator<Item = Version<'_>> {
+        self.history(id.0).map(|at| {
+            let version = &self.arena.versions[at as usize];
+            Version {
+                layer: version.layer,
+                meta: (!version.gone()).then(|| self.meta_of(at)),
+                gone: version.cause(),
+                implied: version.state == State::Implied,
+            }
+        })
+    }
+
+    /// The same, as places in the arena.
+    pub(super) fn history(&self, node: u32) -> impl Iterator<Item = u32> {
         let link = |at: u32| (at != NONE).then_some(at);
-        let first = link(self.arena.nodes[id.0 as usize].newest);
+        let first = link(self.arena.nodes[node as usize].newest);
         std::iter::successors(first, move |at| link(self.arena.versions[*at as usize].previous))
             .filter(|at| self.arena.versions[*at as usize].layer < self.height)
-            .map(|at| {
-                let version = &self.arena.versions[at as usize];
-                Version {
-                    layer: version.layer,
-                    meta: (!version.gone()).then(|| self.meta_of(at)),
-                    gone: version.cause(),
-                    implied: version.state == State::Implied,
-                }
-            })
     }
 
     /// Every path that any of the layers has an entry for, also those that are gone; parents first, the root left

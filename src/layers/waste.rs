@@ -153,13 +153,8 @@ pub(super) fn units(tree: &FileTree) -> Vec<Unit> {
     for node in 1..arena.nodes.len() as u32 {
         // From the newest version to the oldest. `last` is what the layer of the version before made of the path.
         let mut last: Option<u32> = None;
-        let mut at = arena.nodes[node as usize].newest;
-        while at != NONE {
-            let version = &arena.versions[at as usize];
-            let here = std::mem::replace(&mut at, version.previous);
-            if version.layer >= tree.height() {
-                continue;
-            }
+        for here in tree.history(node) {
+            let version = &arena.versions[here as usize];
             let after = last;
             if last.is_none_or(|last| arena.versions[last as usize].layer != version.layer) {
                 last = Some(here);
@@ -220,12 +215,9 @@ fn count_changes(tree: &FileTree, layers: &mut [LayerWaste]) {
     let arena = &*tree.arena;
     for node in 1..arena.nodes.len() as u32 {
         let mut newer: Option<u32> = None;
-        let mut at = arena.nodes[node as usize].newest;
-        while at != NONE {
-            let version = &arena.versions[at as usize];
-            let here = std::mem::replace(&mut at, version.previous);
-            let same = |newer: u32| arena.versions[newer as usize].layer == version.layer;
-            if version.layer >= tree.height() || newer.is_some_and(same) {
+        for here in tree.history(node) {
+            let version = &arena.versions[here as usize];
+            if newer.is_some_and(|newer| arena.versions[newer as usize].layer == version.layer) {
                 continue;
             }
             if let Some(newer) = newer {

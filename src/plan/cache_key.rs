@@ -3,9 +3,9 @@
 //! What takes part is BuildKit's choice: for RUN the command, its whole environment (ARG used or not, proxies of the
 //! command line never), user, directory, mounts, network and platform; for COPY and ADD the flags, the destination
 //! and the content of the sources, their names only where they decide what the copies are called. A secret's id
-//! takes part, its value never; nor does the id of a cache.
+//! takes part, its value never; nor does the id of a cache, nor the address of `--add-host`.
 
-use super::{Copy, CopySource, Mount, MountKind, Network, Op, Run, Step, unix_path};
+use super::{Copy, CopySource, Mount, MountKind, Network, Op, Run, Step, proxies, unix_path};
 use crate::dockerfile::lint::names_a_secret;
 use crate::image::digest::Digest;
 use std::borrow::Cow;
@@ -116,7 +116,10 @@ fn sentence(name: &str, old: Option<&str>, new: Option<&str>) -> String {
     if name.strip_prefix(VARIABLE).is_some_and(names_a_secret) {
         return format!("{name} has changed");
     }
-    match (old, new) {
+    let variable = name.strip_prefix(VARIABLE).is_some_and(proxies::is_proxy);
+    let harmless = |value| if variable { proxies::shown(value) } else { Cow::Borrowed(value) };
+    let (old, new) = (old.map(harmless), new.map(harmless));
+    match (old.as_deref(), new.as_deref()) {
         (None, Some(new)) => format!("{name} is new: {}", shown(new, 0)),
         (Some(old), None) => format!("{name} is gone: it was {}", shown(old, 0)),
         (Some(old), Some(new)) => {
@@ -183,8 +186,11 @@ impl Parts {
                 Network::Host => "host",
             },
         );
-        for (name, address) in &run.hosts {
-            self.put("host", format!("{name} {address}"));
+        for (name, _) in &run.hosts {
+            self.put("host", name);
+        }
+        for limit in &run.ulimits {
+            self.put(format!("limit {}", limit.name), limit.to_string());
         }
         self.put("security", if run.insecure { "insecure" } else { "sandbox" });
         for entry in &run.env {
@@ -303,6 +309,8 @@ mod tests {
         check("ARG A=1\nRUN a", "ARG A=2\nRUN a", &["variable A was 1 and is 2"]);
         check("RUN a", "ENV A=1\nRUN a", &["variable A is new: 1"]);
         check("ARG API_TOKEN=1\nRUN a", "ARG API_TOKEN=2\nRUN a", &["variable API_TOKEN has changed"]);
+        let (old, new) = ("ARG HTTP_PROXY=http://me:pw@p\nRUN a", "ARG HTTP_PROXY=http://me:pw@q\nRUN a");
+        check(old, new, &["variable HTTP_PROXY was http://…@p and is http://…@q"]);
         let long = "0123456789".repeat(9);
         check(
             &format!("RUN {long} a"),
@@ -329,6 +337,30 @@ mod tests {
         check("COPY <<A /x\n1\nA", "COPY <<A /x\n2\nA", &["the content of the heredoc A has changed"]);
         let (old, new) = (key("COPY a b", &[], &["c"]), key("COPY a b", &[], &["d"]));
         assert_eq!(difference(&old, &new), ["the content of the sources has changed"]);
+    }
+
+    #[test]
+    fn the_surroundings_of_a_run() {
+        let key = |options: Options| {
+            let dockerfile = Arc::new(dockerfile::parse(b"FROM scratch\nRUN a\n"));
+            let options = Options { platform: "linux/amd64".to_owned(), ..options };
+            let plan = lower(dockerfile, &options, &BTreeMap::new()).unwrap();
+            parts(plan.stage(plan.target).steps.last().unwrap(), Some("p"), &[])
+        };
+        let check = |options: Options, expected: &[&str]| {
+            assert_eq!(difference(&key(Options::default()), &key(options)), expected);
+        };
+        let proxies = [("HTTP_PROXY".to_owned(), "http://p".to_owned())].into();
+        check(Options { proxies, ..Options::default() }, &[]);
+        check(Options { cgroup_parent: Some("g".to_owned()), ..Options::default() }, &[]);
+        let size = Some(1 << 20);
+        check(Options { shm_size: size, ..Options::default() }, &["mount /dev/shm is new: tmpfs,size=1048576"]);
+        let ulimits = vec!["nofile=5:6".parse().unwrap()];
+        check(Options { ulimits, ..Options::default() }, &["limit nofile is new: nofile=5:6"]);
+        let hosts = |address: &str| vec![("one".to_owned(), address.to_owned())];
+        check(Options { hosts: hosts("1.2.3.4"), ..Options::default() }, &["host is new: one"]);
+        let moved = |address| key(Options { hosts: hosts(address), ..Options::default() });
+        assert_eq!(moved("1.2.3.4"), moved("1.2.3.5"));
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn arg(
 ) -> Result<String, Fault> {
     let mut history = String::from("ARG");
     for Argument { name, default } in arguments {
-        let (value, origin) = match (options.build_args.get(name), default) {
+        let (value, origin) = match (options.argument(name), default) {
             (Some(value), _) => (Some(value.clone()), Origin::BuildArg(line)),
             (None, Some(default)) => (Some(scope.expand(default)?), Origin::Line(line)),
             (None, None) => {
@@ -186,7 +186,10 @@ fn healthcheck(check: &Healthcheck, scope: &mut Scope) -> String {
 fn stopsignal(written: &str, scope: &mut Scope) -> Result<String, Fault> {
     let signal = scope.expand(written)?;
     if !is_signal(&signal) {
-        let message = format!("STOPSIGNAL {signal} is not a signal");
+        let message = match signal.is_empty() {
+            true => format!("STOPSIGNAL {written} is empty here"),
+            false => format!("STOPSIGNAL {signal} is not a signal"),
+        };
         return Err(Fault::new("signal", message, written).help("for instance SIGTERM, QUIT or 9"));
     }
     scope.touch();

@@ -1,6 +1,7 @@
 //! Names that are neither stages nor plain images: `--build-context`, and `scratch`.
 
-use super::{FileOrigin, Options, image_name};
+use super::{FileOrigin, Options};
+use crate::names::image::{ImageName, spelling};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Contexts {
         if let Some(origin) = self.find(name) {
             return Ok(origin);
         }
-        image_name::familiar(name)?;
+        ImageName::parse(name)?;
         Ok(FileOrigin::Image(name.to_owned()))
     }
 }
@@ -53,8 +54,4 @@ impl Contexts {
 /// Names that no context can take the place of.
 fn is_reserved(name: &str) -> bool {
     name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context")
-}
-
-fn spelling(name: &str) -> String {
-    image_name::familiar(name).unwrap_or_else(|_| name.to_owned())
 }

@@ -5,6 +5,7 @@ use super::scope::Scope;
 use super::{Copy, CopySource, FileOrigin, unix_path};
 use crate::dockerfile::command::{AddCommand, CopyCommand, Fault, SourcesAndDest};
 use crate::dockerfile::expand::Lex;
+use crate::names;
 
 /// A COPY or ADD that is understood.
 pub(super) struct Lowered {
@@ -114,6 +115,7 @@ fn words(files: &SourcesAndDest, scope: &Scope) -> Result<Words, Fault> {
     // A heredoc's content is text for somebody else: quotes in it mean nothing here.
     let lex = Lex { ignore_quotes: true, ..Lex::default() };
     let inline = files.inline.iter().map(|source| {
+        heredoc_file(&source.name)?;
         let content = match source.expand {
             true => super::scope::expand(lex, &source.content, &scope.vars)
                 .map_err(|fault| Fault { word: format!("<<{}", source.name), ..fault })?,
@@ -123,6 +125,16 @@ fn words(files: &SourcesAndDest, scope: &Scope) -> Result<Words, Fault> {
     });
     let inline = inline.collect::<Result<_, Fault>>()?;
     Ok(Words { paths, inline, dest })
+}
+
+/// The path of a heredoc's file in a directory of its own, which is empty: nothing of the name can be a directory.
+pub(super) fn heredoc_file(name: &str) -> Result<String, Fault> {
+    let path = unix_path::join("/", name);
+    if path != "/" && !path[1..].contains('/') {
+        return Ok(path);
+    }
+    let message = format!("the heredoc {name} cannot be a file: a name of one part is expected");
+    Err(Fault::new("heredoc", message, format!("<<{name}")))
 }
 
 /// A variable that is not set can leave nothing of a path; that means the root of the source.
@@ -162,7 +174,7 @@ fn is_mode(text: &str) -> bool {
 fn check_checksum(checksum: &str, kinds: &[Remote], written: &str) -> Result<(), Fault> {
     let fault = |message: String| Fault::new("checksum", message, written);
     match kinds {
-        [Remote::Url] if is_digest(checksum) => Ok(()),
+        [Remote::Url] if names::image::is_digest(checksum) => Ok(()),
         [Remote::Url] => {
             Err(fault(format!("--checksum={checksum} is not a digest")).help("write sha256: and 64 hexadecimal digits"))
         }
@@ -170,17 +182,6 @@ fn check_checksum(checksum: &str, kinds: &[Remote], written: &str) -> Result<(),
         [_] => Err(fault("--checksum is for an address or a git repository".to_owned())),
         _ => Err(fault("--checksum goes with one source, and here are several".to_owned())),
     }
-}
-
-fn is_digest(text: &str) -> bool {
-    let Some((algorithm, digits)) = text.split_once(':') else { return false };
-    let length = match algorithm {
-        "sha256" => 64,
-        "sha384" => 96,
-        "sha512" => 128,
-        _ => return false,
-    };
-    digits.len() == length && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 struct Flags<'a> {

@@ -4,7 +4,7 @@ use super::scope::{Vars, expand};
 use super::{Options, Origin};
 use crate::dockerfile::command::{Argument, Fault};
 use crate::dockerfile::expand::Lex;
-use crate::image::platform::Platform;
+use crate::names::platform::Platform;
 use std::collections::HashMap;
 
 /// Arguments that every stage may declare without a default.
@@ -43,7 +43,7 @@ impl Globals {
         let mut vars = Vars::default();
         let mut origins = HashMap::new();
         for (name, value) in values {
-            vars.set(name, options.build_args.get(name).map_or(value, String::as_str));
+            vars.set(name, options.argument(name).map_or(value, String::as_str));
             origins.insert(name.to_owned(), Origin::Predefined);
         }
         Ok(Globals { platform: target, vars, origins })
@@ -58,7 +58,7 @@ impl Globals {
         lex: Lex,
     ) -> Result<(), Fault> {
         for argument in arguments {
-            let (value, origin) = match (options.build_args.get(&argument.name), &argument.default) {
+            let (value, origin) = match (options.argument(&argument.name), &argument.default) {
                 (Some(value), _) => (value.clone(), Origin::BuildArg(line)),
                 (None, Some(default)) => (expand(lex, default, &self.vars)?, Origin::Line(line)),
                 (None, None) => continue,
@@ -78,7 +78,7 @@ impl Globals {
 fn platform(text: &str, otherwise: &Platform) -> Result<Platform, Fault> {
     match text {
         "" => Ok(otherwise.clone()),
-        text => text.parse().map_err(|error: crate::image::platform::ParsePlatformError| {
+        text => text.parse().map_err(|error: crate::names::platform::ParsePlatformError| {
             Fault::new("platform", error.to_string(), "").help("for instance linux/amd64 or linux/arm64")
         }),
     }

@@ -4,12 +4,12 @@ use super::scope::{self, Budget, Scope};
 use super::stages::{self, Draft, StageDraft, Stages};
 use super::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Op, Options, Plan, Stage, StageId, Step, StepId, config, copy,
-    run, text, unix_path,
+    proxies, run, text, unix_path,
 };
 use crate::dockerfile::command::{Command, Fault};
 use crate::dockerfile::{Diagnostic, Dockerfile, Instruction, Severity, Span};
 use crate::image::config::ImageConfig;
-use crate::image::platform::Platform;
+use crate::names::platform::Platform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ fn plan(
         options,
         bases,
         strict,
-        proxies: scope::proxies(&options.build_args),
+        proxies: proxies::environment(options),
         budget: Budget::new(),
         built_on: stages.stages.iter().filter_map(StageDraft::parent).collect(),
         ends: BTreeMap::new(),

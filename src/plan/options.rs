@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// In an address' place: the machine that the engine runs on, as a RUN reaches it.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// `--target`; the last stage if not given.
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
+    /// Proxies that Docker's client is configured with, by the names of their build arguments.
+    pub proxies: BTreeMap<String, String>,
     /// `os/arch[/variant]` of what is built.
     pub platform: String,
     /// `os/arch[/variant]` of the machine.
@@ -22,7 +27,7 @@ pub struct Options {
     pub all_stages: bool,
     /// `--no-cache-filter`: names of stages of which every step runs, whatever is kept.
     pub no_cache_stages: Vec<String>,
-    /// `--add-host`: names and addresses.
+    /// `--add-host`: names, and addresses or [`HOST_GATEWAY`].
     pub hosts: Vec<(String, String)>,
     /// `--allow network.host`, which `--network host` says too.
     pub allow_host_network: bool,
@@ -30,4 +35,26 @@ pub struct Options {
     pub allow_insecure: bool,
     /// `--network` for every RUN that does not say otherwise.
     pub network: Option<super::Network>,
+    /// `--shm-size`: bytes of `/dev/shm` in every RUN.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`, each name once.
+    pub ulimits: Vec<super::Ulimit>,
+    /// `--cgroup-parent`: the control group that a builder runs commands in.
+    pub cgroup_parent: Option<String>,
+}
+
+impl Options {
+    /// The value of a build argument. A proxy that is given in any spelling takes the configured one's place.
+    pub fn argument(&self, name: &str) -> Option<&String> {
+        let given = || self.build_args.keys().any(|it| it.eq_ignore_ascii_case(name));
+        self.build_args.get(name).or_else(|| self.proxies.get(name).filter(|_| !given()))
+    }
+}
+
+/// An address of `--add-host`; `gateway` is that of the machine that the engine runs on.
+pub fn real_address<'a>(address: &'a str, gateway: Option<&'a str>) -> &'a str {
+    match gateway {
+        Some(gateway) if address == HOST_GATEWAY => gateway,
+        _ => address,
+    }
 }

@@ -4,6 +4,7 @@
 //! ends in `.git`.
 
 use super::unix_path;
+use crate::dockerfile::fields::boolean;
 
 /// What a source of COPY or ADD names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,14 +162,6 @@ fn agreed(what: &str, earlier: Option<String>, value: String) -> Result<Option<S
 
 fn full_name(name: &str, prefix: &str) -> String {
     if name.starts_with(prefix) { name.to_owned() } else { format!("{prefix}{name}") }
-}
-
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 fn decode_query(text: &str) -> Option<String> {

@@ -1,7 +1,8 @@
 //! Lowers RUN: what is executed, with which files and mounts.
 
+use super::copy::heredoc_file;
 use super::scope::Scope;
-use super::{FileOrigin, InlineFile, Mount, MountKind, Network, Options, Run, Sharing, unix_path};
+use super::{FileOrigin, InlineFile, Mount, MountKind, Network, Options, Run, Sharing, State, unix_path};
 use crate::dockerfile::command::{CommandLine, Fault, RunCommand, RunNetwork, chomped, sole_heredoc};
 use crate::dockerfile::mount::{MountOptions, MountSharing, MountType};
 
@@ -41,6 +42,10 @@ pub(super) fn run(
         true => [scope.shell(), vec![words.join(" ")]].concat(),
         false => words,
     };
+    if argv.is_empty() {
+        let fault = Fault::new("arguments", "RUN has an empty array, and no command".to_owned(), "");
+        return Err(fault.help("for instance RUN [\"program\", \"argument\"]"));
+    }
     let history = history(&argv, scope);
     let mut mounts = Mounts::default();
     for (at, flag) in command.mounts.iter().enumerate() {
@@ -52,11 +57,6 @@ pub(super) fn run(
         let source = sources.get(at).cloned().flatten();
         mounts.add(options, source, scope).map_err(|fault| Fault { word: flag.text.clone(), ..fault })?;
     }
-    let network = match command.network {
-        Some(RunNetwork::None) => Network::None,
-        Some(RunNetwork::Host) => Network::Host,
-        None => options.network.unwrap_or(Network::Default),
-    };
     let mut env = scope.environment();
     if let Some(socket) = mounts.agent_socket()
         && scope.vars.get("SSH_AUTH_SOCK").is_none()
@@ -64,6 +64,10 @@ pub(super) fn run(
         env.push(format!("SSH_AUTH_SOCK={socket}"));
     }
     let secret_names = mounts.secret_names();
+    if let Some(memory) = memory(options) {
+        mounts.insert(memory);
+    }
+    let bare = bare(options);
     let run = Run {
         argv,
         env,
@@ -71,12 +75,51 @@ pub(super) fn run(
         cwd: scope.cwd.clone(),
         user: scope.image.config.user.clone(),
         mounts: mounts.sorted,
-        network,
+        network: match command.network {
+            Some(RunNetwork::None) => Network::None,
+            Some(RunNetwork::Host) => Network::Host,
+            None => bare.network,
+        },
         insecure: command.insecure,
-        hosts: options.hosts.clone(),
         files,
+        ..bare
     };
     Ok(Lowered { run, inputs: mounts.inputs, history, secret_names })
+}
+
+/// What a RUN would find that is written where `state` is in force, without a flag. It has no command.
+pub fn here(state: &State, options: &Options) -> Run {
+    let config = &state.image.config;
+    Run {
+        env: state.environment.clone(),
+        cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+        user: config.user.clone(),
+        mounts: memory(options).into_iter().collect(),
+        ..bare(options)
+    }
+}
+
+/// What the options of the build say of every RUN, and nothing else.
+fn bare(options: &Options) -> Run {
+    Run {
+        argv: Vec::new(),
+        env: Vec::new(),
+        unkeyed_env: Vec::new(),
+        cwd: String::new(),
+        user: String::new(),
+        mounts: Vec::new(),
+        network: options.network.unwrap_or(Network::Default),
+        insecure: false,
+        hosts: options.hosts.clone(),
+        ulimits: options.ulimits.clone(),
+        files: Vec::new(),
+    }
+}
+
+/// `/dev/shm`, where another size is wanted: a mount like any other, as in BuildKit.
+fn memory(options: &Options) -> Option<Mount> {
+    let size = options.shm_size?;
+    Some(Mount { target: "/dev/shm".to_owned(), kind: MountKind::Tmpfs { size: Some(size) } })
 }
 
 /// The words to run, with heredocs worked in. A heredoc that is the whole line is a script; others are the
@@ -96,10 +139,11 @@ fn words(line: &CommandLine) -> Result<(Vec<String>, Vec<InlineFile>), Fault> {
         return Ok((vec![script], Vec::new()));
     }
     let content = if first.chomp { chomped(&first.content) } else { first.content.clone() };
-    if !content.starts_with("#!") {
+    // As it is written: what `<<-` takes away may stand before it.
+    if !first.content.starts_with("#!") {
         return Ok((vec![content], Vec::new()));
     }
-    let path = unix_path::join(PIPES, &first.name);
+    let path = unix_path::join(PIPES, &heredoc_file(&first.name)?);
     let file = InlineFile { path: path.clone(), content, mode: 0o755 };
     Ok((vec![path], vec![file]))
 }
@@ -116,6 +160,11 @@ fn history(argv: &[String], scope: &Scope) -> String {
     }));
     out.extend(argv.iter().cloned());
     format!("{} # buildkit", out.join(" "))
+}
+
+/// BuildKit takes no more of a mode.
+fn permissions(mode: Option<u32>, default: u32) -> u32 {
+    mode.unwrap_or(default) & 0o777
 }
 
 #[derive(Default)]
@@ -147,6 +196,13 @@ impl Mounts {
         }
         let path = unix_path::join("/", &options.source);
         let kind = match options.kind {
+            MountType::Tmpfs if path != "/" => {
+                return Err(Fault::new(
+                    "mount",
+                    "a tmpfs mount is empty at first, and takes no source",
+                    options.source,
+                ));
+            }
             MountType::Tmpfs => MountKind::Tmpfs { size: options.size },
             MountType::Cache => {
                 // Given an owner or a mode, the cache begins as an empty directory that has them.
@@ -165,7 +221,7 @@ impl Mounts {
                     },
                     input,
                     source: path,
-                    mode: options.mode.unwrap_or(0o755),
+                    mode: permissions(options.mode, 0o755),
                     uid: options.uid.unwrap_or(0),
                     gid: options.gid.unwrap_or(0),
                     read_only: options.read_only,
@@ -176,11 +232,16 @@ impl Mounts {
                 MountKind::Bind { input, source: path, writable: !options.read_only }
             }
         };
-        let directories = &self.sorted[..self.directories];
-        let at = directories.partition_point(|mount| mount.target <= target);
-        self.sorted.insert(at, Mount { target, kind });
-        self.directories += 1;
+        self.insert(Mount { target, kind });
         Ok(())
+    }
+
+    /// One more among the directories.
+    fn insert(&mut self, mount: Mount) {
+        let directories = &self.sorted[..self.directories];
+        let at = directories.partition_point(|it| it.target <= mount.target);
+        self.sorted.insert(at, mount);
+        self.directories += 1;
     }
 
     fn secret(&mut self, options: MountOptions) -> Result<(), Fault> {
@@ -202,7 +263,7 @@ impl Mounts {
             file,
             env: options.env,
             required: options.required,
-            mode: options.mode.unwrap_or(0o400),
+            mode: permissions(options.mode, 0o400),
             uid: options.uid.unwrap_or(0),
             gid: options.gid.unwrap_or(0),
         };
@@ -222,7 +283,7 @@ impl Mounts {
         let kind = MountKind::Ssh {
             id: if options.id.is_empty() { "default".to_owned() } else { options.id },
             required: options.required,
-            mode: options.mode.unwrap_or(0o600),
+            mode: permissions(options.mode, 0o600),
             uid: options.uid.unwrap_or(0),
             gid: options.gid.unwrap_or(0),
         };

@@ -3,11 +3,11 @@
 //! ENV and ARG share one set of variables, in the order in which they were last set: what is set last wins,
 //! whichever of the two set it. Only ENV reaches the configuration.
 
-use super::{Origin, State, Variable, unix_path};
+use super::{Origin, State, Variable, proxies, unix_path};
 use crate::dockerfile::command::Fault;
 use crate::dockerfile::expand::Lex;
 use crate::image::config::{History, ImageConfig, RootFs};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Where programs are looked for if the base image does not say.
@@ -81,7 +81,7 @@ pub(super) struct Scope {
     pub image: ImageConfig,
     pub env: Vec<Variable>,
     pub args: Vec<Variable>,
-    /// Proxies of `--build-arg`, as `NAME=value`.
+    /// Proxies of `--build-arg` and of the configuration, as `NAME=value`.
     pub proxies: Arc<[String]>,
     /// The working directory of the next step; the configuration's may be empty.
     pub cwd: String,
@@ -222,20 +222,9 @@ impl Scope {
     }
 }
 
-/// The proxies that RUN sees without declaring them, in both spellings, as BuildKit passes them on.
-pub(super) fn proxies(build_args: &BTreeMap<String, String>) -> Arc<[String]> {
-    const NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
-    let values = NAMES.into_iter().filter_map(|name| {
-        let given = build_args.iter().rev().find(|(given, _)| given.eq_ignore_ascii_case(name));
-        given.map(|(_, value)| (name, value)).filter(|(_, value)| !value.is_empty())
-    });
-    values.flat_map(|(name, value)| [format!("{name}={value}"), format!("{}={value}", name.to_lowercase())]).collect()
-}
-
 /// Whether a build argument is known without being declared: proxies, and BuildKit's own switches.
 pub(super) fn is_predefined(name: &str) -> bool {
-    let known = BTreeSet::from(["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"]);
-    known.contains(name.to_ascii_lowercase().as_str()) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+    proxies::is_proxy(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
 }
 
 /// Arguments that steer BuildKit's attestations and are no variables.

@@ -8,10 +8,12 @@ use super::scope::{Vars, expand};
 use super::{Base, FileOrigin, Options, StageId, circle};
 use crate::dockerfile::command::{Command, Fault, FromCommand};
 use crate::dockerfile::expand::Lex;
+use crate::dockerfile::lint;
 use crate::dockerfile::nearest::{nearest, nearest_few};
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Severity, Span};
 use crate::image::config::ImageConfig;
-use crate::image::platform::Platform;
+use crate::names::image::ImageName;
+use crate::names::platform::Platform;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -67,6 +69,9 @@ pub(super) fn read<'a>(
     options: &Options,
     bases: &BTreeMap<String, ImageConfig>,
 ) -> Result<Stages<'a>, Vec<Diagnostic>> {
+    if let Some(rejected) = lint::wrong_options(dockerfile, &options.build_args) {
+        return Err(vec![rejected.diagnostic]);
+    }
     let errors: Vec<Diagnostic> =
         dockerfile.diagnostics.iter().filter(|it| it.severity == Severity::Error).cloned().collect();
     if !errors.is_empty() {
@@ -217,7 +222,7 @@ impl<'a> Stages<'a> {
         };
         if let Some(name) = &from.name {
             // A context can take the stage's place, so that its name must do for one.
-            if super::image_name::familiar(name).is_err() {
+            if ImageName::parse(name).is_err() {
                 let fault = Fault::new(
                     "stage-name",
                     format!("{name:?} cannot name a stage"),

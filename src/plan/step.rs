@@ -1,5 +1,6 @@
 //! The plan's values: stages, steps, and what each step does.
 
+use super::ulimit::Ulimit;
 use crate::dockerfile::{Diagnostic, Dockerfile, Lines};
 use crate::image::config::ImageConfig;
 use serde::{Deserialize, Serialize};
@@ -91,9 +92,10 @@ pub enum Base {
 /// An image's name as steps carry it, and the platform if it is not the plan's: `alpine::linux/arm64` is `alpine`
 /// for another platform than the one that is built.
 pub fn image_and_platform(name: &str) -> (&str, Option<&str>) {
-    match name.split_once("::") {
-        Some((name, platform)) => (name, Some(platform)),
-        None => (name, None),
+    match name.rsplit_once("::") {
+        // The address of a registry may have two colons too, `[::1]:5000/a`.
+        Some((name, platform)) if !platform.contains(']') => (name, Some(platform)),
+        _ => (name, None),
     }
 }
 
@@ -229,6 +231,8 @@ pub struct Run {
     pub insecure: bool,
     /// Further names for `/etc/hosts`, and their addresses.
     pub hosts: Vec<(String, String)>,
+    /// What the command may take.
+    pub ulimits: Vec<Ulimit>,
     /// Heredoc files to be seen at their paths while the command runs.
     pub files: Vec<InlineFile>,
 }

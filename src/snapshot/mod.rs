@@ -21,6 +21,8 @@ pub mod rooted;
 #[cfg(target_os = "linux")]
 pub mod scan;
 #[cfg(target_os = "linux")]
+mod session;
+#[cfg(target_os = "linux")]
 pub mod store;
 #[cfg(target_os = "linux")]
 pub mod tree_writer;

@@ -349,6 +349,49 @@ mod tests {
         assert_eq!(file.raw_os_error(), Some(Errno::NOTDIR.raw_os_error()));
     }
 
+    /// Whoever may write below the root puts a link to a place outside wherever something was just looked at or made.
+    #[test]
+    fn links_that_are_put_in_place_meanwhile_lead_nowhere() {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        let top = tree();
+        let root = Root::open(&top.path().join("root")).unwrap();
+        symlink(top.path().join("outside"), top.path().join("root/evil")).unwrap();
+        let exchange = |path: &str| {
+            let path = top.path().join("root").join(path);
+            renameat_with(CWD, path, CWD, top.path().join("root/evil"), RenameFlags::EXCHANGE).unwrap();
+        };
+        std::fs::write(top.path().join("outside/file"), "outside").unwrap();
+        // Between a link and what it leads to.
+        let visible = |link: &BStr| {
+            if link == "relative" {
+                exchange("a/b");
+            }
+            true
+        };
+        let found = root.resolve_visible("relative/file".into(), &visible).unwrap();
+        assert!(!found.exists, "{found:?}");
+        exchange("a/b");
+        // Between a path and what is opened by it.
+        for path in ["a/b/file", "a/b"] {
+            let found = root.resolve(path.into(), true).unwrap();
+            exchange(path);
+            assert!(root.file(found.path.as_bstr()).is_err(), "{path}");
+            assert!(root.dir(found.path.as_bstr()).is_err(), "{path}");
+            assert!(root.place(found.path.as_bstr()).is_err(), "{path}");
+            exchange(path);
+        }
+        // Between making a directory and the next one in it.
+        let made = root.make_dirs("new/in/it".into(), &mut |path| {
+            if path == "new" {
+                exchange("new");
+                assert!(root.dir(path).is_err());
+            }
+            Ok(())
+        });
+        assert!(made.is_err());
+        assert_eq!(std::fs::read_dir(top.path().join("outside")).unwrap().count(), 1);
+    }
+
     #[test]
     fn canonical_paths_pass_no_link() {
         let top = tree();

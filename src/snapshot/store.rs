@@ -13,8 +13,7 @@
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
 //!   caches/ID                directories of RUN --mount=type=cache
 //!   NAME.json                other values that are kept from one session to the next
-//!   pending/LAYER            names the sessions that made a layer, until it is known to be on the disk
-//!   sessions/ID              locked while its session lives; its work is in `work/ID`
+//!   sessions, work, pending  of those who use the store now
 //! ```
 //!
 //! Layers are written through a volatile overlay, so a step's result is recorded only after `syncfs`: what a
@@ -24,16 +23,15 @@ use super::SnapshotId;
 pub use super::image_records::{ImageLayer, ImageRecord, LayerId};
 use super::image_records::{images, read_json};
 use super::records::{Records, write_json, write_whole};
+use super::session::{Session, random_hex};
 use crate::image::digest::Digest;
 use crate::layers::{Entry, Index, Layer};
-use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,10 +85,7 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 pub struct Store {
     root: PathBuf,
-    session: String,
-    /// Holds the session's lock; released by the kernel however the process ends.
-    _lock: File,
-    next: AtomicU64,
+    session: Session,
     state: Mutex<State>,
 }
 
@@ -145,8 +140,7 @@ impl Draft {
     }
 }
 
-const DIRECTORIES: [&str; 11] =
-    ["layers", "snapshots", "steps", "places", "digests", "images", "blobs", "caches", "pending", "sessions", "work"];
+const DIRECTORIES: [&str; 8] = ["layers", "snapshots", "steps", "places", "digests", "images", "blobs", "caches"];
 
 /// As many keys are kept for a place: those of a few builds.
 const KEYS_AT_A_PLACE: usize = 128;
@@ -160,20 +154,10 @@ impl Store {
             let path = root.join(name);
             fs::create_dir_all(&path).map_err(failed("cannot make the store's directory", &path))?;
         }
-        let session = random_hex();
-        let work = root.join("work").join(&session);
-        fs::create_dir_all(&work).map_err(failed("cannot make the store's directory", &work))?;
-        // Locked before it has its name, so that nobody takes this session for a dead one.
-        let path = work.join("lock");
-        let lock = File::create(&path).map_err(failed("cannot write", &path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| failed("cannot lock", &path)(error.into()))?;
-        let name = root.join("sessions").join(&session);
-        fs::rename(&path, &name).map_err(failed("cannot put a lock into place at", &name))?;
+        let session = Session::begin(&root)?;
+        let leftovers = session.clear_dead()?;
         let state = Mutex::new(State::new(&root));
-        let store = Store { root, session, _lock: lock, next: AtomicU64::new(0), state };
-        let leftovers = store.collect_dead()?;
-        Ok((store, leftovers))
+        Ok((Store { root, session, state }, leftovers))
     }
 
     pub fn root(&self) -> &Path {
@@ -211,16 +195,12 @@ impl Store {
 
     pub fn has_layer(&self, id: &LayerId) -> bool {
         self.state().made.contains(id)
-            || (self.root.join("layers").join(&id.0).join("entries").exists()
-                && !self.root.join("pending").join(&id.0).exists())
+            || (self.root.join("layers").join(&id.0).join("entries").exists() && !self.session.is_pending(id))
     }
 
     /// A fresh directory of this session for work in progress.
     pub fn scratch(&self) -> Result<PathBuf, StoreError> {
-        let dir =
-            self.root.join("work").join(&self.session).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        fs::create_dir(&dir).map_err(failed("cannot make", &dir))?;
-        Ok(dir)
+        self.session.scratch()
     }
 
     pub fn draft(&self) -> Result<Draft, StoreError> {
@@ -240,8 +220,8 @@ impl Store {
         let target = dir.join("fs");
         // Several sessions may unpack an image's layer at once; the first to be ready has it.
         let mut is_there = is_images && target.exists();
-        if !is_there || self.root.join("pending").join(&id.0).exists() {
-            self.claim(&id)?;
+        if !is_there || self.session.is_pending(&id) {
+            self.session.claim(&id)?;
         }
         if !is_there {
             fs::create_dir_all(&dir).map_err(failed("cannot make", &dir))?;
@@ -266,15 +246,6 @@ impl Store {
         state.made.insert(id.clone());
         state.entries.insert(id.clone(), Arc::new(layer));
         Ok(id)
-    }
-
-    /// Names this session, beside others that may have made the same layer, as one that needs it before it is known to
-    /// be on the disk.
-    fn claim(&self, id: &LayerId) -> Result<(), StoreError> {
-        let path = self.root.join("pending").join(&id.0);
-        let file = File::options().append(true).create(true).open(&path);
-        let written = file.and_then(|mut file| file.write_all(format!("{}\n", self.session).as_bytes()));
-        written.map_err(failed("cannot write", &path))
     }
 
     pub fn entries(&self, id: &LayerId) -> Result<Arc<Layer>, StoreError> {
@@ -391,16 +362,13 @@ impl Store {
             let steps = state.steps.take_unsaved();
             (steps, state.places.take_unsaved(), state.digests.take_unsaved(), state.made.clone())
         };
-        let pending: Vec<PathBuf> = made.iter().map(|id| self.root.join("pending").join(&id.0)).collect();
-        let pending: Vec<&PathBuf> = pending.iter().filter(|path| path.exists()).collect();
+        let pending: Vec<&LayerId> = made.iter().filter(|id| self.session.is_pending(id)).collect();
         if steps.is_empty() && digests.is_empty() && pending.is_empty() {
             return Ok(());
         }
         let dir = File::open(&self.root).map_err(failed("cannot open", &self.root))?;
         rustix::fs::syncfs(&dir).map_err(|error| failed("cannot sync", &self.root)(error.into()))?;
-        for path in pending {
-            fs::remove_file(path).map_err(failed("cannot remove", path))?;
-        }
+        pending.into_iter().try_for_each(|id| self.session.settle(id))?;
         steps.iter().try_for_each(|(path, record)| write_json(path, record))?;
         places.iter().try_for_each(|(path, keys)| write_json(path, keys))?;
         digests.iter().try_for_each(|(path, digest)| write_json(path, digest))?;
@@ -427,14 +395,7 @@ impl Store {
             state.indexes.remove(id);
         }
         drop(state);
-        made.iter().filter_map(|id| self.set_aside(&self.root.join("layers").join(&id.0))).collect()
-    }
-
-    /// Takes something out of its place at once; removing it may take a while, and may never happen.
-    fn set_aside(&self, path: &Path) -> Option<PathBuf> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let aside = self.root.join("work").join(&self.session).join(format!("gone-{number}"));
-        fs::rename(path, &aside).is_ok().then_some(aside)
+        made.iter().filter_map(|id| self.session.set_aside(&self.root.join("layers").join(&id.0))).collect()
     }
 
     pub fn image(&self, name: &str) -> Option<ImageRecord> {
@@ -470,7 +431,7 @@ impl Store {
             for path in list("images") {
                 fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
             }
-            gone.extend(list("caches").filter_map(|path| self.set_aside(&path)));
+            gone.extend(list("caches").filter_map(|path| self.session.set_aside(&path)));
         }
         let images = self.images();
         let kept = images.iter().flat_map(|image| &image.layers);
@@ -485,7 +446,7 @@ impl Store {
                 Some(layer) => layer.bytes(),
                 None => fs::symlink_metadata(&path).map_or(0, |it| if it.is_file() { it.len() } else { 0 }),
             };
-            gone.extend(self.set_aside(&path));
+            gone.extend(self.session.set_aside(&path));
         }
         *self.state() = State::new(&self.root);
         Ok(Pruned { gone, bytes })
@@ -493,9 +454,7 @@ impl Store {
 
     /// Whether another process uses the store now.
     pub fn is_shared(&self) -> bool {
-        let sessions = fs::read_dir(self.root.join("sessions")).into_iter().flatten().flatten();
-        let mut others = sessions.filter(|file| file.file_name() != self.session.as_str());
-        others.any(|file| is_locked(&file.path()))
+        self.session.is_shared()
     }
 
     fn image_path(&self, name: &str) -> PathBuf {
@@ -505,58 +464,6 @@ impl Store {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Finds sessions whose lock nobody holds; forgets the layers that they did not save.
-    fn collect_dead(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut gone = Vec::new();
-        let mut dead = BTreeSet::new();
-        let sessions = self.root.join("sessions");
-        for file in fs::read_dir(&sessions).map_err(failed("cannot read", &sessions))?.flatten() {
-            let name = file.file_name().to_string_lossy().into_owned();
-            if name != self.session && !is_locked(&file.path()) {
-                dead.insert(name);
-            }
-        }
-        let pending = self.root.join("pending");
-        for file in fs::read_dir(&pending).map_err(failed("cannot read", &pending))?.flatten() {
-            let owners = fs::read_to_string(file.path()).unwrap_or_default();
-            let lives = |owner: &str| {
-                owner == self.session || !owner.is_empty() && !dead.contains(owner) && sessions.join(owner).exists()
-            };
-            if !owners.lines().any(lives) {
-                gone.extend(self.set_aside(&self.root.join("layers").join(file.file_name())));
-                let _ = fs::remove_file(file.path());
-            }
-        }
-        for name in &dead {
-            gone.push(self.root.join("work").join(name));
-            let _ = fs::remove_file(sessions.join(name));
-        }
-        Ok(gone)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(self.root.join("work").join(&self.session));
-        let _ = fs::remove_file(self.root.join("sessions").join(&self.session));
-    }
-}
-
-fn is_locked(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
-        Err(_) => false,
-    }
-}
-
-/// Unknown or damaged files are as good as none.
-fn random_hex() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    // Each `RandomState` is seeded from the system's random numbers.
-    let part = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-    let id = std::process::id();
-    format!("{:016x}{:08x}{:08x}", part(), part() as u32, id)
 }
 
 #[cfg(test)]
@@ -610,7 +517,7 @@ mod tests {
         }
         if dies {
             // What a killed process leaves: its lock file, unlocked.
-            let name = store.root.join("sessions").join(&store.session);
+            let name = fs::read_dir(store.root.join("sessions")).unwrap().next().unwrap().unwrap().path();
             drop(store);
             fs::write(name, "").unwrap();
         } else {

@@ -15,11 +15,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// An id that leaves an owner as it is: of what is new, who makes it.
+pub const UNCHANGED: u32 = u32::MAX;
+
+const SET_GROUP: u32 = 0o2000;
+
 /// What a new file or directory is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
     /// `0o7777`.
     pub mode: u32,
+    /// Or [`UNCHANGED`], as `gid`.
     pub uid: u32,
     pub gid: u32,
     /// Seconds and nanoseconds since 1970.
@@ -40,6 +46,8 @@ pub struct TreeWriter {
     pub root: Root,
     /// What directories get that nothing is said of: those above something else.
     implied: Attributes,
+    /// Whether they get the set-group-id bit of the directory that they are made in, too.
+    inherit: bool,
     /// Properties for the end, by canonical path.
     directories: HashMap<BString, Attributes>,
     /// Times for the end, of directories that were there before.
@@ -57,7 +65,19 @@ struct Refused {
 
 impl TreeWriter {
     pub fn new(root: Root, implied: Attributes) -> TreeWriter {
-        TreeWriter { root, implied, directories: HashMap::new(), touched: HashMap::new(), refused: Refused::default() }
+        TreeWriter {
+            root,
+            implied,
+            inherit: true,
+            directories: HashMap::new(),
+            touched: HashMap::new(),
+            refused: Refused::default(),
+        }
+    }
+
+    /// No set-group-id bit goes on to directories that nothing is said of.
+    pub fn without_inheritance(self) -> TreeWriter {
+        TreeWriter { inherit: false, ..self }
     }
 
     /// What directories get that nothing is said of.
@@ -75,9 +95,16 @@ impl TreeWriter {
     pub fn make_dirs_as(&mut self, path: &BStr, implied: Attributes) -> io::Result<BString> {
         // A new name changes the time of what it is put into, and afterwards it is too late to ask for it.
         let before = self.nearest(path);
-        let directories = &mut self.directories;
-        let canonical = self.root.make_dirs(path, &mut |made| {
-            directories.insert(made.to_owned(), implied);
+        let (root, directories, inherit) = (&self.root, &mut self.directories, self.inherit);
+        let canonical = root.make_dirs(path, &mut |made| {
+            let inherited = root.stat(made)?.st_mode & SET_GROUP;
+            // What is made below it must not get the bit meanwhile.
+            if inherited != 0 && !inherit {
+                let (parent, name) = super::rooted::split(made);
+                fs::chmodat(root.place(parent)?, name.as_bytes(), Mode::RWXU, AtFlags::empty())?;
+            }
+            let mode = if inherit { implied.mode | inherited } else { implied.mode };
+            directories.insert(made.to_owned(), Attributes { mode, ..implied });
             Ok(())
         })?;
         if let Some((path, time)) = before
@@ -314,7 +341,8 @@ fn count(refused: &mut (u64, BString), path: &BStr) {
 }
 
 fn owner(attributes: Attributes) -> (Option<Uid>, Option<Gid>) {
-    (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
+    let given = |id: u32| (id != UNCHANGED).then_some(id);
+    (given(attributes.uid).map(Uid::from_raw), given(attributes.gid).map(Gid::from_raw))
 }
 
 fn times((seconds, nanos): (i64, u32)) -> Timestamps {

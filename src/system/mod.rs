@@ -21,7 +21,7 @@ use windows as here;
 
 pub use here::{
     DOCKER_SOCKET, EDITOR, KeysAsBytes, canonical, connect, data_home, editor, extended_attributes, file_name,
-    http_through, is_rich_terminal, keep_alive, make_special, ordinary_file, properties, set_exact_mode,
+    http_through, is_rich_terminal, keep_alive, make_special, ordinary_file, properties, set_apart, set_exact_mode,
     set_extended_attribute, set_mode, slashed, socket_address, socket_path, suspend, symlink,
 };
 

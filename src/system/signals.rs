@@ -1,7 +1,9 @@
 //! What the system tells a running program.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use tokio::runtime::Handle;
 
 /// One thing that it tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +40,56 @@ impl Signal {
 pub(super) type Source = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<()>> + Send>;
 
 /// Signals that are listened to.
-pub struct Signals(Vec<(Signal, Source)>);
+pub struct Signals {
+    sources: Vec<(Signal, Source)>,
+    /// The program is ending because of one of them.
+    ending: bool,
+}
+
+/// How many listen, or are ending the program.
+static LISTENERS: AtomicUsize = AtomicUsize::new(0);
 
 impl Signals {
-    /// From here on they no longer do what they do by themselves. One that cannot be listened to keeps doing that.
+    /// Until this is dropped they do not do what they do by themselves. One that cannot be listened to keeps doing that.
     pub fn listen(wanted: &[Signal]) -> Signals {
         let sources = wanted.iter().flat_map(|it| super::here::sources(*it).into_iter().map(|source| (*it, source)));
-        Signals(sources.collect())
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
+        Signals { sources: sources.collect(), ending: false }
     }
 
     /// The next one.
     pub async fn next(&mut self) -> Signal {
-        poll_fn(|context| {
-            let come = self.0.iter_mut().find_map(|(signal, source)| source(context).is_ready().then_some(*signal));
-            come.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        let signal = next(&mut self.sources).await;
+        self.ending |= signal.number() != 0;
+        signal
+    }
+}
+
+async fn next(sources: &mut [(Signal, Source)]) -> Signal {
+    poll_fn(|context| {
+        let come = sources.iter_mut().find_map(|(signal, source)| source(context).is_ready().then_some(*signal));
+        come.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// What has been listened to once is never again the system's: it ends the program from here, where nobody else listens.
+impl Drop for Signals {
+    fn drop(&mut self) {
+        if self.ending {
+            return;
+        }
+        LISTENERS.fetch_sub(1, Ordering::SeqCst);
+        let mut sources = std::mem::take(&mut self.sources);
+        sources.retain(|(signal, _)| signal.number() != 0);
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            while !sources.is_empty() {
+                let signal = next(&mut sources).await;
+                if LISTENERS.load(Ordering::SeqCst) == 0 {
+                    std::process::exit(128 + signal.number());
+                }
+            }
+        });
     }
 }

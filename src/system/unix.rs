@@ -58,6 +58,13 @@ pub fn editor(command: &str, words: &[&OsStr]) -> Command {
     shell
 }
 
+/// Starts a program in a session of its own: it has no terminal to ask the user at, and a Ctrl-C there does not end it.
+pub fn set_apart(command: &mut Command) {
+    let leave = || rustix::process::setsid().map(drop).map_err(io::Error::from);
+    // SAFETY: between fork and exec this makes one system call, and takes no lock and no memory.
+    unsafe { command.pre_exec(leave) };
+}
+
 /// Where a Docker Engine listens that nobody says anything else of.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 

@@ -96,6 +96,13 @@ pub fn editor(command: &str, words: &[&OsStr]) -> Command {
     editor
 }
 
+/// Starts a program in a group of its own: a Ctrl-C at the terminal does not end it.
+pub fn set_apart(command: &mut tokio::process::Command) {
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP);
+}
+
+const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+
 /// Where a Docker Engine listens that nobody says anything else of.
 pub const DOCKER_SOCKET: &str = r"\\.\pipe\docker_engine";
 

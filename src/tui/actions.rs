@@ -1,13 +1,15 @@
 //! What each action of the keymap does.
 
-use super::app::{App, Mark, PaneId};
+use super::app::{App, Mark, Note, PaneId};
+use super::front::Wish;
 use super::input::{Input, Purpose};
 use super::keymap::{Action, Motion, key_of};
 use super::update::{Effect, on_requests};
-use super::views::{branches, breakpoints};
-use super::widgets::scroll::moved;
+use super::views::{branches, breakpoints, help};
+use super::widgets::scroll::{moved, next_hit};
 use super::widgets::{Request, ShellNews};
-use crate::debug::{BranchId, BreakpointState, Command, Location, Position, ShellPlace, Side, compare};
+use crate::debug::{BranchId, BreakpointState, Command, Location, Position, ShellPlace, Side, Trigger, Watch, compare};
+use bstr::ByteSlice;
 use std::time::Duration;
 
 /// A key that is pressed so soon after the build began to run was meant for where it stood.
@@ -31,19 +33,26 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             None => wrong(app, "there is no instruction on this line or above it"),
         },
         Action::Goto => goto_selected(app),
-        Action::Pause if app.build.running => vec![Effect::Session(Command::Pause)],
+        Action::Pause if app.build.running => {
+            app.say("pausing: what runs is let finish first");
+            vec![Effect::Session(Command::Pause)]
+        }
         Action::Pause => wrong(app, "nothing runs"),
         Action::Interrupt if app.build.running => {
             app.say("cancelling");
             vec![Effect::Session(Command::Cancel)]
         }
         Action::Interrupt => ask_to_leave(app),
-        Action::Quit if app.build.running || app.panes.shell_is_open() => ask_to_leave(app),
-        Action::Quit => vec![Effect::Quit],
+        Action::Quit if would_end(app) => ask_to_leave(app),
+        Action::Quit => vec![Effect::Terminal(Wish::Quit)],
         Action::Edit => match &app.dockerfile {
-            Some(path) => vec![Effect::Edit(path.clone())],
+            Some(path) => {
+                let (path, line) = (path.clone(), app.source.selected_line());
+                vec![Effect::Terminal(Wish::Edit { path, line })]
+            }
             None => wrong(app, "this Dockerfile is not a file that can be edited here"),
         },
+        Action::Watch => watch(app),
         Action::ToggleBreakpoint => toggle_breakpoint(app),
         Action::ShellAfter => shell_after(app),
         Action::ShellBefore => shell_before(app),
@@ -81,6 +90,17 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
                 }
             }
         }
+        Action::NextTrack => cycle_tracks(app, true),
+        Action::PreviousTrack => cycle_tracks(app, false),
+        Action::Picture => {
+            let was = app.lower == PaneId::Image && app.panes.shows_picture();
+            if !was && app.origins.traced().is_none() {
+                return wrong(app, "the picture is drawn when the image is finished");
+            }
+            app.panes.show_picture(!was);
+            app.told.forget_size(PaneId::Image);
+            focus(app, PaneId::Image)
+        }
         Action::Zoom => {
             app.zoomed = !app.zoomed;
             app.lay_out_stages();
@@ -101,8 +121,8 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
             Vec::new()
         }
         Action::Close => close(app),
-        Action::Suspend => vec![Effect::Suspend],
-        Action::Redraw => vec![Effect::Redraw],
+        Action::Suspend => vec![Effect::Terminal(Wish::Suspend)],
+        Action::Redraw => vec![Effect::Terminal(Wish::Redraw)],
         Action::Move(motion) => go(app, motion),
         Action::Open => open(app),
         Action::EnableBreakpoint => match app.build.breakpoints.get(app.breakpoint) {
@@ -121,21 +141,10 @@ pub(super) fn perform(app: &mut App, action: Action) -> Vec<Effect> {
 
 /// While the help is open, keys move in it or close it.
 pub(super) fn in_help(app: &mut App, action: Option<Action>) -> Vec<Effect> {
-    let page = usize::from(app.size.1).saturating_sub(6).max(1);
-    let top = app.help.unwrap_or(0);
-    app.help = match action {
-        Some(Action::Move(Motion::Up)) => Some(top.saturating_sub(1)),
-        Some(Action::Move(Motion::Down)) => Some(top + 1),
-        Some(Action::Move(Motion::PageUp)) => Some(top.saturating_sub(page)),
-        Some(Action::Move(Motion::PageDown)) => Some(top + page),
-        Some(Action::Move(Motion::First)) => Some(0),
-        Some(Action::Move(Motion::Last)) => Some(usize::MAX / 2),
-        Some(Action::Close | Action::Help | Action::Quit | Action::Interrupt) => None,
-        _ => Some(top),
-    };
+    app.help = app.help.and_then(|top| help::after(action, top, app.size.1));
     match action {
-        Some(Action::Suspend) => vec![Effect::Suspend],
-        Some(Action::Redraw) => vec![Effect::Redraw],
+        Some(Action::Suspend) => vec![Effect::Terminal(Wish::Suspend)],
+        Some(Action::Redraw) => vec![Effect::Terminal(Wish::Redraw)],
         _ => Vec::new(),
     }
 }
@@ -155,7 +164,7 @@ pub(super) fn in_branches(app: &mut App, action: Option<Action>) -> Vec<Effect> 
         (Some(Action::Help), _) => return perform(app, Action::Help),
         (Some(Action::Redraw), _) => {
             app.branches = Some(row);
-            return vec![Effect::Redraw];
+            return vec![Effect::Terminal(Wish::Redraw)];
         }
         (Some(Action::Close | Action::Branches | Action::Quit | Action::Interrupt), _) => {}
         _ => app.branches = Some(row),
@@ -209,6 +218,38 @@ pub(super) fn step(app: &mut App, command: Command) -> Vec<Effect> {
     vec![Effect::Session(command)]
 }
 
+/// Whether leaving ends something that is under way, on this track or another.
+fn would_end(app: &App) -> bool {
+    let others = app.tracks.iter().any(|it| it.is_running() || it.has_shell);
+    others || app.build.running || app.panes.shell_is_open()
+}
+
+fn cycle_tracks(app: &mut App, forward: bool) -> Vec<Effect> {
+    match app.tracks.len() {
+        0 => one_platform(app),
+        count => vec![Effect::Show((app.track + if forward { 1 } else { count - 1 }) % count)],
+    }
+}
+
+/// By its name, or by its number from 1.
+pub(super) fn show_platform(app: &mut App, wanted: &str) -> Vec<Effect> {
+    let named = app.tracks.iter().position(|it| it.platform == wanted);
+    let numbered = || wanted.parse::<usize>().ok()?.checked_sub(1).filter(|at| *at < app.tracks.len());
+    match named.or_else(numbered) {
+        Some(at) => vec![Effect::Show(at)],
+        None if app.tracks.is_empty() => one_platform(app),
+        None => {
+            let known: Vec<&str> = app.tracks.iter().map(|it| it.platform.as_str()).collect();
+            let text = format!("{wanted:?} is not built here; there are {}", known.join(", "));
+            wrong(app, &text)
+        }
+    }
+}
+
+fn one_platform(app: &mut App) -> Vec<Effect> {
+    wrong(app, "one platform is built; `--platform A,B` at the start gives each a track of its own")
+}
+
 fn ask_to_leave(app: &mut App) -> Vec<Effect> {
     app.leaving = true;
     Vec::new()
@@ -260,9 +301,10 @@ fn toggle_breakpoint(app: &mut App) -> Vec<Effect> {
 /// Removes the breakpoint that stops at the instruction of a line or that was wanted there, or sets one.
 pub(super) fn toggle_breakpoint_at(app: &mut App, line: u32) -> Vec<Effect> {
     let step = app.source.step_at_line(line);
+    let wanted = Trigger::Before(Location::Line(line));
     let here = app.build.breakpoints.iter().find(|it| match &it.state {
-        BreakpointState::Bound { step: at, .. } => Some(*at) == step || it.wanted == Location::Line(line),
-        _ => it.wanted == Location::Line(line),
+        BreakpointState::Bound { step: at, .. } => Some(*at) == step || it.wanted == wanted,
+        _ => it.wanted == wanted,
     });
     match here {
         Some(it) => vec![Effect::Session(Command::RemoveBreakpoint(it.id))],
@@ -270,25 +312,33 @@ pub(super) fn toggle_breakpoint_at(app: &mut App, line: u32) -> Vec<Effect> {
     }
 }
 
+/// Watches the path that is selected in a pane of files, or no longer.
+fn watch(app: &mut App) -> Vec<Effect> {
+    let focus = app.focus;
+    let Some(path) = app.panes.get(focus).and_then(|pane| pane.selected_path()) else {
+        return wrong(app, "select a file in Layer or Files to watch it, or type :watch PATTERN");
+    };
+    let Some(watch) = Watch::path(path.as_bstr()) else { return wrong(app, "say which path below the root") };
+    let wanted = Trigger::Change(watch.clone());
+    match app.build.breakpoints.iter().find(|it| it.wanted == wanted).map(|it| it.id) {
+        Some(id) => {
+            app.say(format!("{watch} is not watched any more"));
+            vec![Effect::Session(Command::RemoveBreakpoint(id))]
+        }
+        None => vec![Effect::Session(Command::Watch(watch))],
+    }
+}
+
 fn shell_after(app: &mut App) -> Vec<Effect> {
     let Some(stop) = &app.build.stop else { return wrong(app, "there is no file system yet to stand in") };
-    let position = stop.position;
-    let side = match (stop.side, &stop.failure) {
-        (Side::Failed, Some(failure)) if failure.after.is_some() => Side::Failed,
-        (Side::After, _) => Side::After,
-        _ => Side::Before,
-    };
-    open_shell(app, ShellPlace { position, side })
+    let place = stop.shell();
+    open_shell(app, place)
 }
 
 fn shell_before(app: &mut App) -> Vec<Effect> {
     let Some(stop) = &app.build.stop else { return wrong(app, "there is no file system yet to stand in") };
-    let position = match (stop.side, stop.position.previous()) {
-        (Side::Failed, _) => stop.position,
-        (_, Some(previous)) => Position::before(previous),
-        (_, None) => stop.position,
-    };
-    open_shell(app, ShellPlace { position, side: Side::Before })
+    let place = stop.shell_before();
+    open_shell(app, place)
 }
 
 /// Opens a shell and gives it the keys; one that is open already only gets the focus.
@@ -394,7 +444,7 @@ fn open(app: &mut App) -> Vec<Effect> {
             use super::views::stages::Node;
             let line = match app.stages.selected() {
                 Some(Node::Stage(stage)) => app.stage_line(*stage),
-                Some(Node::Image(image)) => app.plan().and_then(|plan| {
+                Some(Node::Image(image)) => app.build.drawn().and_then(|plan| {
                     let origin = crate::plan::FileOrigin::Image(image.clone());
                     let edges = plan.stages.iter().flat_map(|stage| &stage.needs);
                     let reader = edges.filter(|edge| edge.origin == origin).map(|edge| edge.step).next()?;
@@ -414,8 +464,8 @@ fn open(app: &mut App) -> Vec<Effect> {
             let line = app.build.breakpoints.get(app.breakpoint).and_then(|it| match &it.state {
                 BreakpointState::Bound { step, .. } => app.plan().map(|plan| plan.step(*step).lines.start),
                 _ => match it.wanted {
-                    Location::Line(line) => Some(line),
-                    Location::Instruction { .. } => None,
+                    Trigger::Before(Location::Line(line)) => Some(line),
+                    _ => None,
                 },
             });
             if let Some(line) = line {
@@ -435,11 +485,11 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
     app.needle.insert(id, needle.to_owned());
     let hits = match id {
         PaneId::Source => app.source.find(needle),
-        PaneId::Stages => match app.build.plan.clone() {
+        PaneId::Stages => match app.build.drawn().cloned() {
             Some(plan) => app.stages.find(&plan, needle, None),
             None => 0,
         },
-        PaneId::Image => app.origins.find(needle, None),
+        PaneId::Image if !app.panes.shows_picture() => app.origins.find(needle, None),
         PaneId::Variables => find_variable(app, None),
         _ => app.panes.get(id).map_or(0, |widget| widget.find(needle)),
     };
@@ -448,14 +498,7 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
             app.needle.remove(&id);
         }
         (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => app.say("searching"),
-        (false, 0) => app.complain(format!("{needle:?} is not in this pane")),
-        (false, 1) => app.say("1 hit"),
-        (false, hits) => app.say(format!(
-            "{}, {} and {} go through them",
-            super::text::count(hits, "hit"),
-            key_of(Action::FindNext),
-            key_of(Action::FindPrevious)
-        )),
+        (false, hits) => app.note = Some(Note::of_search(needle, hits)),
     }
     Vec::new()
 }
@@ -476,7 +519,7 @@ fn find_next(app: &mut App, forward: bool) -> Vec<Effect> {
         PaneId::Variables => {
             find_variable(app, Some(forward));
         }
-        PaneId::Image => {
+        PaneId::Image if !app.panes.shows_picture() => {
             app.origins.find(&needle, Some(forward));
         }
         _ => {
@@ -504,13 +547,6 @@ fn find_variable(app: &mut App, forward: Option<bool>) -> usize {
     let entries = variables::entries(plan, step);
     let hits: Vec<usize> = (0..entries.len()).filter(|at| variables::holds(&entries[*at], &needle)).collect();
     let top = app.variables_top;
-    let next = match forward {
-        None => hits.iter().find(|at| **at >= top).or(hits.first()),
-        Some(true) => hits.iter().find(|at| **at > top).or(hits.first()),
-        Some(false) => hits.iter().rev().find(|at| **at < top).or(hits.last()),
-    };
-    if let Some(at) = next {
-        app.variables_top = *at;
-    }
+    app.variables_top = next_hit(&hits, top, forward).unwrap_or(top);
     hits.len()
 }

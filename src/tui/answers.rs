@@ -137,7 +137,6 @@ pub async fn tones(name: BString, text: Source) -> Result<Answer, EngineError> {
 }
 
 async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
-    let failed =
-        |error| EngineError { message: format!("the answer could not be worked out: {error}"), help: Vec::new() };
+    let failed = |error| EngineError::new(format!("the answer could not be worked out: {error}"));
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }

@@ -2,14 +2,18 @@
 
 use super::build::Build;
 use super::input::Input;
+use super::keymap::{Action, key_of};
 use super::layout::{self, Areas};
+use super::standing::Standing;
+use super::text;
 use super::theme::{Depth, Look, Theme};
+use super::told::Told;
 use super::views::origins::{self, Origins};
 use super::views::source::Source;
 use super::views::stages::Stages;
 use super::widgets::{Pane, Place};
 use super::{Options, panes::Panes};
-use crate::debug::{BranchId, BreakpointState, Position, Side, StopReason, compare};
+use crate::debug::{BranchId, BreakpointState, Position, ShellPlace, Side, StopReason, compare};
 use crate::plan::{Plan, StageId, Step, StepId};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -92,8 +96,40 @@ pub struct Note {
     pub wrong: bool,
 }
 
+impl Note {
+    /// How many places a search has found in a pane.
+    pub fn of_search(needle: &str, hits: usize) -> Note {
+        let text = match hits {
+            0 => format!("{needle:?} is not in this pane"),
+            1 => "1 hit".to_owned(),
+            _ => {
+                let (next, previous) = (key_of(Action::FindNext), key_of(Action::FindPrevious));
+                format!("{}, {next} and {previous} go through them", text::count(hits, "hit"))
+            }
+        };
+        Note { text, wrong: hits == 0 }
+    }
+}
+
+/// What goes along when another track is shown: the same panes are looked at, in the same looks.
+pub struct Handover {
+    look: Look,
+    size: (u16, u16),
+    focus: PaneId,
+    lower: PaneId,
+    zoomed: bool,
+    history: Vec<String>,
+}
+
 pub struct App {
     pub title: String,
+    /// What is built for, where that is one of several.
+    pub platform: String,
+    /// How the tracks of all platforms stand, where there are several; and which of them this is.
+    pub tracks: Vec<Standing>,
+    pub track: usize,
+    /// Whether another track is shown.
+    pub hidden: bool,
     pub dockerfile: Option<PathBuf>,
     pub look: Look,
     pub depth: Depth,
@@ -136,18 +172,19 @@ pub struct App {
     pub origins: Origins,
     /// Bytes of dead content in the finished image, once known.
     pub waste: Option<u64>,
-    pub(super) shown: BTreeMap<PaneId, Place>,
-    pub(super) sizes: BTreeMap<PaneId, (u16, u16)>,
+    pub(super) told: Told<PaneId>,
     /// Whether the session has been told to move and has not answered yet.
     pub(super) sent: bool,
-    /// The signal that ends it.
-    pub signal: Option<i32>,
 }
 
 impl App {
     pub fn new(options: &Options, look: Look, depth: Depth, size: (u16, u16)) -> App {
         App {
             title: options.title.clone(),
+            platform: String::new(),
+            tracks: Vec::new(),
+            track: 0,
+            hidden: false,
             dockerfile: options.dockerfile.clone(),
             ascii: look.ascii(),
             look,
@@ -176,11 +213,31 @@ impl App {
             needle: BTreeMap::new(),
             origins: Origins::default(),
             waste: None,
-            shown: BTreeMap::new(),
-            sizes: BTreeMap::new(),
+            told: Told::default(),
             sent: false,
-            signal: None,
         }
+    }
+
+    /// Is shown no longer; hands over what is the user's and not the track's.
+    pub fn leave(&mut self) -> Handover {
+        self.hidden = true;
+        self.typing = false;
+        Handover {
+            look: self.look.clone(),
+            size: self.size,
+            focus: self.focus,
+            lower: self.lower,
+            zoomed: self.zoomed,
+            history: std::mem::take(&mut self.history),
+        }
+    }
+
+    /// Is shown from now on.
+    pub fn enter(&mut self, from: Handover) {
+        let Handover { look, size, focus, lower, zoomed, history } = from;
+        self.hidden = false;
+        (self.look, self.size, self.history) = (look, size, history);
+        (self.focus, self.lower, self.zoomed) = (focus, lower, zoomed);
     }
 
     pub fn set_theme(&mut self, theme: &Theme) {
@@ -227,7 +284,17 @@ impl App {
             Some(stop) => stop.position.previous(),
             None => None,
         };
-        let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else { return Place::default() };
+        let Some(step) = looked_at.or_else(|| self.running_step()).or_else(at_stop) else {
+            let first = stop.filter(|_| plan.steps().any(|step| self.build.is_done(step.id)));
+            let words = |stop: &crate::debug::Stop| {
+                let stage = text::sanitise(&plan.stage(stop.position.stage).label()).into_owned();
+                format!(
+                    "Before the first instruction of {stage} there are no files: {} runs it.",
+                    key_of(Action::StepOver)
+                )
+            };
+            return Place { instead: first.map(words).unwrap_or_default(), ..Place::default() };
+        };
         let status = self.build.status(step);
         let text = &plan.step(step).text;
         let against = self.against(step);
@@ -323,6 +390,12 @@ impl App {
         Some(format!("{}:{}", self.plan()?.stage(step.stage).label(), step.index))
     }
 
+    /// Where a shell may be asked for beside the stop: at the instruction that the user has gone to.
+    pub fn looked_at(&self) -> Option<ShellPlace> {
+        let step = self.source.selected_step().filter(|_| self.source.moved)?;
+        Some(ShellPlace { position: Position::before(step), side: Side::Before })
+    }
+
     /// The breakpoint that stops before a step.
     pub fn breakpoint_at(&self, step: StepId) -> Option<&crate::debug::Breakpoint> {
         let bound = |state: &BreakpointState| matches!(state, BreakpointState::Bound { step: at, .. } if *at == step);
@@ -349,18 +422,21 @@ impl App {
             Some(value) if !value.is_empty() => value.clone(),
             _ => default.to_owned(),
         };
-        (or(config.map(|it| &it.user), "root"), or(config.map(|it| &it.working_dir), "/"))
+        let mut user = or(config.map(|it| &it.user), "root");
+        if self.build.engine.as_ref().is_some_and(|it| it.one_user) && !["root", "0"].contains(&user.as_str()) {
+            user = format!("root, the only user here (instead of {user}),");
+        }
+        (user, or(config.map(|it| &it.working_dir), "/"))
     }
 
     /// The sign of something that runs, as it is now.
     pub fn spinner(&self) -> &'static str {
-        let signs = self.look.signs.spinner;
-        signs[(self.now.as_millis() / 100) as usize % signs.len()]
+        self.look.signs.spinner_at(self.now)
     }
 
     /// Lays the stage graph out anew, after the plan or the room for it has changed.
     pub(super) fn lay_out_stages(&mut self) {
-        let Some(plan) = self.build.plan.clone() else { return };
+        let Some(plan) = self.build.drawn().cloned() else { return };
         // The pane takes what the graph needs, up to this.
         let width = layout::graph_limit(self.size, self.zoomed && self.focus == PaneId::Stages);
         self.stages.lay_out(&plan, width);
@@ -368,7 +444,7 @@ impl App {
 
     /// Makes the Dockerfile's rows anew, after the build has stopped or the room for them has changed.
     pub(super) fn lay_out_source(&mut self) {
-        let Some(plan) = self.build.plan.clone() else { return };
+        let Some(plan) = self.build.drawn().cloned() else { return };
         let stop = self.build.stop.clone().filter(|_| !self.build.running);
         let output = match &stop {
             Some(stop) if stop.side == Side::Failed => self.build.last_lines(stop.step, 5),
@@ -390,7 +466,7 @@ impl App {
 
     /// The first line of a stage.
     pub fn stage_line(&self, stage: StageId) -> Option<u32> {
-        let plan = self.plan()?;
+        let plan = self.build.drawn()?;
         plan.stage(stage).steps.iter().find(|step| !step.onbuild).map(|step| step.lines.start)
     }
 }

@@ -19,6 +19,8 @@ const BARS: usize = 64;
 pub struct Build {
     pub engine: Option<Capabilities>,
     pub plan: Option<Arc<Plan>>,
+    /// What it is going to be, while there is none.
+    pub sketch: Option<Arc<Plan>>,
     /// Why there is no plan, if there cannot be one.
     pub problem: Option<Problem>,
     /// Bases being looked up or fetched before there is a plan.
@@ -36,7 +38,7 @@ pub struct Build {
     /// Every branch, once there are several, as it was when it was left; and the one that the build stands on.
     pub branches: Vec<Branch>,
     pub branch: Option<BranchId>,
-    tracks: BTreeMap<StepId, Track>,
+    steps: BTreeMap<StepId, Told>,
     active: BTreeSet<StepId>,
 }
 
@@ -49,7 +51,7 @@ pub struct Problem {
 
 /// What is known of one step.
 #[derive(Debug)]
-struct Track {
+struct Told {
     status: StepStatus,
     /// When this status came.
     since: Duration,
@@ -85,12 +87,14 @@ impl Build {
         match event {
             Event::Started { engine } => self.engine = Some(engine.clone()),
             Event::BaseProgress { image, what, done, total } => put_bar(&mut self.bases, image, what, *done, *total),
+            Event::Sketched { plan } => self.sketch = self.plan.is_none().then(|| plan.clone()),
             Event::Planned { plan } => {
                 self.plan = Some(plan.clone());
+                self.sketch = None;
                 self.problem = None;
                 self.finished = None;
                 self.bases.clear();
-                self.tracks.clear();
+                self.steps.clear();
                 self.active.clear();
                 // A stop speaks of the plan before; the next one follows at once.
                 self.stop = None;
@@ -101,37 +105,37 @@ impl Build {
                 self.running = false;
             }
             Event::Step { step, status, .. } => {
-                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
+                let told = self.steps.entry(*step).or_insert_with(|| Told::new(now));
                 if matches!(status, StepStatus::Running) {
-                    track.tail.clear();
+                    told.tail.clear();
                 }
                 if matches!(status, StepStatus::Done(_)) {
-                    track.tail = VecDeque::new();
+                    told.tail = VecDeque::new();
                 }
                 if !matches!(status, StepStatus::Running) {
-                    track.bars = Vec::new();
+                    told.bars = Vec::new();
                 }
-                track.status = status.clone();
-                track.since = now;
+                told.status = status.clone();
+                told.since = now;
                 match status {
                     StepStatus::Running => self.active.insert(*step),
                     _ => self.active.remove(step),
                 };
             }
             Event::Counted { step, changes } => {
-                if let Some(Track { status: StepStatus::Done(outcome), .. }) = self.tracks.get_mut(step) {
+                if let Some(Told { status: StepStatus::Done(outcome), .. }) = self.steps.get_mut(step) {
                     outcome.changes = *changes;
                 }
             }
             Event::Output { step, bytes, .. } => {
-                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
-                track.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
-                let over = track.tail.len().saturating_sub(TAIL);
-                track.tail.drain(..over);
+                let told = self.steps.entry(*step).or_insert_with(|| Told::new(now));
+                told.tail.extend(&bytes[bytes.len().saturating_sub(TAIL)..]);
+                let over = told.tail.len().saturating_sub(TAIL);
+                told.tail.drain(..over);
             }
             Event::Progress { step, what, done, total } => {
-                let track = self.tracks.entry(*step).or_insert_with(|| Track::new(now));
-                put_bar(&mut track.bars, "", what, *done, *total);
+                let told = self.steps.entry(*step).or_insert_with(|| Told::new(now));
+                put_bar(&mut told.bars, "", what, *done, *total);
             }
             Event::Resumed => {
                 self.running = true;
@@ -159,6 +163,11 @@ impl Build {
         }
     }
 
+    /// What there is to draw: the plan, or its sketch.
+    pub fn drawn(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref().or(self.sketch.as_ref())
+    }
+
     /// Breakpoints that are bound to another plan's steps are told anew for this one; until then they wait.
     fn loosen_breakpoints(&mut self) {
         let mut list = std::mem::take(&mut self.breakpoints);
@@ -181,25 +190,25 @@ impl Build {
     }
 
     pub fn status(&self, step: StepId) -> &StepStatus {
-        self.tracks.get(&step).map_or(&StepStatus::Waiting, |track| &track.status)
+        self.steps.get(&step).map_or(&StepStatus::Waiting, |told| &told.status)
     }
 
     /// How long a step has been what it is.
     pub fn elapsed(&self, step: StepId, now: Duration) -> Duration {
-        self.tracks.get(&step).map_or(Duration::ZERO, |track| now.saturating_sub(track.since))
+        self.steps.get(&step).map_or(Duration::ZERO, |told| now.saturating_sub(told.since))
     }
 
     /// All of a step's long works as one: bytes so far of all, and how many works.
     pub fn progress(&self, step: StepId) -> Option<(u64, u64, usize)> {
-        let bars = &self.tracks.get(&step)?.bars;
+        let bars = &self.steps.get(&step)?.bars;
         let sum = |pick: fn(&Bar) -> u64| bars.iter().map(pick).fold(0u64, u64::saturating_add);
         (!bars.is_empty()).then(|| (sum(|bar| bar.done), sum(|bar| bar.total), bars.len()))
     }
 
     /// The last lines that a step has written, at most `count`; not safe to print.
     pub fn last_lines(&self, step: StepId, count: usize) -> Vec<String> {
-        let Some(track) = self.tracks.get(&step) else { return Vec::new() };
-        let bytes: Vec<u8> = track.tail.iter().copied().collect();
+        let Some(told) = self.steps.get(&step) else { return Vec::new() };
+        let bytes: Vec<u8> = told.tail.iter().copied().collect();
         let written = String::from_utf8_lossy(&bytes);
         let lines: Vec<String> = written.lines().map(text::plain).filter(|line| !line.trim().is_empty()).collect();
         // The first of a full tail is the rest of a line whose beginning is gone.
@@ -241,7 +250,7 @@ impl Build {
 
     /// Whether anything has failed and not been run again since.
     pub fn has_failed(&self) -> bool {
-        self.tracks.values().any(|track| matches!(track.status, StepStatus::Failed(_)))
+        self.steps.values().any(|told| matches!(told.status, StepStatus::Failed(_)))
     }
 
     /// The number, in plain order and from 1, of the step that the build stands at, and of how many.
@@ -276,7 +285,7 @@ impl Build {
 
     /// What each stage wrote and what of it is in the target, by stage; the target's own part last.
     pub fn snapshots(&self) -> BTreeMap<StepId, SnapshotId> {
-        let done = self.tracks.iter().filter_map(|(step, track)| match &track.status {
+        let done = self.steps.iter().filter_map(|(step, told)| match &told.status {
             StepStatus::Done(outcome) => Some((*step, outcome.snapshot.clone())),
             _ => None,
         });
@@ -370,9 +379,9 @@ pub struct Contribution {
     pub in_image: bool,
 }
 
-impl Track {
-    fn new(now: Duration) -> Track {
-        Track { status: StepStatus::Waiting, since: now, bars: Vec::new(), tail: VecDeque::new() }
+impl Told {
+    fn new(now: Duration) -> Told {
+        Told { status: StepStatus::Waiting, since: now, bars: Vec::new(), tail: VecDeque::new() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The command line's verbs, in gdb's manner: a table that parsing, completion and the help share.
 
+use super::app::App;
 use super::keymap::Action;
-use crate::debug::{Breakpoint, Location};
+use crate::debug::{Location, Watch};
 use crate::plan::Plan;
 
 /// What a line asks for.
@@ -11,6 +12,8 @@ pub enum Order {
     Do(Action),
     /// `None` is the selected line.
     Break(Option<Location>),
+    /// `None` is the selected path.
+    Watch(Option<Watch>),
     Delete(Which),
     Enable(Which, bool),
     RunTo(Location),
@@ -28,6 +31,8 @@ pub enum Order {
     Branch(Option<u32>),
     /// Compare with a branch, or no longer.
     Compare(Option<u32>),
+    /// The next platform's track, or that of a name or number.
+    Platform(Option<String>),
 }
 
 /// Which breakpoints.
@@ -56,6 +61,7 @@ enum Operand {
     Theme,
     Text,
     Branch,
+    Platform,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +99,16 @@ pub const VERBS: &[Verb] = &[
             rest => Ok(Order::Break(Some(rest.parse()?))),
         }
     ),
+    verb!(
+        "watch" | "w",
+        "[PATTERN [created|changed|deleted] [over SIZE]]",
+        Text,
+        "stop after an instruction that changes a path: `/etc/passwd`, `*.a created over 10MB`",
+        |rest| match rest {
+            "" => Ok(Order::Watch(None)),
+            rest => Ok(Order::Watch(Some(rest.parse()?))),
+        }
+    ),
     verb!("delete" | "d", "NUMBER|all", Breakpoint, "remove breakpoints", |rest| Ok(Order::Delete(which(rest)?))),
     verb!("enable", "NUMBER|all", Breakpoint, "enable breakpoints", |rest| Ok(Order::Enable(which(rest)?, true))),
     verb!("disable", "NUMBER|all", Breakpoint, "disable breakpoints", |rest| Ok(Order::Enable(which(rest)?, false))),
@@ -128,6 +144,9 @@ pub const VERBS: &[Verb] = &[
     }),
     verb!("compare", "[NUMBER]", Branch, "compare file systems with a branch's, or no longer", |rest| {
         Ok(Order::Compare(number(rest)?))
+    }),
+    verb!("platform" | "track", "[NAME|NUMBER]", Platform, "show another platform's track, or the next", |rest| {
+        Ok(Order::Platform(Some(rest.to_owned()).filter(|it| !it.is_empty())))
     }),
     verb!("pause" | "p", "", Nothing, "pause before the next instruction", |_| Ok(Order::Do(Action::Pause))),
     verb!("cancel", "", Nothing, "kill the instruction that runs", |_| Ok(Order::Cancel)),
@@ -220,7 +239,8 @@ pub fn usage(line: &str) -> String {
 }
 
 /// Whole lines that the line could become.
-pub fn complete(line: &str, plan: Option<&Plan>, breakpoints: &[Breakpoint], branches: usize) -> Vec<String> {
+pub fn complete(line: &str, app: &App) -> Vec<String> {
+    let plan = app.plan();
     let Some((word, rest)) = line.split_once(' ') else {
         let begun = VERBS.iter().filter(|verb| verb.name.starts_with(line));
         return begun.map(|verb| format!("{}{}", verb.name, if verb.usage.is_empty() { "" } else { " " })).collect();
@@ -234,10 +254,11 @@ pub fn complete(line: &str, plan: Option<&Plan>, breakpoints: &[Breakpoint], bra
             sides.into_iter().chain(plan.map(places).unwrap_or_default()).collect()
         }
         Operand::Breakpoint => {
-            let numbers = breakpoints.iter().map(|it| it.id.0.to_string());
+            let numbers = app.build.breakpoints.iter().map(|it| it.id.0.to_string());
             std::iter::once("all".to_owned()).chain(numbers).collect()
         }
-        Operand::Branch => (1..=branches).map(|number| number.to_string()).collect(),
+        Operand::Branch => (1..=app.build.branches.len()).map(|number| number.to_string()).collect(),
+        Operand::Platform => app.tracks.iter().map(|it| it.platform.clone()).collect(),
         Operand::Argument => plan.map(arguments).unwrap_or_default(),
         Operand::Switch => vec!["on".to_owned(), "off".to_owned()],
         Operand::Theme => super::theme::THEMES.map(str::to_owned).to_vec(),
@@ -264,8 +285,9 @@ fn arguments(plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::fixture;
+    use crate::tui::{fixture, screens};
     use std::collections::HashSet;
+    use std::time::Duration;
 
     fn check(line: &str, expected: Result<Order, &str>) {
         assert_eq!(parse(line), expected.map_err(str::to_owned), "{line}");
@@ -277,6 +299,8 @@ mod tests {
         check("break builder:3", Ok(Order::Break(Some(builder()))));
         check("b 12", Ok(Order::Break(Some(Location::Line(12)))));
         check("b", Ok(Order::Break(None)));
+        check("watch /etc/passwd", Ok(Order::Watch(Some("/etc/passwd".parse().unwrap()))));
+        check("w", Ok(Order::Watch(None)));
         check("n", Ok(Order::Do(Action::StepOver)));
         check("cont", Ok(Order::Do(Action::Continue)));
         check("arg GO=1.24 ", Ok(Order::Arg("GO".to_owned(), Some("1.24".to_owned()))));
@@ -302,21 +326,23 @@ mod tests {
         check("goto x", Err("\"x\" is not a place: give a line (`12`) or `stage:instruction` (`builder:3`)"));
         check("arg 1=2", Err("\"1=2\" is not an argument: give NAME=VALUE, or NAME to take it back"));
         check("branch x", Err("\"x\" is not a branch's number; `branch` lists them"));
+        check("watch /", Err("\"/\" names no path to watch: for instance /etc/passwd, or *.a created over 10MB"));
         check("failures maybe", Err("say `failures on` or `failures off`"));
         check("", Err("there is no command \"\"; `help` lists them"));
     }
 
     #[test]
     fn completion_offers_what_fits() {
-        let plan = fixture::hello();
-        let offers = |line: &str| complete(line, Some(&plan), &[], 2);
+        let mut app = screens::app(&fixture::hello_started().1, 80, 24);
+        app.build.apply(&fixture::branches(), Duration::ZERO);
+        let offers = |line: &str| complete(line, &app);
         assert_eq!(offers("go"), ["goto "]);
         assert_eq!(offers("break final:3"), ["break final:3"]);
         assert_eq!(offers("b builder:")[..2], ["b builder:0", "b builder:1"]);
         assert_eq!(offers("arg "), ["arg GO="]);
         assert_eq!(offers("theme l"), ["theme light"]);
         assert_eq!(offers("delete "), ["delete all"]);
-        assert_eq!(offers("branch "), ["branch 1", "branch 2"]);
+        assert_eq!(offers("branch "), ["branch 1", "branch 2", "branch 3"]);
         assert_eq!(offers("nonsense x"), [""; 0]);
     }
 

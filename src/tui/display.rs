@@ -1,4 +1,4 @@
-//! The terminal, what is typed into it, and when the next frame is due: what the loops of all screens share.
+//! The terminal, what is typed into it, and when the next frame is due.
 
 use super::Options;
 use super::terminal::Screen;
@@ -82,6 +82,12 @@ impl Display {
             Poll::Ready(input) => Some(input.and_then(Result::ok)),
             Poll::Pending => None,
         }
+    }
+
+    /// The program was stopped and goes on: the terminal may be like anything now.
+    pub(super) fn retake(&mut self) -> io::Result<()> {
+        self.dirty = true;
+        self.screen.retake()
     }
 
     /// Gives the terminal to something else until that is done.

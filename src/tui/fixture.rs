@@ -2,7 +2,7 @@
 
 use crate::debug::breakpoint::Breakpoints;
 use crate::debug::timeline::{Basis, BranchId, Timeline};
-use crate::debug::{Event, Failure, Log, Position, Side, StepStatus, Stop, StopReason};
+use crate::debug::{Event, Failure, Log, Position, Side, StepStatus, Stop, StopReason, Trigger};
 use crate::dockerfile::{self, Instruction, Lines};
 use crate::engine::{Capabilities, ChangeSummary, EngineError, StepOutcome};
 use crate::image::config::ImageConfig;
@@ -142,6 +142,7 @@ fn step(stages: &[Stage], at: usize, instruction: &Instruction, state: &mut Stat
             inputs.extend(flag("--mount=from=").map(|it| source(stages, it)));
             op = Op::Run(Run {
                 hosts: Vec::new(),
+                ulimits: Vec::new(),
                 argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), args.join(" ")],
                 env: Vec::new(),
                 unkeyed_env: Vec::new(),
@@ -243,10 +244,14 @@ pub(crate) fn running(step: StepId) -> Event {
     Event::Step { step, status: StepStatus::Running, at: Duration::from_secs(7) }
 }
 
+fn started() -> Event {
+    let (engine, mode) = ("embedded".to_owned(), "rootless".to_owned());
+    Event::Started { engine: Capabilities { engine, mode, ..Capabilities::default() } }
+}
+
 /// The engine and the plan, before anything has run.
 pub(crate) fn planned(plan: &Arc<Plan>) -> Vec<Event> {
-    let engine = Capabilities { engine: "embedded".to_owned(), mode: "rootless".to_owned(), limits: Vec::new() };
-    let mut events = vec![Event::Started { engine }, Event::Planned { plan: plan.clone() }];
+    let mut events = vec![started(), Event::Planned { plan: plan.clone() }];
     for stage in &plan.stages {
         let status = if stage.needed { StepStatus::Waiting } else { StepStatus::Skipped };
         let step = |step: &Step| Event::Step { step: step.id, status: status.clone(), at: Duration::ZERO };
@@ -325,9 +330,9 @@ pub(crate) fn looking_up() -> Vec<Event> {
         done,
         total,
     };
-    let engine = Capabilities { engine: "embedded".to_owned(), mode: "rootless".to_owned(), limits: Vec::new() };
     vec![
-        Event::Started { engine },
+        started(),
+        Event::Sketched { plan: hello() },
         base("golang:1.23", "manifest", 2_048, 2_048),
         base("golang:1.23", "3f1c5ab09d4e", 24_117_248, 92_274_688),
         base("alpine:3.20", "manifest", 0, 0),
@@ -391,11 +396,19 @@ pub(crate) fn onbuild() -> (Arc<Plan>, Vec<Event>) {
     (plan, events)
 }
 
+/// A place, or `watch` and what to watch.
+fn wanted_of(text: &str) -> Trigger {
+    match text.strip_prefix("watch ") {
+        Some(watch) => Trigger::Change(watch.parse().expect("a watchpoint")),
+        None => Trigger::Before(text.parse().expect("a place")),
+    }
+}
+
 /// Breakpoints as wanted, bound where they can be; the last one is disabled.
 pub(crate) fn breakpoints(plan: &Plan, wanted: &[&str]) -> Event {
     let mut list = Breakpoints::default();
     for place in wanted {
-        let id = list.set(place.parse().expect("a place"), Some(plan)).id;
+        let id = list.set(wanted_of(place), Some(plan)).id;
         if *place == wanted[wanted.len() - 1] && wanted.len() > 1 {
             list.enable(id, false);
         }
@@ -415,6 +428,22 @@ Dockerfile:3:1: error: unknown instruction: RUNN
     let message = "unknown instruction: RUNN".to_owned();
     let fault = crate::debug::PlanFault::Dockerfile;
     vec![Event::PlanFailed { fault, message, rendered: rendered.to_owned() }]
+}
+
+/// [`HELLO`], of which a base cannot be had.
+pub(crate) fn no_base() -> Vec<Event> {
+    let rendered = "\
+Dockerfile:1:1: error: base image golang:1.23: cannot get the image golang:1.23: no answer from the registry: the name \
+is not known [base-image]
+   |
+ 1 | FROM golang:1.23 AS builder
+   | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = give it by file: --build-context golang:1.23=oci-layout://DIR, or golang:1.23=docker-archive:FILE
+";
+    let fault = crate::debug::PlanFault::Base;
+    let failed =
+        Event::PlanFailed { fault, message: "base image golang:1.23".to_owned(), rendered: rendered.to_owned() };
+    looking_up().into_iter().chain([failed]).collect()
 }
 
 /// [`HELLO`] at its end.
@@ -460,7 +489,7 @@ pub(crate) fn branches() -> Event {
 
 /// What the engine would answer about [`HELLO`].
 pub(crate) fn answer(query: &Query) -> Result<Answer, EngineError> {
-    let failed = |message: &str| Err(EngineError { message: message.to_owned(), help: Vec::new() });
+    let failed = |message: &str| Err(EngineError::new(message.to_owned()));
     let (before, after, scope) = match query {
         Query::Diff { before, after } => (before, after, Scope::Changed),
         Query::Files { before, after } => (before, after, Scope::Everything),

@@ -54,6 +54,13 @@ impl Input {
         Input { purpose, text, cursor, offers: Vec::new(), offer: None, back: 0 }
     }
 
+    /// Asks where a file is to be written to: under its own name here, if nothing else is typed.
+    pub fn extract(at: SnapshotId, path: BString) -> Input {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = text::sanitise_bytes(if name.is_empty() { b"root" } else { name }).into_owned();
+        Input::new(Purpose::Extract { at, path }, format!("./{name}"))
+    }
+
     pub fn prompt(&self) -> &'static str {
         match self.purpose {
             Purpose::Command => ":",
@@ -169,5 +176,17 @@ mod tests {
         check(&[left, left, left, left, left, left, (KeyCode::Backspace, plain)], "break |üilder");
         check(&[left, left, left, left, left, (KeyCode::Backspace, plain)], "break b|ilder");
         check(&[left, (KeyCode::Char('k'), control)], "break büilde|");
+    }
+
+    #[test]
+    fn a_file_is_written_under_its_own_name() {
+        let check = |path: &[u8], expected: &str| {
+            let input = Input::extract(SnapshotId("0".to_owned()), path.into());
+            assert_eq!(input.text, expected);
+            assert!(!input.text.chars().any(text::is_harmful));
+        };
+        check(b"etc/passwd", "./passwd");
+        check(b"", "./root");
+        check(b"opt/evil\x1b[31mname", "./evil^[[31mname");
     }
 }

@@ -5,7 +5,6 @@ use super::update::Message;
 use super::views::origins::Traced;
 use super::widgets::{Query, Slot};
 use super::{answers, extract};
-use crate::debug::trace::Contribution;
 use crate::debug::{Session, ShellPlace};
 use crate::engine::{EngineError, Shell};
 use crate::layers::FileTree;
@@ -61,11 +60,7 @@ impl Jobs {
         let session = self.session.clone();
         self.background.spawn(async move {
             let facts = session.trace(plan, &snapshots).await.ok()?;
-            let follow = move || {
-                let contribution = Contribution::of(&facts, facts.plan.target)?;
-                Some(Traced { facts, contribution })
-            };
-            let traced = tokio::task::spawn_blocking(follow).await.ok()??;
+            let traced = tokio::task::spawn_blocking(move || Traced::of(facts)).await.ok()??;
             Some(Done::Message(Box::new(Message::Traced(Arc::new(traced)))))
         });
     }

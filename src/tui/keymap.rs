@@ -34,6 +34,8 @@ pub enum Context {
     Map,
     /// What is dead in an image.
     Waste,
+    /// What flows into an image, as a picture.
+    Flow,
 }
 
 impl Context {
@@ -57,6 +59,7 @@ impl Context {
             Context::Layers => "Layers",
             Context::Map => "Map",
             Context::Waste => "Waste",
+            Context::Flow => "The flow of bytes",
         }
     }
 }
@@ -78,6 +81,8 @@ pub enum Action {
     Retry,
     Edit,
     ToggleBreakpoint,
+    /// On the selected path.
+    Watch,
     ShellAfter,
     ShellBefore,
     LeaveShell,
@@ -87,6 +92,11 @@ pub enum Action {
     Focus(u8),
     /// The list of branches.
     Branches,
+    /// The track of the next platform, and of the one before.
+    NextTrack,
+    PreviousTrack,
+    /// The image's bytes as a picture, or as a list.
+    Picture,
     Zoom,
     Find,
     FindNext,
@@ -235,6 +245,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Debugger, &[ch('g')], A::RunToCursor, "run to the selected line"),
     bind(C::Debugger, &[ch('.')], A::Goto, "go to the selected line, if it has been reached; runs nothing"),
     bind(C::Debugger, &[ch('b'), f(9)], A::ToggleBreakpoint, "set or remove a breakpoint on the selected line"),
+    bind(C::Debugger, &[ch('w')], A::Watch, "watch the selected path: stop after what changes it, or no longer"),
     bind(C::Debugger, &[ch('p'), f(6)], A::Pause, "pause before the next instruction"),
     bind(C::Debugger, &[ctrl('c')], A::Interrupt, "cancel the instruction that runs; otherwise leave"),
     bind(C::Debugger, &[ch('r')], A::Restart, "restart; what was run is kept"),
@@ -251,7 +262,10 @@ pub const TABLE: &[Binding] = &[
     bind(C::Debugger, &[ch('7')], A::Focus(7), "Variables"),
     bind(C::Debugger, &[ch('8'), ch('B')], A::Focus(8), "Breakpoints"),
     bind(C::Debugger, &[ch('9')], A::Focus(9), "Image: what ships, and where its bytes come from"),
+    bind(C::Debugger, &[ch('m')], A::Picture, "the image's bytes as a picture of what flows where, or as a list"),
     bind(C::Debugger, &[ch('0')], A::Branches, "Branches: other arguments, another file; go to one"),
+    bind(C::Debugger, &[ch('>')], A::NextTrack, "the next platform's track, of several (`--platform A,B`)"),
+    bind(C::Debugger, &[ch('<')], A::PreviousTrack, "the previous platform's track"),
     bind(C::Debugger, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
     bind(C::Explorer, &[ch('1')], A::Focus(1), "Layers: the instructions and what they weigh"),
     bind(C::Explorer, &[ch('2')], A::Focus(2), "Details of the selected layer, and of the image"),
@@ -259,6 +273,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Explorer, &[ch('4')], A::Focus(4), "Files: the whole file system at the selected layer"),
     bind(C::Explorer, &[ch('5')], A::Focus(5), "Map: the image's bytes as a picture"),
     bind(C::Explorer, &[ch('6')], A::Focus(6), "Waste: what is dead in the image, or there twice"),
+    bind(C::Explorer, &[ch('7')], A::Focus(7), "Flow: where the image's bytes come from, and what stayed behind"),
     bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory; of a layer, the whole file system"),
     bind(C::Explorer, &[ctrl('c')], A::Interrupt, "leave"),
     bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
@@ -330,6 +345,15 @@ pub const TABLE: &[Binding] = &[
     bind(C::Map, &[ch('y')], A::Pane, "copy the path to the clipboard"),
     bind(C::Waste, &[plain(KeyCode::Enter)], A::Open, "to the file, in the layer that wrote it"),
     bind(C::Waste, &[ch('y')], A::Pane, "copy the path to the clipboard"),
+    bind(
+        C::Flow,
+        &[plain(KeyCode::Enter), ch(' ')],
+        A::Pane,
+        "into the stage, to its instructions; to their files; look into the file",
+    ),
+    bind(C::Flow, &[plain(KeyCode::Backspace), ch('-')], A::Pane, "out again"),
+    bind(C::Flow, &[ch('x')], A::Pane, "extract the file"),
+    bind(C::Flow, &[ch('y')], A::Pane, "copy the path to the clipboard"),
 ];
 
 /// What a key means in a pane of the debugger or the explorer.
@@ -352,7 +376,7 @@ pub fn key_of(action: Action) -> String {
 /// Whether a context is part of a screen, which is that of the debugger or of the explorer.
 pub fn belongs(context: Context, screen: Context) -> bool {
     match context {
-        Context::Global | Context::Layer | Context::Files | Context::Viewer => true,
+        Context::Global | Context::Layer | Context::Files | Context::Viewer | Context::Flow => true,
         Context::Explorer | Context::Layers | Context::Map | Context::Waste => screen == Context::Explorer,
         _ => screen == Context::Debugger,
     }

@@ -13,6 +13,8 @@ const WIDER: u16 = 170;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Areas {
     pub header: Rect,
+    /// The line of the platforms' tracks; empty if there is one.
+    pub tracks: Rect,
     pub keys: Rect,
     /// The panes that are seen, borders included, in the order in which Tab visits them.
     pub panes: Vec<(PaneId, Rect)>,
@@ -92,7 +94,9 @@ pub fn areas(app: &App) -> Areas {
     }
     out.header = Rect::new(0, 0, columns, 1);
     out.keys = Rect::new(0, rows - 1, columns, 1);
-    let body = Rect::new(0, 1, columns, rows - 2);
+    let line = u16::from(app.tracks.len() > 1);
+    out.tracks = Rect::new(0, 1, columns, line);
+    let body = Rect::new(0, 1 + line, columns, rows - 2 - line);
     out.tabs = if out.wide { WIDE_TABS.to_vec() } else { NARROW_TABS.to_vec() };
     if app.zoomed {
         out.panes.push((app.focus, body));
@@ -139,7 +143,7 @@ fn narrow(app: &App, body: Rect, out: &mut Areas) {
 
 /// The Dockerfile's pane takes what it needs, within bounds; it does not change while a plan holds.
 fn source_height(app: &App, body: u16) -> u16 {
-    let lines = match app.plan() {
+    let lines = match app.build.drawn().filter(|_| app.build.problem.is_none() || app.build.plan.is_some()) {
         Some(plan) => plan.dockerfile.text.lines().take(usize::from(body)).count(),
         // Whatever there is to say takes the room that a file would.
         None => usize::from(body),
@@ -150,7 +154,7 @@ fn source_height(app: &App, body: u16) -> u16 {
 
 /// The lower pane, and the open file at its right, or in its place if there is no room.
 fn beside(app: &App, area: Rect, out: &mut Areas) {
-    let has_viewer = matches!(app.lower, PaneId::Layer | PaneId::Files);
+    let has_viewer = matches!(app.lower, PaneId::Layer | PaneId::Files | PaneId::Image);
     match app.viewing && has_viewer {
         true if area.width >= 90 => {
             let (left, right) = split_columns(area, area.width * 2 / 5);

@@ -5,7 +5,7 @@ use super::app::{App, PaneId};
 use super::keymap::{Action, Motion};
 use super::layout;
 use super::update::{Effect, on_outcome};
-use super::views::{branches, breakpoints, listing, source, tab_at};
+use super::views::{branches, breakpoints, help, listing, source, tab_at, tracks};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -14,17 +14,16 @@ const NOTCH: usize = 3;
 
 pub(super) fn on_mouse(app: &mut App, event: MouseEvent) -> Vec<Effect> {
     if app.help.is_some() {
-        return match event.kind {
-            MouseEventKind::ScrollUp => actions::in_help(app, Some(Action::Move(Motion::Up))),
-            MouseEventKind::ScrollDown => actions::in_help(app, Some(Action::Move(Motion::Down))),
-            MouseEventKind::Down(_) => actions::in_help(app, Some(Action::Close)),
-            _ => Vec::new(),
-        };
+        return actions::in_help(app, help::pointed(event.kind));
     }
     if app.branches.is_some() {
         return in_branches(app, event);
     }
     let areas = app.areas();
+    if event.kind == MouseEventKind::Down(MouseButton::Left) && areas.tracks.contains((event.column, event.row).into())
+    {
+        return tracks::at(app, areas.tracks, event.column).map(Effect::Show).into_iter().collect();
+    }
     let Some((id, area)) = areas.at(event.column, event.row) else { return Vec::new() };
     let inner = layout::content(id, area);
     match event.kind {
@@ -97,6 +96,7 @@ fn click(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, wide: bool) 
                 false => Vec::new(),
             }
         }
+        PaneId::Image if app.panes.shows_picture() => to_widget(app, id, inner, event),
         PaneId::Image if app.origins.traced().is_some() => match y.checked_sub(2) {
             Some(row) if app.origins.click(row) => actions::perform(app, Action::Open),
             _ => Vec::new(),
@@ -127,6 +127,7 @@ fn wheel(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, motion: Moti
             app.breakpoint = if down { (app.breakpoint + 1).min(last) } else { app.breakpoint.saturating_sub(1) };
         }
         PaneId::Variables => app.variables_top = turn(app.variables_top),
+        PaneId::Image if app.panes.shows_picture() => return to_widget(app, id, inner, event),
         PaneId::Image if app.origins.traced().is_some() => (0..NOTCH).for_each(|_| app.origins.go(motion, height)),
         PaneId::Image => app.image_top = turn(app.image_top),
         _ => return to_widget(app, id, inner, event),

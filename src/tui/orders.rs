@@ -46,6 +46,8 @@ fn carry_out(app: &mut App, order: Order) -> Vec<Effect> {
             let place = place.unwrap_or_else(|| Location::Line(app.source.selected_line()));
             send(Command::SetBreakpoint(place))
         }
+        Order::Watch(Some(watch)) => send(Command::Watch(watch)),
+        Order::Watch(None) => actions::perform(app, super::keymap::Action::Watch),
         Order::Delete(which) => match chosen(app, &which) {
             Ok(ids) => ids.into_iter().map(|id| Effect::Session(Command::RemoveBreakpoint(id))).collect(),
             Err(text) => actions::wrong(app, &text),
@@ -102,6 +104,8 @@ fn carry_out(app: &mut App, order: Order) -> Vec<Effect> {
         Order::Find(text) => actions::find(app, &text),
         Order::Branch(None) => actions::perform(app, super::keymap::Action::Branches),
         Order::Branch(Some(number)) => actions::step(app, Command::Branch(BranchId(number))),
+        Order::Platform(None) => actions::perform(app, super::keymap::Action::NextTrack),
+        Order::Platform(Some(name)) => actions::show_platform(app, &name),
         Order::Compare(None) => actions::unmark(app),
         Order::Compare(Some(number)) => actions::compare_with(app, BranchId(number)),
     }
@@ -124,6 +128,6 @@ fn position(app: &App, place: &Location) -> Result<Position, String> {
     match bind(plan, place) {
         BreakpointState::Bound { step, .. } => Ok(Position::before(step)),
         BreakpointState::Unbound { reason } => Err(reason),
-        BreakpointState::Pending => Err("there is no plan yet".to_owned()),
+        BreakpointState::Pending | BreakpointState::Watching => Err("there is no plan yet".to_owned()),
     }
 }

@@ -2,6 +2,8 @@
 
 use super::app::PaneId;
 use super::views::files::Files;
+use super::views::flow::Flow;
+use super::views::flow::picture::Picture;
 use super::views::layer::Layer;
 use super::views::output::Output;
 use super::views::shell::Shell;
@@ -11,6 +13,7 @@ use crate::layers::Meta;
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
 use bstr::BString;
+use std::sync::Arc;
 
 #[derive(Default)]
 pub struct Panes {
@@ -19,6 +22,9 @@ pub struct Panes {
     output: Output,
     shell: Shell,
     viewer: Viewer,
+    flow: Flow,
+    /// The image's bytes are shown as a picture.
+    pictured: bool,
 }
 
 impl Panes {
@@ -29,6 +35,7 @@ impl Panes {
             PaneId::Output => Some(&mut self.output),
             PaneId::Shell => Some(&mut self.shell),
             PaneId::Viewer => Some(&mut self.viewer),
+            PaneId::Image if self.shows_picture() => Some(&mut self.flow),
             _ => None,
         }
     }
@@ -45,6 +52,20 @@ impl Panes {
 
     pub fn open_file(&mut self, at: SnapshotId, path: BString, before: Option<SnapshotId>, meta: Meta) -> Vec<Request> {
         self.viewer.open(at, path, before, meta)
+    }
+
+    /// Whether the image's pane is the picture of what flows into it.
+    pub fn shows_picture(&self) -> bool {
+        self.pictured && self.flow.is_known()
+    }
+
+    /// The image as a picture, or as a list.
+    pub fn show_picture(&mut self, pictured: bool) {
+        self.pictured = pictured;
+    }
+
+    pub fn set_picture(&mut self, picture: Picture, at: Option<SnapshotId>) {
+        self.flow.set(Arc::new(picture), at);
     }
 
     pub fn shell_is_open(&self) -> bool {
@@ -77,5 +98,6 @@ impl Panes {
         self.layer = Layer::default();
         self.files = Files::default();
         self.output = Output::default();
+        self.flow = Flow::default();
     }
 }

@@ -3,14 +3,18 @@
 use super::app::App;
 use super::app::PaneId;
 use super::fixture;
+use super::front::Heard;
 use super::theme::{Depth, Look, Theme};
 use super::update::{Effect, Message, update};
 use super::{Options, views};
-use crate::debug::{BranchId, BreakpointId, Command, Event, Location, Position};
+use crate::debug::watch::Hit;
+use crate::debug::{BranchId, BreakpointId, Command, Event, Location, Position, StopReason};
+use crate::layers::Change;
 use crate::plan::StageId;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) fn app(events: &[Event], columns: u16, rows: u16) -> App {
@@ -70,16 +74,16 @@ fn check_with(name: &str, events: &[Event], keys: &[KeyCode]) {
 }
 
 fn press(app: &mut App, code: KeyCode) -> Vec<Effect> {
-    tell(app, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    tell(app, Message::Terminal(Heard::Key(KeyEvent::new(code, KeyModifiers::NONE))))
 }
 
 #[test]
 fn no_pane_is_there_twice_on_a_screen_that_has_grown() {
     let mut app = app(&fixture::hello_stopped().1, 80, 24);
     for pane in PaneId::NUMBERED {
-        tell(&mut app, Message::Resize(80, 24));
+        tell(&mut app, Message::Terminal(Heard::Resize(80, 24)));
         super::actions::focus(&mut app, pane);
-        tell(&mut app, Message::Resize(200, 60));
+        tell(&mut app, Message::Terminal(Heard::Resize(200, 60)));
         let panes: Vec<PaneId> = app.areas().panes.iter().map(|(id, _)| *id).collect();
         let mut once = panes.clone();
         once.sort();
@@ -122,7 +126,7 @@ fn branches_are_gone_to_and_compared_with() {
         modifiers: KeyModifiers::NONE,
     };
     press(&mut app, KeyCode::Char('0'));
-    tell(&mut app, Message::Mouse(click(0)));
+    tell(&mut app, Message::Terminal(Heard::Mouse(click(0))));
     assert!(app.branches.is_none(), "a click outside closes them");
 }
 
@@ -173,6 +177,13 @@ fn at_the_end() {
 #[test]
 fn there_can_be_no_plan() {
     check("problem", &fixture::problem());
+    check("no-base", &fixture::no_base());
+    // What is drawn is the plan where there is one, whatever is sketched.
+    let mut app = app(&fixture::hello_stopped().1, 80, 24);
+    let before = text(&drawn(&mut app));
+    let sketch = crate::plan::sketch(Arc::new(crate::dockerfile::parse(b"FROM a\n")), &crate::plan::Options::default());
+    tell(&mut app, Message::Session(Event::Sketched { plan: Arc::new(sketch.unwrap()) }));
+    assert_eq!(text(&drawn(&mut app)), before);
 }
 
 #[test]
@@ -192,6 +203,16 @@ fn the_panes_of_the_narrow_screen() {
         press(&mut app, KeyCode::Char(key));
         insta::assert_snapshot!(format!("narrow-{name}"), text(&drawn(&mut app)));
     }
+}
+
+#[test]
+fn watchpoints_stand_among_the_breakpoints() {
+    let (plan, events) = fixture::hello_stopped_with(&["7", "watch /etc/passwd changed", "watch *.a over 10MB", "12"]);
+    let mut app = app(&events, 80, 24);
+    let hit = Hit { path: "etc/passwd".into(), change: Change::Modified, more: 2 };
+    tell(&mut app, Message::Session(fixture::stopped(&plan, 0, 4, StopReason::Watchpoint(BreakpointId(2), hit))));
+    press(&mut app, KeyCode::Char('8'));
+    insta::assert_snapshot!("watchpoints", text(&drawn(&mut app)));
 }
 
 #[test]
@@ -254,8 +275,29 @@ fn keys_become_commands() {
     check(":goto builder:1\r", &[Command::Goto(builder(1))]);
     check(":run-to final:2\r", &[Command::RunTo(Position { stage: StageId(2), done: 2 })]);
     check(":disable all\r", &(1..=5).map(|id| Command::EnableBreakpoint(BreakpointId(id), false)).collect::<Vec<_>>());
+    check("w", &[]);
+    check(":watch *.a created over 10MB\r", &[Command::Watch("*.a created over 10000000".parse().unwrap())]);
     check("p", &[]);
     check("8 ", &[Command::EnableBreakpoint(BreakpointId(1), false)]);
+}
+
+/// A pause and a cancellation are acknowledged at once, and what is said of them is never older than they are.
+#[test]
+fn what_runs_is_paused_and_cancelled() {
+    let (plan, events) = fixture::hello_stopped();
+    let check = |code: KeyCode, modifiers, reason, at_once: &str, then: Option<&str>| {
+        let mut app = app(&events, 100, 30);
+        tell(&mut app, Message::Session(Event::Resumed));
+        tell(&mut app, Message::Terminal(Heard::Key(KeyEvent::new(code, modifiers))));
+        let note = |app: &App| app.note.as_ref().map(|note| note.text.clone());
+        assert_eq!(note(&app).as_deref(), Some(at_once));
+        tell(&mut app, Message::Session(fixture::stopped(&plan, 0, 4, reason)));
+        assert_eq!(note(&app).as_deref(), then);
+    };
+    let pausing = "pausing: what runs is let finish first";
+    check(KeyCode::Char('p'), KeyModifiers::NONE, StopReason::Pause, pausing, None);
+    let cancelled = "cancelled: what ran was killed and its changes thrown away; n runs it again";
+    check(KeyCode::Char('c'), KeyModifiers::CONTROL, StopReason::Cancelled, "cancelling", Some(cancelled));
 }
 
 #[test]
@@ -263,7 +305,7 @@ fn clicks_select_and_toggle() {
     let mut app = app(&fixture::hello_stopped().1, 200, 60);
     let click = |app: &mut App, column, row| {
         let kind = MouseEventKind::Down(MouseButton::Left);
-        tell(app, Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
+        tell(app, Message::Terminal(Heard::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })))
     };
     let source = app.areas().inner(PaneId::Source).unwrap();
     // Line 5: its text, then its gutter.
@@ -349,7 +391,7 @@ mod random {
         ]);
         let modifiers = prop::sample::select(vec![KeyModifiers::NONE, KeyModifiers::CONTROL, KeyModifiers::SHIFT]);
         (prop_oneof![plain, others], modifiers)
-            .prop_map(|(code, modifiers)| Message::Key(KeyEvent::new(code, modifiers)))
+            .prop_map(|(code, modifiers)| Message::Terminal(Heard::Key(KeyEvent::new(code, modifiers))))
     }
 
     fn clicks() -> impl Strategy<Value = Message> {
@@ -362,16 +404,16 @@ mod random {
             MouseEventKind::ScrollDown,
         ];
         (prop::sample::select(kinds), 0u16..301, 0u16..81).prop_map(|(kind, column, row)| {
-            Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE })
+            Message::Terminal(Heard::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
         })
     }
 
     fn sizes() -> impl Strategy<Value = Message> {
-        (1u16..301, 1u16..81).prop_map(|(columns, rows)| Message::Resize(columns, rows))
+        (1u16..301, 1u16..81).prop_map(|(columns, rows)| Message::Terminal(Heard::Resize(columns, rows)))
     }
 
     fn messages() -> impl Strategy<Value = Vec<Message>> {
-        let paste = any::<String>().prop_map(Message::Paste);
+        let paste = any::<String>().prop_map(|text| Message::Terminal(Heard::Paste(text)));
         let one = prop_oneof![8 => keys(), 6 => events(), 3 => clicks(), 1 => sizes(), 1 => paste];
         prop::collection::vec(one, 0..60)
     }

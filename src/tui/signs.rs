@@ -1,6 +1,7 @@
 //! The signs that the screen is drawn with, and those that do without more than ASCII.
 
 use ratatui::symbols::border;
+use std::time::Duration;
 
 /// What is drawn with. Every sign is one column wide, `ellipsis` and `bullet` excepted.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub struct Signs {
     pub pending: &'static str,
     pub disabled: &'static str,
     pub unbound: &'static str,
+    /// A watchpoint.
+    pub watch: &'static str,
     /// Where the build stands.
     pub current: &'static str,
     pub done: &'static str,
@@ -41,6 +44,13 @@ pub struct Signs {
     pub dashed: Lines,
     /// Mark of a value that the last instruction changed.
     pub fresh: &'static str,
+}
+
+impl Signs {
+    /// The sign of something that runs, at a time.
+    pub fn spinner_at(&self, now: Duration) -> &'static str {
+        self.spinner[(now.as_millis() / 100) as usize % self.spinner.len()]
+    }
 }
 
 /// Line drawing, named by the directions that meet.
@@ -93,6 +103,7 @@ pub static UNICODE: Signs = Signs {
     pending: "○",
     disabled: "◌",
     unbound: "⊘",
+    watch: "◉",
     current: "▶",
     done: "✓",
     failed: "✗",
@@ -131,6 +142,7 @@ pub static ASCII: Signs = Signs {
     pending: "o",
     disabled: "-",
     unbound: "!",
+    watch: "@",
     current: ">",
     done: "v",
     failed: "x",

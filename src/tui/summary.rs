@@ -14,10 +14,11 @@ pub struct Summary {
     pub signal: Option<i32>,
 }
 
-/// What is worth keeping of the session, in a few lines; safe to print.
-pub fn summary(app: &App) -> Summary {
-    let lines = lines(app).into_iter().map(|line| text::sanitise(&line).into_owned()).collect();
-    Summary { lines, failed: app.build.has_failed(), signal: app.signal }
+/// What is worth keeping of the sessions, in a few lines each; safe to print.
+pub fn summary(tracks: &[App]) -> Summary {
+    let lines = tracks.iter().flat_map(lines).map(|line| text::sanitise(&line).into_owned()).collect();
+    let failed = tracks.iter().any(|app| app.build.has_failed());
+    Summary { lines, failed, signal: None }
 }
 
 fn lines(app: &App) -> Vec<String> {
@@ -29,7 +30,10 @@ fn lines(app: &App) -> Vec<String> {
     let done = plan.steps().filter(|step| build.is_done(step.id)).count();
     let mut lines = Vec::new();
     let target = plan.stage(plan.target).label();
-    let head = format!("{} {} {target}", app.title, app.look.signs.arrow);
+    let mut head = format!("{} {} {target}", app.title, app.look.signs.arrow);
+    if !app.platform.is_empty() {
+        head.push_str(&format!(" for {}", app.platform));
+    }
     match (&build.finished, &build.stop) {
         (Some(_), _) => {
             let parts = build.contributions();

@@ -180,6 +180,12 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A share with one decimal, rounded down: `12.5 %`.
+pub fn percent(bytes: u64, of: u64) -> String {
+    let tenths = u128::from(bytes) * 1000 / u128::from(of.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
 /// Bytes in decimal units, as Docker counts: `0 B`, `4.1 kB`, `812.0 MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];

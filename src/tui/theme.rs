@@ -38,6 +38,8 @@ pub struct Look {
     pub comment: Style,
     /// Backgrounds of areas that text stands on, calm and easily told apart; none where there are too few colours.
     pub tints: Option<Tints>,
+    /// Colours of streams in a picture; none where there are too few colours.
+    pub streams: Option<Streams>,
     /// Backgrounds of lines that were added and removed, where the text on them has colours of its own.
     pub grounds: Option<[Style; 2]>,
     pub signs: &'static Signs,
@@ -72,6 +74,7 @@ impl Look {
             variable: fg(&theme.variable),
             comment: or(fg(&theme.comment), Modifier::DIM),
             tints: tints(theme, depth),
+            streams: streams(theme, depth),
             grounds: grounds(theme, depth),
             signs: if ascii { &ASCII } else { &UNICODE },
             depth,
@@ -82,6 +85,11 @@ impl Look {
     pub fn fit(&self, style: Style) -> Style {
         let fit = |color: Option<Color>| color.and_then(|color| self.depth.fit(color));
         Style { fg: fit(style.fg), bg: fit(style.bg), ..style }
+    }
+
+    /// The colour of a kind of streams, where [`Look::streams`] has none.
+    pub fn hue(&self, kind: usize) -> Style {
+        [self.accent, self.variable, self.string, self.keyword, self.flag][kind % HUES]
     }
 
     /// The border of a pane.
@@ -104,6 +112,34 @@ pub struct Tints {
     pub rest: Style,
 }
 
+/// Kinds of streams that have a colour of their own.
+pub const HUES: usize = 5;
+
+/// Streams in a picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams {
+    /// Of each: where it begins and ends, on its way, and on its way while it is selected.
+    pub hues: [[Color; 3]; HUES],
+    /// What fades away, from where it begins.
+    pub fading: [Color; 5],
+}
+
+fn streams(theme: &Theme, depth: Depth) -> Option<Streams> {
+    let hue = |paint: &Paint| {
+        Some([mixed(theme, paint, depth, 9)?, mixed(theme, paint, depth, 4)?, mixed(theme, paint, depth, 7)?])
+    };
+    let fade = |tenths: u16| mixed(theme, &theme.muted, depth, tenths);
+    let paints = hues_of(theme);
+    Some(Streams {
+        hues: [hue(paints[0])?, hue(paints[1])?, hue(paints[2])?, hue(paints[3])?, hue(paints[4])?],
+        fading: [fade(6)?, fade(4)?, fade(3)?, fade(2)?, fade(1)?],
+    })
+}
+
+fn hues_of(theme: &Theme) -> [&Paint; HUES] {
+    [&theme.accent, &theme.variable, &theme.string, &theme.keyword, &theme.flag]
+}
+
 fn tints(theme: &Theme, depth: Depth) -> Option<Tints> {
     Some(Tints {
         directory: tint(theme, &theme.accent, depth, 3)?,
@@ -117,13 +153,17 @@ fn grounds(theme: &Theme, depth: Depth) -> Option<[Style; 2]> {
     Some([tint(theme, &theme.added, depth, 2)?, tint(theme, &theme.removed, depth, 2)?])
 }
 
-/// The background with so many tenths of a colour in it.
 fn tint(theme: &Theme, paint: &Paint, depth: Depth, tenths: u16) -> Option<Style> {
+    mixed(theme, paint, depth, tenths).map(|color| Style::new().bg(color))
+}
+
+/// The background with so many tenths of a colour in it.
+fn mixed(theme: &Theme, paint: &Paint, depth: Depth, tenths: u16) -> Option<Color> {
     match (depth, theme.background.full, paint.full) {
         (Depth::Ansi256 | Depth::True, Color::Rgb(r, g, b), Color::Rgb(r2, g2, b2)) => {
             let mix =
                 |ground: u8, color: u8| ((u16::from(ground) * (10 - tenths) + u16::from(color) * tenths) / 10) as u8;
-            depth.fit(Color::Rgb(mix(r, r2), mix(g, g2), mix(b, b2))).map(|color| Style::new().bg(color))
+            depth.fit(Color::Rgb(mix(r, r2), mix(g, g2), mix(b, b2)))
         }
         _ => None,
     }

@@ -1,26 +1,26 @@
 //! Message in, state changed, effects out. Never waits.
 
 use super::app::{App, PaneId};
+use super::front::{Heard, Wish};
 use super::input::{Input, Purpose, Typed};
 use super::keymap::{self, Action, Context, Key};
+use super::views::flow::picture::Picture;
 use super::views::origins::{Origins, Traced};
 use super::widgets::{Answer, Outcome, Query, Request, ShellNews, Slot};
-use super::{actions, layout, mouse, orders};
+use super::{actions, layout, mouse, orders, text};
+use crate::debug::watch::{self, Hit};
 use crate::debug::{BreakpointState, Command, Event, ShellPlace, StopReason};
 use crate::engine::{EngineError, ShellInput};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything that can happen to the screen.
 #[derive(Debug, Clone)]
 pub enum Message {
-    Key(KeyEvent),
-    Mouse(MouseEvent),
-    Paste(String),
-    Resize(u16, u16),
+    Terminal(Heard),
     Session(Event),
     /// The session's stream of events has ended.
     SessionEnded,
@@ -36,12 +36,6 @@ pub enum Message {
     /// What became of writing a file out.
     Extracted(Result<String, String>),
     Shell(ShellNews),
-    /// The editor has ended.
-    Edited(Result<(), String>),
-    /// Something inside has gone wrong; the screen goes on.
-    Mishap(String),
-    Signal(i32),
-    Tick,
 }
 
 /// What the loop is to do.
@@ -57,38 +51,21 @@ pub enum Effect {
         size: (u16, u16),
     },
     Shell(ShellInput),
-    Copy(String),
     Extract {
         at: SnapshotId,
         path: BString,
         to: PathBuf,
     },
-    Edit(PathBuf),
-    Suspend,
-    /// Draw every cell again.
-    Redraw,
-    Quit,
+    /// Show another platform's track.
+    Show(usize),
+    Terminal(Wish),
 }
 
 pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
     let mut effects = match message {
-        Message::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
-        Message::Key(key) => on_key(app, key),
-        Message::Mouse(event) => mouse::on_mouse(app, event),
-        Message::Paste(text) => on_paste(app, &text),
-        Message::Resize(columns, rows) => {
-            app.size = (columns, rows);
-            // A wide screen has panes of their own for some of a narrow one's tabs.
-            let tabs = app.areas().tabs;
-            if !tabs.is_empty() && !tabs.contains(&app.lower) {
-                app.lower = PaneId::Layer;
-            }
-            app.lay_out_stages();
-            app.lay_out_source();
-            Vec::new()
-        }
+        Message::Terminal(heard) => on_heard(app, heard),
         Message::Session(event) => on_event(app, event),
-        Message::SessionEnded => vec![Effect::Quit],
+        Message::SessionEnded => vec![Effect::Terminal(Wish::Quit)],
         Message::Loaded { slot, query, answer } => {
             let requests = app.panes.of_slot(slot).map(|pane| pane.loaded(&query, answer)).unwrap_or_default();
             on_requests(app, requests)
@@ -96,7 +73,11 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Traced(traced) => {
             // A plan that was made meanwhile has other steps.
             if app.build.plan.as_ref().is_some_and(|plan| Arc::ptr_eq(plan, &traced.facts.plan)) {
+                let at = app.build.finished.as_ref().map(|(at, _)| at.clone());
+                app.panes.set_picture(Picture::of_build(&traced), at);
                 app.origins.set(traced);
+                // The pane has another widget now, which has not been told its size.
+                app.told.forget_size(PaneId::Image);
             }
             Vec::new()
         }
@@ -108,7 +89,7 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
             app.say(text);
             Vec::new()
         }
-        Message::Extracted(Err(text)) | Message::Mishap(text) => {
+        Message::Extracted(Err(text)) => {
             app.complain(text);
             Vec::new()
         }
@@ -119,19 +100,35 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
             let requests = app.panes.shell_news(news);
             on_requests(app, requests)
         }
-        Message::Edited(Ok(())) => vec![Effect::Session(Command::Reload)],
-        Message::Edited(Err(text)) => {
+    };
+    if !app.hidden {
+        effects.extend(settle(app));
+    }
+    effects
+}
+
+fn on_heard(app: &mut App, heard: Heard) -> Vec<Effect> {
+    match heard {
+        Heard::Key(key) => on_key(app, key),
+        Heard::Mouse(event) => mouse::on_mouse(app, event),
+        Heard::Paste(text) => on_paste(app, &text),
+        Heard::Resize(columns, rows) => {
+            app.size = (columns, rows);
+            // A wide screen has panes of their own for some of a narrow one's tabs.
+            let tabs = app.areas().tabs;
+            if !tabs.is_empty() && !tabs.contains(&app.lower) {
+                app.lower = PaneId::Layer;
+            }
+            app.lay_out_stages();
+            app.lay_out_source();
+            Vec::new()
+        }
+        Heard::Edited(Ok(())) => vec![Effect::Session(Command::Reload)],
+        Heard::Edited(Err(text)) => {
             app.complain(text);
             Vec::new()
         }
-        Message::Signal(number) => {
-            app.signal = Some(number);
-            vec![Effect::Quit]
-        }
-        Message::Tick => Vec::new(),
-    };
-    effects.extend(settle(app));
-    effects
+    }
 }
 
 /// Tells the panes that are seen what they are about and how much room they have.
@@ -145,22 +142,8 @@ fn settle(app: &mut App) -> Vec<Effect> {
     app.panes.set_typing(app.typing);
     for (id, area) in areas.panes {
         let inner = layout::content(id, area);
-        let size = (inner.width, inner.height);
-        let resized = app.sizes.insert(id, size) != Some(size);
-        let moved = app.shown.get(&id) != Some(&place);
-        let mut requests = Vec::new();
-        if let Some(widget) = app.panes.get(id) {
-            if resized {
-                requests.extend(widget.resized(size.0, size.1));
-            }
-            if moved && id != PaneId::Viewer {
-                requests.extend(widget.show(&place));
-            }
-            requests.extend(widget.wants());
-        }
-        if moved {
-            app.shown.insert(id, place.clone());
-        }
+        let news = app.told.news(id, (inner.width, inner.height), &place);
+        let requests = app.panes.get(id).map(|widget| news.tell(widget)).unwrap_or_default();
         effects.extend(on_requests(app, requests));
     }
     effects
@@ -184,17 +167,13 @@ fn on_request(app: &mut App, request: Request) -> Vec<Effect> {
             Vec::new()
         }
         Request::Extract { at, path } => {
-            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let name = String::from_utf8_lossy(name).into_owned();
-            let name = if name.is_empty() { "root".to_owned() } else { name };
-            app.input = Some(Input::new(Purpose::Extract { at, path }, format!("./{name}")));
+            app.input = Some(Input::extract(at, path));
             Vec::new()
         }
         Request::Copy(text) => {
             app.say("copied");
-            vec![Effect::Copy(text)]
+            vec![Effect::Terminal(Wish::Copy(text))]
         }
-        Request::OpenShell(place) => actions::open_shell(app, place),
         Request::Shell(input) => vec![Effect::Shell(input)],
         Request::Session(command) => vec![Effect::Session(command)],
         Request::Say(text) => {
@@ -229,7 +208,11 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             app.mark = None;
             app.note = None;
             app.panes.new_plan();
-            app.shown.clear();
+            app.told.forget_places();
+        }
+        Event::Sketched { plan } if app.build.plan.is_none() => {
+            app.source.set_plan(&plan);
+            app.lay_out_stages();
         }
         Event::Step { step, .. } if app.build.is_running(step) => {
             app.panes.output_begins(step);
@@ -257,6 +240,9 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             let note = |it: &crate::debug::Breakpoint| match &it.state {
                 BreakpointState::Bound { note, .. } => note.clone(),
                 BreakpointState::Unbound { reason } => Some(reason.clone()),
+                BreakpointState::Watching => {
+                    Some(format!("#{}: stops after an instruction that changes {}", it.id.0, it.wanted))
+                }
                 BreakpointState::Pending => None,
             };
             let fresh = list.iter().filter(|it| !before.iter().any(|old| old.id == it.id && old.state == it.state));
@@ -266,7 +252,7 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
         }
         Event::Notice { message } => app.say(message),
         Event::PlanFailed { .. } => app.panes.new_plan(),
-        Event::Ended => return vec![Effect::Quit],
+        Event::Ended => return vec![Effect::Terminal(Wish::Quit)],
         _ => {}
     }
     Vec::new()
@@ -279,8 +265,19 @@ fn on_stop(app: &mut App, stop: crate::debug::Stop) -> Vec<Effect> {
     app.source.moved = false;
     app.stages.moved = false;
     follow_stage(app, stop.position.stage);
-    if let StopReason::Breakpoint(id) = stop.reason {
-        app.say(format!("breakpoint #{}", id.0));
+    match stop.reason {
+        StopReason::Breakpoint(id) => app.say(format!("breakpoint #{}", id.0)),
+        StopReason::Watchpoint(id, Hit { path, change, more }) => {
+            let others = if more == 0 { String::new() } else { format!(", and {more} more") };
+            app.say(format!("watchpoint #{}: /{} {}{others}", id.0, text::sanitise_bytes(&path), watch::said(change)));
+        }
+        StopReason::Cancelled => {
+            let again = keymap::key_of(Action::StepOver);
+            app.say(format!("cancelled: what ran was killed and its changes thrown away; {again} runs it again"));
+        }
+        // It was asked for, and is here.
+        StopReason::Pause => app.note = None,
+        _ => {}
     }
     at_the_end(app)
 }
@@ -325,6 +322,7 @@ pub(super) fn context(app: &App) -> Context {
         PaneId::Shell => Context::Shell,
         PaneId::Variables => Context::Variables,
         PaneId::Breakpoints => Context::Breakpoints,
+        PaneId::Image if app.panes.shows_picture() => Context::Flow,
         PaneId::Image => Context::Image,
     }
 }
@@ -337,7 +335,7 @@ fn on_key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
         app.leaving = false;
         let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
         let yes = matches!(key.code, KeyCode::Char('y' | 'Y' | 'q') | KeyCode::Enter) || interrupt;
-        return if yes { vec![Effect::Quit] } else { Vec::new() };
+        return if yes { vec![Effect::Terminal(Wish::Quit)] } else { Vec::new() };
     }
     app.note = None;
     let context = context(app);
@@ -397,12 +395,7 @@ fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
         Typed::Complete { forward } => {
             if input.purpose == Purpose::Command {
                 if input.offers.is_empty() {
-                    input.offers = super::command::complete(
-                        &input.text,
-                        app.plan(),
-                        &app.build.breakpoints,
-                        app.build.branches.len(),
-                    );
+                    input.offers = super::command::complete(&input.text, app);
                 }
                 input.take_offer(forward);
                 if input.offers.len() == 1 {

@@ -113,6 +113,7 @@ async fn open(builder: Option<&str>, context: &Path) -> (Session, mpsc::Receiver
     let mut setup = project.setup(engine.clone());
     setup.paused = true;
     setup.count = true;
+    setup.shells = true;
     let (session, mut events) = debug::start(setup);
     stopped(&mut events).await;
     (session, events, engine)
@@ -216,27 +217,51 @@ async fn delayed(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt
     tokio::join!(writer, reader);
 }
 
-/// From asking for a shell to the first byte of its prompt, in turns with `docker exec` in a container that runs.
+/// How long somebody looks at a place who then opens a shell.
+const LOOKING: Duration = Duration::from_millis(500);
+const TURNS: usize = 9;
+
+/// From asking for a shell to the first byte of its prompt, in turns with `docker exec` in a container that runs: at a
+/// stop, and before its instruction; where the user looks besides; and in places that nobody has looked at.
 async fn prompts(peer: &Peer) {
     let dir = tempfile::tempdir().expect("a directory");
     chain(dir.path());
     let (session, mut events, engine) = open(None, dir.path()).await;
     session.send(Command::Continue);
     stopped(&mut events).await;
-    let place = ShellPlace { position: Position { stage: StageId(0), done: CHAIN as u32 + 1 }, side: Side::After };
+    let last = CHAIN as u32 + 1;
+    let place = |done, side| ShellPlace { position: Position { stage: StageId(0), done }, side };
     let name = format!("stagedive-bench-{}", std::process::id());
     let run = ["run", "-d", "--rm", "--network=none", "--name", &name, BASE, "sleep", "600"];
     timed(peer.docker(&run));
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    prompt(&session, place).await;
-    for _ in 0..9 {
-        ours.push(prompt(&session, place).await);
+    let (mut here, mut before, mut looked_at, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut theirs = Vec::new();
+    for turn in 0..TURNS as u32 {
+        let besides = place(last - 5, Side::Before);
+        session.look(Some(besides));
+        tokio::time::sleep(LOOKING).await;
+        here.push(prompt(&session, place(last, Side::After)).await);
+        tokio::time::sleep(LOOKING).await;
+        before.push(prompt(&session, place(last - 1, Side::Before)).await);
+        tokio::time::sleep(LOOKING).await;
+        looked_at.push(prompt(&session, besides).await);
+        session.look(None);
+        tokio::time::sleep(LOOKING).await;
+        elsewhere.push(prompt(&session, place(last - 6 - turn, Side::After)).await);
+        tokio::time::sleep(LOOKING).await;
         theirs.push(exec(peer, &name));
     }
     timed(peer.docker(&["kill", &name]));
     let theirs = median(theirs);
     println!("{:<52} {:>8.2} ms", "  `docker exec` to its first prompt", millis(theirs));
-    report("a shell to its first prompt", median(ours), theirs.mul_f64(1.2));
+    for (what, times) in [
+        ("a shell at a stop, to its first prompt", here),
+        ("a shell before the stop's instruction", before),
+        ("a shell where the user has looked for half a second", looked_at),
+        ("a shell where nobody has looked", elsewhere),
+    ] {
+        report(what, median(times), theirs.mul_f64(1.2));
+    }
     session.send(Command::Quit);
     while events.recv().await.is_some() {}
     engine.close().await.expect("the engine ends");

@@ -77,10 +77,12 @@ async fn steps_and_shells() {
         },
         name: "Dockerfile".to_owned(),
         read: Arc::new(move || Ok(text.clone().into_bytes())),
+        context: None,
         paused: true,
         break_on_failure: true,
         no_cache: false,
         count: false,
+        shells: false,
         breakpoints: Vec::new(),
     };
     let (session, mut events) = debug::start(setup);
@@ -247,5 +249,5 @@ fn program() -> PathBuf {
 }
 
 fn platform() -> String {
-    stagedive::image::platform::Platform::host().to_string()
+    stagedive::names::platform::Platform::host().to_string()
 }

@@ -13,6 +13,7 @@ use stagedive::tui::explore::image::Image;
 use stagedive::tui::explore::state::Explorer;
 use stagedive::tui::explore::update::{Effect, Message, update};
 use stagedive::tui::explore::waste::Report;
+use stagedive::tui::front::Heard;
 use stagedive::tui::theme::{Depth, Look, Theme};
 use stagedive::tui::views;
 use std::path::Path;
@@ -64,10 +65,10 @@ pub(crate) fn keys(archive: &Path) {
     let explorer = Explorer::new(Image::new(&opened, None), &Options::default(), look, SIZE);
     let mut typist = Typist { runtime, explorer, buffer: Buffer::empty(Rect::new(0, 0, SIZE.0, SIZE.1)) };
     read.tree.bytes(stagedive::layers::FileTree::ROOT);
-    typist.take(Message::Tick);
+    typist.take(Message::Terminal(Heard::Resize(SIZE.0, SIZE.1)));
     typist.take(Message::Read(Box::new(Ok(read))));
     typist.explorer.layer = opened.layers.len() - 1;
-    typist.take(Message::Tick);
+    typist.take(Message::Terminal(Heard::Resize(SIZE.0, SIZE.1)));
 
     let mut times: Vec<(String, Duration)> = Vec::new();
     for _ in 0..3 {
@@ -108,7 +109,7 @@ struct Typist {
 impl Typist {
     /// The times of the frames that follow a key: its own, and one for each answer that comes later.
     fn press(&mut self, code: KeyCode) -> Vec<Duration> {
-        self.take(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+        self.take(Message::Terminal(Heard::Key(KeyEvent::new(code, KeyModifiers::NONE))))
     }
 
     fn take(&mut self, message: Message) -> Vec<Duration> {
@@ -132,13 +133,13 @@ impl Typist {
         let image = &self.explorer.image;
         match effect {
             Effect::Load(slot, query) => {
-                let subject = Subject::new(image.tree.clone(), image.inventory.clone());
+                let subject = Subject::new(image);
                 let answer = self.runtime.block_on(subject.answer(&query));
                 Some(Message::Loaded { slot, query, answer })
             }
             Effect::Account => {
                 let inventory = image.inventory.as_ref()?;
-                Some(Message::Accounted(Box::new(Report::of(inventory, 0))))
+                Some(Message::Accounted(Box::new(Report::of(inventory, None))))
             }
             _ => None,
         }

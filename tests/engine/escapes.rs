@@ -91,7 +91,8 @@ async fn a_working_directory_among_our_descriptors_is_not_entered() {
 }
 
 /// CVE-2024-23651. A directory of a shared cache keeps changing places with a link to a place of the machine's, while
-/// commands have mounts below it. Whoever looks the path up as text makes the mount point in that place.
+/// commands have mounts below it. Whoever looks the path up as text makes the mount point in that place. Here luck decides
+/// when they do; `embedded::mounting` and `snapshot::rooted` are tested with the change between any two of their steps.
 #[tokio::test]
 async fn a_link_in_a_shared_cache_is_not_followed_out() {
     in_every_mode(async |place, launcher| {
@@ -172,7 +173,8 @@ async fn the_first_process_is_closed_to_the_command() {
 }
 
 /// CVE-2018-15664. A directory of the context keeps changing places with a link to one outside, while it is copied. Who
-/// checks a path first and opens it then copies what is outside: half of the time the link is there.
+/// checks a path first and opens it then copies what is outside: half of the time the link is there. `embedded::copy` is
+/// tested with the change between any two of its steps.
 #[tokio::test]
 async fn a_link_race_while_copying_copies_nothing_from_outside() {
     in_every_mode(async |place, launcher| {

@@ -49,8 +49,8 @@ async fn mount_points_that_the_image_lacks_leave_no_trace() {
         ];
         task.secrets = vec![("key".into(), b"hush".to_vec())];
         let it = outcome(&launcher, task).await;
-        // A link on the way: the directory that it leads to was touched, as it is with BuildKit.
-        assert_eq!(it.changes, ["run"], "{it:?}");
+        // A link on the way: the directory that it leads to was only touched.
+        assert_eq!(it.changes, [""; 0], "{it:?}");
         assert_eq!(it.output(), "hushsecret\n");
     })
     .await;
@@ -225,7 +225,7 @@ async fn the_build_context_is_seen_without_what_is_ignored_and_cannot_be_changed
         let expected = "/m:\n.\n..\nkept\n\n/m/kept:\n.\n..\nfile\nfrom the context0:0\nread-only\nx\n";
         assert_eq!(it.output(), expected);
         assert_eq!(std::fs::read_to_string(place.path("context/kept/file")).unwrap(), "from the context");
-        assert!(std::fs::read_dir(place.path("a/work")).unwrap().next().is_none(), "the copies are gone");
+        place.cleared("a").await;
 
         let mut task = place.sh("b", "true");
         task.run.mounts = vec![bind("/m", "/ignored", false)];

@@ -9,9 +9,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "sh", "cat", "ls", "id", "sleep", "env", "mkdir", "rm", "touch", "stat", "chown", "stty", "ln", "head", "readlink",
-    "tty", "mv",
+    "tty", "mv", "chmod",
 ];
 
 pub(crate) struct Place {
@@ -40,6 +40,18 @@ impl Place {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Waits until what a step's work has left is away, which nobody else waits for.
+    pub(crate) async fn cleared(&self, step: &str) {
+        let work = self.path(step).join("work");
+        let gone = async {
+            while work.exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let soon = std::time::Duration::from_secs(60);
+        tokio::time::timeout(soon, gone).await.unwrap_or_else(|_| panic!("{} stays", work.display()));
     }
 
     /// Something that only processes of this place have in their command line.
@@ -105,6 +117,7 @@ impl Place {
                 insecure: false,
                 files: Vec::new(),
                 hosts: Vec::new(),
+                ulimits: Vec::new(),
             },
             inputs: Vec::new(),
             caches: Vec::new(),

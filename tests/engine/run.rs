@@ -21,7 +21,7 @@ async fn a_command_has_output_an_exit_code_and_a_layer() {
         assert!(it.failed.is_none(), "{it:?}");
         assert_eq!((it.stdout.as_str(), it.stderr.as_str(), it.code), ("out\n", "err\n", Some(7)));
         assert_eq!(it.changes, ["etc", "etc/group", "new"]);
-        assert!(std::fs::read_dir(place.path("a/work")).unwrap().next().is_none(), "only the layer is left");
+        place.cleared("a").await;
     })
     .await;
 }
@@ -32,6 +32,20 @@ async fn a_command_without_changes_leaves_none() {
         let it = outcome(&launcher, place.sh("a", "ls / /proc /sys /dev /etc; id")).await;
         assert_eq!(it.changes, [""; 0]);
         assert!(std::fs::read_dir(place.path("a/upper")).unwrap().next().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_only_touched_is_no_change() {
+    in_every_mode(async |place, launcher| {
+        let it =
+            outcome(&launcher, place.sh("a", "echo >/etc/x; rm /etc/x; mkdir /bin/d; rm -r /bin/d; echo >/new")).await;
+        assert_eq!(it.changes, ["new"]);
+        let upper = std::fs::read_dir(place.path("a/upper")).unwrap();
+        assert_eq!(upper.map(|it| it.unwrap().file_name()).collect::<Vec<_>>(), ["new"]);
+        let it = outcome(&launcher, place.sh("b", "chmod 700 /etc; mkdir /made; echo >/made/x; rm /made/x")).await;
+        assert_eq!(it.changes, ["etc", "made"]);
     })
     .await;
 }

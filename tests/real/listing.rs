@@ -4,19 +4,22 @@
 //! Every line is one of: the instruction, with whether it was cached left out; a path that it changed, with kind, mode,
 //! owner, size or link target, and for a small file its content's digest; a failure, with the files it left.
 //!
-//! LISTING_SHELL is typed into a shell at the end, and what that changed is listed. LISTING_AGAIN is a command that is
-//! run at the end, after which everything is listed once more.
+//! LISTING_SHELL is typed into a shell at the end, and what that changed is listed; with LISTING_REST, so many seconds
+//! after the last stop, and into another one so many seconds later. LISTING_AGAIN is a command that is
+//! run at the end, after which everything is listed once more. LISTING_PLANS makes as many other plans, by a build
+//! argument of that name, then goes back to the first one and runs its last instruction again.
 
 use clap::Parser;
 use stagedive::cli::args::{Cli, Command as Subcommand};
 use stagedive::cli::{engine, project};
-use stagedive::debug::{self, Command, Event, Position, Session, ShellPlace, Side};
+use stagedive::debug::{self, BranchId, Command, Event, Position, Session, ShellPlace, Side};
 use stagedive::engine::{Engine, Shell, ShellInput, ShellOutput};
 use stagedive::image::digest::Digest;
 use stagedive::layers::{Entry, Kind, Meta};
 use stagedive::plan::{Plan, StepId};
 use stagedive::snapshot::SnapshotId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Files up to this size are read.
@@ -35,15 +38,23 @@ fn main() {
         let engine = engine::start(&command.build, &project).await.unwrap_or_else(|failure| panic!("{failure}"));
         let mut setup = project.setup(engine.clone());
         setup.paused = true;
+        setup.shells = true;
         let (session, events) = debug::start(setup);
-        let (plan, reached, events) = steps(&session, events, engine.as_ref()).await;
+        let (plan, reached, mut events) = steps(&session, events, engine.as_ref()).await;
+        if let Some(count) = std::env::var("LISTING_PLANS").ok().and_then(|it| it.parse().ok()) {
+            plans(&session, &mut events, count).await;
+        }
         // What is said meanwhile is not of interest, but has to be heard.
         let heard = tokio::spawn(async move {
             let mut events = events;
             while events.recv().await.is_some() {}
         });
         if let Ok(typed) = std::env::var("LISTING_SHELL") {
-            shell(&session, &plan, &typed).await;
+            let rest = std::env::var("LISTING_REST").ok().and_then(|it| it.parse().ok()).map(Duration::from_secs_f64);
+            for rest in rest.map_or(vec![Duration::ZERO], |rest| vec![rest; 2]) {
+                tokio::time::sleep(rest).await;
+                shell(&session, &plan, &typed).await;
+            }
         }
         if let Ok(command) = std::env::var("LISTING_AGAIN") {
             let status = std::process::Command::new("sh").arg("-c").arg(command).status().expect("sh");
@@ -99,6 +110,24 @@ async fn steps(
         }
     }
     panic!("the session ended");
+}
+
+async fn plans(session: &Session, events: &mut mpsc::Receiver<Event>, count: u32) {
+    let others = (0..count).map(|number| Command::SetBuildArg("LISTING_PLANS".to_owned(), Some(number.to_string())));
+    for command in others.chain([Command::Branch(BranchId(1)), Command::Retry]) {
+        session.send(command);
+        loop {
+            match events.recv().await.expect("the session lives") {
+                Event::Stopped(stop) => {
+                    assert!(stop.failure.is_none(), "{:?}", stop.failure);
+                    break;
+                }
+                Event::PlanFailed { message, .. } => panic!("no plan: {message}"),
+                _ => {}
+            }
+        }
+    }
+    println!("AGAIN AS FIRST PLANNED");
 }
 
 /// Types into a shell at the target's end, and lists what that changed.

@@ -3,20 +3,22 @@
 // Each test program that includes this uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tui_term::vt100::Parser;
 
 pub struct Terminal {
     child: Child,
-    master: File,
+    /// The other end, what tells the thread that reads it to end when it is dropped, and that thread.
+    open: Option<(File, PipeWriter, JoinHandle<()>)>,
     parser: Arc<Mutex<Parser>>,
 }
 
@@ -46,23 +48,43 @@ impl Terminal {
         drop(command);
         let master = File::from(master);
         let parser = Arc::new(Mutex::new(Parser::new(rows, columns, 0)));
-        let (mut reader, screen) = (master.try_clone().unwrap(), parser.clone());
-        thread::spawn(move || {
+        let (mut output, screen) = (master.try_clone().unwrap(), parser.clone());
+        let (closing, closed) = std::io::pipe().expect("a pipe");
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 8192];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            loop {
+                let mut ready = [PollFd::new(&output, PollFlags::IN), PollFd::new(&closing, PollFlags::IN)];
+                poll(&mut ready, None).expect("poll");
+                if !ready[1].revents().is_empty() {
+                    return;
+                }
+                let Ok(count @ 1..) = output.read(&mut buffer) else { return };
                 screen.lock().unwrap().process(&buffer[..count]);
             }
         });
-        Terminal { child, master, parser }
+        Terminal { child, open: Some((master, closed, reader)), parser }
+    }
+
+    fn master(&self) -> &File {
+        &self.open.as_ref().expect("the terminal is open").0
+    }
+
+    /// Closes the terminal, as when its window is closed.
+    pub fn close(&mut self) {
+        if let Some((master, closed, reader)) = self.open.take() {
+            drop(closed);
+            reader.join().expect("what was read is processed");
+            drop(master);
+        }
     }
 
     pub fn keys(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("keys are taken");
+        self.master().write_all(keys.as_bytes()).expect("keys are taken");
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
         self.parser.lock().unwrap().screen_mut().set_size(rows, columns);
-        tcsetwinsize(&self.master, window(columns, rows)).expect("the window's size");
+        tcsetwinsize(self.master(), window(columns, rows)).expect("the window's size");
     }
 
     pub fn screen(&self) -> String {

@@ -21,11 +21,15 @@ use std::sync::Arc;
 pub async fn run(args: BlameArgs) -> Result<(), Failure> {
     let (inventory, build, base) = analyse::open_on_base(&args.build, false).await?;
     analyse::warn(&inventory);
-    let path = find(&inventory, &args.path)?;
-    let way = match &build {
-        Some(build) => way(build, &path).await?,
-        None => None,
+    let path = find(&inventory, &args.path);
+    let way = match (&build, &path) {
+        (Some(build), Ok(path)) => way(build, path).await,
+        _ => Ok(None),
     };
+    if let Some(build) = &build {
+        build.close().await?;
+    }
+    let (path, way) = (path?, way?);
     let base = report::base(&inventory, base);
     let report = report::report(&inventory, build.as_ref(), base, way.as_ref(), path.as_ref());
     let text = match args.json {

@@ -10,7 +10,7 @@ use crate::image::digest::Digest;
 use crate::image::inventory::Inventory;
 use crate::layers::{self, Cause, Change, Differences, Kind, MetaRef};
 use crate::plan::{Base, Op, Plan, StepId};
-use bstr::BStr;
+use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -272,7 +272,15 @@ pub fn state(meta: MetaRef<'_>) -> State {
         gid: meta.gid,
         mtime: meta.mtime.0,
         target: meta.target.to_string(),
-        xattrs: meta.xattrs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        xattrs: meta.xattrs.iter().map(|(name, value)| (name.to_string(), xattr(value))).collect(),
+    }
+}
+
+/// A value as text, or as `getfattr` writes what is none.
+fn xattr(value: &BString) -> String {
+    match value.to_str() {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => value.iter().fold("0x".to_owned(), |out, byte| out + &format!("{byte:02x}")),
     }
 }
 

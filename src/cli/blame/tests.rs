@@ -85,3 +85,22 @@ fn the_base_is_known_by_its_layers_or_as_the_image_names_it() {
     assert_eq!(shown(&inventory, None), (Some(("other:1".to_owned(), None)), vec![None, None]));
     assert_eq!(shown(&inventory, known).1, vec![name("debian:12"), None]);
 }
+
+#[test]
+fn attributes_that_differ_are_told_with_their_values() {
+    use crate::layers::{Entry, FileTree, Kind, Layer, Meta};
+    use std::sync::Arc;
+    let state = |xattrs: &[(&str, &[u8])]| {
+        let xattrs = xattrs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let entry = Entry::Put { path: "a".into(), meta: Meta { xattrs, ..Meta::new(Kind::File) }, opaque: false };
+        let tree = FileTree::merge(&[Arc::new(Layer { entries: vec![entry] })]);
+        report::state(tree.meta(tree.lookup("a".into()).unwrap()))
+    };
+    let check = |before: &[(&str, &[u8])], after: &[(&str, &[u8])], expected: &str| {
+        assert_eq!(text::difference("xattrs", &state(before), &state(after)), expected);
+    };
+    check(&[("user.a", b"1")], &[("user.a", b"2")], "xattrs user.a=1 → 2");
+    check(&[("user.a", b"1")], &[("user.b", b"1")], "xattrs -user.a, +user.b=1");
+    check(&[("user.a", b"1"), ("user.c", b"x\0\xff")], &[("user.a", b"1")], "xattrs -user.c");
+    check(&[], &[("security.capability", &[1, 0, 0x80])], "xattrs +security.capability=0x010080");
+}

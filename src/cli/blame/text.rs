@@ -4,6 +4,7 @@ use super::super::size::text::Style;
 use super::report::{Entry, Hop, Layer, Report, Source, State, Touch};
 use crate::layers::Kind;
 use crate::tui::text::{clip, clip_start, sanitise, size, width};
+use std::collections::BTreeSet;
 
 pub fn render(report: &Report, style: Style) -> String {
     let mut lines = head(report, style);
@@ -111,12 +112,21 @@ pub fn difference(name: &str, before: &State, after: &State) -> String {
         "mode" => format!("mode {} → {}", before.mode, after.mode),
         "owner" => format!("owner {}:{} → {}:{}", before.uid, before.gid, after.uid, after.gid),
         "time" => "written again, another time".to_owned(),
-        "xattrs" => {
-            let names = |state: &State| state.xattrs.keys().cloned().collect::<Vec<_>>().join(" ");
-            format!("xattrs [{}] → [{}]", names(before), names(after))
-        }
+        "xattrs" => format!("xattrs {}", xattrs(before, after).join(", ")),
         other => other.to_owned(),
     }
+}
+
+/// Each attribute that differs.
+fn xattrs(before: &State, after: &State) -> Vec<String> {
+    let names: BTreeSet<&String> = before.xattrs.keys().chain(after.xattrs.keys()).collect();
+    let change = |name: &String| match (before.xattrs.get(name), after.xattrs.get(name)) {
+        (None, Some(value)) => Some(format!("+{name}={value}")),
+        (Some(_), None) => Some(format!("-{name}")),
+        (Some(old), Some(new)) if old != new => Some(format!("{name}={old} → {new}")),
+        _ => None,
+    };
+    names.into_iter().filter_map(change).collect()
 }
 
 /// `Dockerfile`'s place, or the layer.

@@ -39,6 +39,7 @@ pub(super) async fn of_all(engine: &dyn Engine, at: &SnapshotId) -> Option<HashM
     let request = ExportRequest {
         at: at.clone(),
         config: ImageConfig::default(),
+        plan: None,
         tags: Vec::new(),
         destinations: vec![Destination::Tar { dest: archive.path().to_owned() }],
         packing: Packing::default(),

@@ -2,7 +2,7 @@
 
 use super::super::args::BuildArgs;
 use super::super::exit::Failure;
-use super::super::project;
+use super::super::{project, remote};
 use crate::dockerfile::{parse, stages::outline};
 use crate::image::source::Source;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,11 @@ pub enum Point {
 
 /// The names of a context's stages and their indices in digits; none if there is no Dockerfile that can be read.
 pub fn stages_of(args: &BuildArgs) -> Vec<String> {
-    // Standard input can be read only once, and a place in its build can be told by its `@`.
-    let from_stdin = args.context == "-" || args.file.as_deref() == Some(Path::new("-"));
-    let Some(project) = (!from_stdin).then(|| project::open(args).ok()).flatten() else { return Vec::new() };
+    // Standard input can be read only once, and what is elsewhere is fetched only once; a place in their builds can be
+    // told by its `@`.
+    let once = args.context == "-" || args.file.as_deref() == Some(Path::new("-"));
+    let once = once || !matches!(remote::address(&args.context), Ok(None));
+    let Some(project) = (!once).then(|| project::open(args).ok()).flatten() else { return Vec::new() };
     let Ok(Ok(outline)) = (project.read)().map(|text| outline(&parse(&text))) else { return Vec::new() };
     let indices = (0..outline.stages.len()).map(|index| index.to_string());
     outline.stages.iter().filter_map(|stage| stage.from.name.clone()).chain(indices).collect()

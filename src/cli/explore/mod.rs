@@ -2,10 +2,13 @@
 
 pub mod json;
 
+use super::analyse::Build;
 use super::args::ExploreArgs;
 use super::blame::report;
 use super::exit::Failure;
-use super::{analyse, plain, screen};
+use super::{analyse, screen};
+use crate::debug::trace;
+use crate::tui::views::origins::Traced;
 use crate::tui::{self, explore};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -22,20 +25,31 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
     let options = screen::options(&args.screen, String::new());
     let reading = analyse::reading(&args.build, args.verify);
     let base = found.base(&args.build);
-    let summary = explore::run(found.opened.clone(), reading, base, options).await;
-    let saved = found.save().await;
+    let traced = traced(found.build.clone());
+    let summary = explore::run(found.opened.clone(), reading, base, traced, options).await;
+    let closed = found.close().await;
     let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
-    for line in &summary.lines {
-        super::print::line(plain::printable(line))?;
-    }
+    // Where the terminal is gone nothing can be told.
+    let told = screen::tell(&summary);
     match summary.signal {
         Some(signal) => Err(Failure::Signal(signal)),
-        None => saved,
+        None => told.and(closed),
     }
 }
 
+/// Where the files of an image that has just been built come from.
+async fn traced(build: Option<Build>) -> Option<Traced> {
+    let build = build?;
+    let snapshots = build.outcomes.iter().map(|(step, outcome)| (*step, outcome.snapshot.clone())).collect();
+    let facts = trace::gather(build.engine.as_ref(), build.plan.clone(), &snapshots).await.ok()?;
+    tokio::task::spawn_blocking(move || Traced::of(facts)).await.ok()?
+}
+
 async fn print(args: ExploreArgs) -> Result<(), Failure> {
-    let (inventory, _, base) = analyse::open_on_base(&args.build, args.verify).await?;
+    let (inventory, build, base) = analyse::open_on_base(&args.build, args.verify).await?;
+    if let Some(build) = &build {
+        build.close().await?;
+    }
     let base = report::base(&inventory, base);
     analyse::warn(&inventory);
     super::blocking(move || {

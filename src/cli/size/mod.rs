@@ -28,7 +28,11 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     let base = super::blame::report::base(&inventory, base);
     let files = if args.files { Files::Listed } else { Files::Counted };
     let stages = match &build {
-        Some(build) => stages::stages(build).await?,
+        Some(build) => {
+            let stages = stages::stages(build).await;
+            build.close().await?;
+            stages?
+        }
         None => None,
     };
     let report = super::blocking(move || {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::debug::{Export, ShellPlace, json};
-use crate::engine::{Destination, Output, ShellInput, ShellOutput};
+use crate::engine::{Destination, Output, ShellInput, ShellOutput, ShellRequest};
 use crate::image::config::{History, ImageConfig, RootFs};
 use crate::image::digest::Digest;
 use std::path::PathBuf;
@@ -88,6 +88,49 @@ async fn a_failure_without_a_file_system_has_no_shell() {
     let error = front.session.shell(place, None).await.unwrap_err();
     assert_eq!(error.message, "the failed instruction left no file system");
     front.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_stands_a_shell_is_expected() {
+    let script = Script::new()
+        .on("RUN build", Play::succeeds().waits(Duration::from_secs(1)))
+        .on("RUN --mount", Play::exits(1))
+        .shell(Play::succeeds());
+    let mut front = Front::new(PLACES, Begin { script, ..Begin::default() });
+    let expected = async |front: &Front| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let one = |it: ShellRequest| format!("{} {}", it.at, it.instruction.map_or(0, |(_, step)| step.index));
+        front.engine.expected().into_iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    // Before FROM there is nothing to stand in.
+    front.stop().await;
+    assert_eq!(expected(&front).await, "");
+    front.ask(Command::StepOver).await;
+    assert_eq!(expected(&front).await, "0:0 0");
+    front.session.send(Command::StepOver);
+    assert_eq!(expected(&front).await, "", "while it runs");
+    front.stop().await;
+    assert_eq!(expected(&front).await, "0:1 0, 0:0 1", "after the RUN and before it");
+    front.ask(Command::BackOver).await;
+    assert_eq!(expected(&front).await, "0:0 1", "before the RUN");
+    let look = |at: &str| front.session.look(Some(ShellPlace { position: front.place(at), side: Side::Before }));
+    look("tools:2");
+    assert_eq!(expected(&front).await, "0:0 1, 0:1 0", "where the user looks too");
+    look("tools:1");
+    assert_eq!(expected(&front).await, "0:0 1", "that is where it stands");
+    look("app:1");
+    assert_eq!(expected(&front).await, "0:0 1", "nothing is there yet");
+    front.session.look(None);
+    let stop = front.ask(Command::Continue).await;
+    assert_eq!(expected(&front).await, "1:4! 4, 1:3 4", "at the failure and before it");
+    // It is the one that is opened there.
+    front.session.shell(stop.shell(), Some((80, 24))).await.unwrap();
+    let (opened, expected_there) = (front.engine.shells().pop().unwrap(), front.engine.expected().swap_remove(0));
+    assert_eq!((&opened.at, &opened.run, opened.watch), (&expected_there.at, &expected_there.run, true));
+    let engine = front.engine.clone();
+    front.quit().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(engine.expected().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -247,7 +290,11 @@ async fn events_as_lines() {
             Play::succeeds().writes("out", b"12345").prints("a\u{9b}31m\n").waits(Duration::from_millis(1500)),
         )
         .on("RUN test", Play::exits(3).says(crate::engine::OutputEvent::Stderr(vec![0xff, b'x'])));
-    let begin = Begin { script, breakpoints: vec![Location::Line(3), Location::Line(99)], ..Begin::default() };
+    let begin = Begin {
+        script,
+        breakpoints: vec![Trigger::Before(Location::Line(3)), Trigger::Before(Location::Line(99))],
+        ..Begin::default()
+    };
     let mut front = Front::new(TWO, begin);
     front.stop().await;
     front.ask(Command::Continue).await;

@@ -5,7 +5,7 @@ mod random;
 mod stops;
 mod trouble;
 
-use super::{Command, Event, Location, Position, Session, Setup, Side, StepStatus, Stop, start};
+use super::{Command, Event, Location, Position, Session, Setup, Side, StepStatus, Stop, StopReason, Trigger, start};
 use crate::engine::scripted::{Play, Script, Scripted};
 use crate::plan::{Options, Plan, StepId};
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ struct Begin {
     paused: bool,
     break_on_failure: bool,
     no_cache: bool,
-    breakpoints: Vec<Location>,
+    breakpoints: Vec<Trigger>,
 }
 
 impl Default for Begin {
@@ -96,10 +96,12 @@ impl Front {
             options,
             name,
             read,
+            context: None,
             paused,
             break_on_failure,
             no_cache,
             count: true,
+            shells: true,
             breakpoints,
         };
         let (session, events) = start(setup);
@@ -206,6 +208,7 @@ impl Front {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let id = || super::BreakpointId(rest.parse().expect("a number"));
         self.session.send(match verb {
+            "watch" => Command::Watch(rest.parse().expect("a watchpoint")),
             "b" => Command::SetBreakpoint(rest.parse().expect("a place")),
             "delete" => Command::RemoveBreakpoint(id()),
             "enable" => Command::EnableBreakpoint(id(), true),
@@ -227,7 +230,14 @@ impl Front {
         };
         let label = plan.stage(stop.step.stage).label();
         let past = if stop.in_the_past { " past" } else { "" };
-        format!("{side} {label}:{} {:?}{past}", stop.step.index, stop.reason)
+        let reason = match &stop.reason {
+            StopReason::Watchpoint(id, hit) => {
+                let others = if hit.more == 0 { String::new() } else { format!(" and {} more", hit.more) };
+                format!("Watchpoint({}: {} {}{others})", id.0, hit.path, super::watch::said(hit.change))
+            }
+            other => format!("{other:?}"),
+        };
+        format!("{side} {label}:{} {reason}{past}", stop.step.index)
     }
 }
 

@@ -167,7 +167,7 @@ impl Table {
             }
             Move::End(which, well) => self.end(*which, *well),
             Move::Breakpoint(line, on) => {
-                let line = Location::Line(line.index(self.text.lines().count()) as u32 + 1);
+                let line = Trigger::Before(Location::Line(line.index(self.text.lines().count()) as u32 + 1));
                 let plan = self.build.plan();
                 let id = self.desk.breakpoints.set(line, Some(&plan)).id;
                 self.desk.breakpoints.enable(id, *on);
@@ -334,6 +334,7 @@ fn sent() -> impl Strategy<Value = Command> {
         Just(Command::Pause),
         Just(Command::Cancel),
         (1u32..20).prop_map(|line| Command::SetBreakpoint(Location::Line(line))),
+        prop::sample::select(vec!["**", "*1 created", "* over 1"]).prop_map(|it| Command::Watch(it.parse().unwrap())),
         (0u32..6, 0u32..6).prop_map(|(stage, index)| {
             Command::SetBreakpoint(Location::Instruction { stage: format!("s{stage}"), index })
         }),
@@ -358,10 +359,11 @@ enum Deed {
 async fn live(text: String, paused: bool, deeds: Vec<Deed>) {
     let slow = |play: Play| play.prints("line\n").waits(Duration::from_millis(10));
     let script = Script::new()
-        .on("RUN run 0", slow(Play::succeeds()))
+        .on("RUN run 0", slow(Play::succeeds().writes("a1", b"1")))
         .on("RUN run 1", slow(Play::exits(1)))
         .on("RUN run 1", slow(Play::succeeds()))
         .on("COPY", (0..500).fold(Play::succeeds(), |play, _| play.prints("much\n")))
+        .lists_in(Duration::from_millis(5))
         .on("ENV", slow(Play::panics()))
         .on("ENV", Play::succeeds());
     let mut front = Front::new(&text, Begin { script, paused, ..Begin::default() });

@@ -270,7 +270,7 @@ async fn a_plain_build_stops_at_breakpoints_and_at_its_end() {
     let all = "=> AFTER final:3 End | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app, RUN test, \
                COPY --from=builder /out /out, CMD run";
     play(TWO, begin(), all).await.quit().await;
-    let with = Begin { breakpoints: vec![Location::Line(1)], ..begin() };
+    let with = Begin { breakpoints: vec![Trigger::Before(Location::Line(1))], ..begin() };
     play(TWO, with, "=> BEFORE builder:0 Breakpoint(BreakpointId(1))").await.quit().await;
 }
 
@@ -433,4 +433,152 @@ async fn stages_that_the_target_does_not_need_are_skipped() {
     front.stop().await;
     assert_eq!(front.engine.runs().len(), 11);
     front.quit().await;
+}
+
+/// What each instruction of [`TWO`] that does anything writes and takes away.
+fn writing() -> Begin {
+    let script = Script::new()
+        .on(
+            "RUN make",
+            Play::succeeds().writes("out/app", b"1").writes("out/lib.a", b"1").waits(Duration::from_secs(1)),
+        )
+        .on("RUN test", Play::succeeds().removes("out/lib.a").writes("out/app", b"12"))
+        .on("COPY --from=builder", Play::succeeds().writes("out/app", b"12"));
+    Begin { script, ..Begin::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watchpoint_stops_after_what_changes_it() {
+    let table = "
+        => BEFORE builder:0 Start
+        watch /out/app
+        c => AFTER builder:1 Watchpoint(1: out/app created) | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app
+        c => AFTER builder:2 Watchpoint(1: out/app changed) | RUN test
+        c => AFTER final:2 Watchpoint(1: out/app created) | COPY --from=builder /out /out
+        c => AFTER final:3 End | CMD run
+        C => AFTER final:2 Watchpoint(1: out/app created) past
+        C => AFTER builder:2 Watchpoint(1: out/app changed) past
+        C => AFTER builder:1 Watchpoint(1: out/app created) past
+        C => BEFORE builder:0 Start past
+        c => AFTER builder:1 Watchpoint(1: out/app created) past
+        ";
+    play(TWO, writing(), table).await.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchpoints_and_breakpoints_stop_in_the_order_of_their_places() {
+    let table = "
+        => BEFORE builder:0 Start
+        watch *.a deleted
+        watch out/app changed over 1
+        b builder:2
+        to builder:2 => BEFORE builder:2 Reached | FROM scratch AS builder, RUN make
+        n => AFTER builder:2 Watchpoint(1: out/lib.a deleted) | RUN test
+        disable 1
+        C => BEFORE builder:2 Breakpoint(BreakpointId(3)) past
+        c => AFTER builder:2 Watchpoint(2: out/app changed)
+        delete 2
+        C => BEFORE builder:2 Breakpoint(BreakpointId(3)) past
+        c => AFTER final:3 End | CMD run, COPY --from=builder /out /out, FROM scratch AS final, WORKDIR /app
+        ";
+    play(TWO, writing(), table).await.quit().await;
+}
+
+/// A watchpoint that is set late is looked for in what is done already, and going on waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_watchpoint_looks_back() {
+    let Begin { script, .. } = writing();
+    let begin = Begin { script: script.lists_in(Duration::from_secs(60)), ..writing() };
+    let table = "
+        => BEFORE builder:0 Start
+        c => AFTER final:3 End | CMD run, COPY --from=builder /out /out, FROM scratch AS builder, FROM scratch AS final, RUN make, RUN test, WORKDIR /app
+        watch **
+        C => AFTER final:2 Watchpoint(1: out created and 1 more) past
+        C => AFTER builder:2 Watchpoint(1: out/app changed and 1 more) past
+        watch /out/lib.a deleted
+        disable 1
+        goto builder:0 => BEFORE builder:0 Reached past
+        c => AFTER builder:2 Watchpoint(2: out/lib.a deleted) past
+        ";
+    let mut front = play(TWO, begin, table).await;
+    // What waits can be given up, and meanwhile nothing else moves.
+    front.arrange("watch x").await;
+    front.session.send(Command::Continue);
+    front.session.send(Command::StepOver);
+    let stop = front.ask(Command::Cancel).await;
+    assert_eq!(front.describe(&stop), "AFTER builder:2 Watchpoint(2: out/lib.a deleted) past");
+    front.session.send(Command::BackContinue);
+    let stop = front.ask(Command::Restart).await;
+    assert_eq!(front.describe(&stop), "AFTER builder:2 Watchpoint(2: out/lib.a deleted) past");
+    let stop = front.stop().await;
+    assert_eq!(front.describe(&stop), "BEFORE builder:0 Reached past");
+    front.session.send(Command::BackContinue);
+    front.quit().await;
+}
+
+/// What a step did that is done is there also when it is to be killed, and nothing waits for watchpoints then.
+#[tokio::test(start_paused = true)]
+async fn looking_is_broken_off_with_what_runs() {
+    for command in [Command::Cancel, Command::Restart, Command::Quit] {
+        let Begin { script, .. } = writing();
+        let never = Duration::from_secs(1_000_000);
+        let mut front = Front::new(TWO, Begin { script: script.lists_in(never), ..writing() });
+        front.stop().await;
+        front.arrange("watch /out/app").await;
+        front.session.send(Command::Continue);
+        front.running("RUN make").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if command != Command::Quit {
+            let stop = front.ask(command).await;
+            assert_eq!(front.describe(&stop), "BEFORE builder:2 Cancelled");
+        }
+        front.quit().await;
+    }
+}
+
+/// Where stages run side by side, none of them that a watchpoint stops is passed over, whatever else stops the build.
+#[tokio::test(start_paused = true)]
+async fn watchpoints_side_by_side() {
+    let writes = |seconds| Play::succeeds().writes("a", b"1").waits(Duration::from_secs(seconds));
+    let script = || Script::new().on("RUN left 1", writes(2)).on("RUN right 1", writes(1));
+    let begin = || Begin { script: script(), ..Begin::default() };
+    let table = "
+        => BEFORE base:0 Start
+        watch a
+        c => AFTER left:1 Watchpoint(1: a created) | FROM base AS left, FROM base AS right, FROM scratch, FROM scratch AS base, RUN left 1, RUN right 1, RUN tools
+        c => AFTER right:1 Watchpoint(1: a created)
+        c => AFTER 3:2 End | COPY --from=left / /, COPY --from=right / /, RUN left 2, RUN right 2
+        ";
+    play(DIAMOND, begin(), table).await.quit().await;
+    let table = "
+        => BEFORE base:0 Start
+        watch a
+        b right:2
+        c => AFTER left:1 Watchpoint(1: a created) | FROM base AS left, FROM base AS right, FROM scratch, FROM scratch AS base, RUN left 1, RUN right 1, RUN tools
+        ";
+    let mut front = Front::new(DIAMOND, begin());
+    front.stop().await;
+    front.arrange("watch a").await;
+    front.session.send(Command::Continue);
+    front.running("RUN left 1").await;
+    let stop = front.ask(Command::Pause).await;
+    assert_eq!(front.describe(&stop), "AFTER left:1 Watchpoint(1: a created)");
+    front.session.send(Command::RemoveBreakpoint(super::super::BreakpointId(1)));
+    let stop = front.ask(Command::Continue).await;
+    assert_eq!(front.describe(&stop), "AFTER 3:2 End");
+    front.quit().await;
+    let begin = Begin { script: Script::new().on("RUN left 1", writes(2)), ..Begin::default() };
+    play(DIAMOND, begin, table).await.quit().await;
+    let fails = Play::exits(1).waits(Duration::from_secs(3));
+    let script = Script::new().on("RUN left 1", writes(2)).on("RUN right 1", fails);
+    let table = "
+        => BEFORE base:0 Start
+        watch a
+        c => FAILED right:1 Failure | FROM base AS left, FROM base AS right, FROM scratch, FROM scratch AS base, RUN left 1, RUN right 1, RUN tools
+        C => AFTER left:1 Watchpoint(1: a created)
+        ";
+    let heard = play(DIAMOND, Begin { script, ..Begin::default() }, table).await.quit().await;
+    let told =
+        |event: &Event| matches!(event, Event::Notice { message } if message.starts_with("watchpoint #1 has found"));
+    assert!(heard.iter().any(told));
 }

@@ -286,7 +286,8 @@ fn plan_failed(event: &Event) -> Option<(PlanFault, String, String)> {
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_cannot_be_made_waits_for_a_better_file() {
     for wrong in ["", "FRM scratch\n", "RUN x\n", "FROM scratch\nNONSENSE x\n", "\0\0\u{1}\n"] {
-        let mut front = Front::new(wrong, Begin { breakpoints: vec![Location::Line(2)], ..Begin::default() });
+        let mut front =
+            Front::new(wrong, Begin { breakpoints: vec![Trigger::Before(Location::Line(2))], ..Begin::default() });
         let (fault, message, rendered) = front.until(plan_failed).await;
         assert_eq!(fault, PlanFault::Dockerfile);
         assert!(!message.is_empty() && rendered.starts_with("Dockerfile:"), "{message}\n{rendered}");
@@ -303,6 +304,32 @@ async fn a_plan_that_cannot_be_made_waits_for_a_better_file() {
         assert!(list.iter().all(|it| matches!(it.state, BreakpointState::Bound { .. })), "{list:?}");
         front.quit().await;
     }
+}
+
+/// Findings that are errors end the build before anything runs; what it would be is shown all the same.
+#[tokio::test(start_paused = true)]
+async fn a_gate_shows_the_plan_and_runs_nothing() {
+    let file = format!("# check=error=true\n{}ENV A=$NOWHERE\n", TWO.replace(" AS ", " as "));
+    let mut front = Front::new(&file, Begin::default());
+    let (fault, message, rendered) = front.until(plan_failed).await;
+    assert_eq!(fault, PlanFault::Dockerfile);
+    assert_eq!(message, "4 findings of the build checks, which # check=error=true makes errors");
+    for part in ["Dockerfile:2:14: warning: ", "[FromAsCasing]", "$NOWHERE", "BUILDKIT_DOCKERFILE_CHECK=error=false"] {
+        assert!(rendered.contains(part), "no {part} in\n{rendered}");
+    }
+    let sketches = front.heard.iter().filter_map(|event| match event {
+        Event::Sketched { plan } => Some(plan.stages.len()),
+        _ => None,
+    });
+    assert_eq!(sketches.collect::<Vec<_>>(), [2]);
+    // The argument takes the directive's place, and the plan is there.
+    let name = "BUILDKIT_DOCKERFILE_CHECK".to_owned();
+    let stop = front.ask(Command::SetBuildArg(name.clone(), Some("error=false".to_owned()))).await;
+    assert_eq!(front.describe(&stop), "BEFORE builder:0 Start");
+    front.session.send(Command::SetBuildArg(name, Some("error=true".to_owned())));
+    let (_, message, _) = front.until(plan_failed).await;
+    assert!(message.contains("which --build-arg BUILDKIT_DOCKERFILE_CHECK makes errors"), "{message}");
+    front.quit().await;
 }
 
 /// With a plan in force, a file that is gone or wrong changes nothing.
@@ -335,6 +362,24 @@ async fn triggers_bring_their_images() {
     front.ask(Command::Continue).await;
     assert_eq!(texts(&front), ["FROM base", "COPY --from=tools / /", "RUN triggered", "RUN own"]);
     front.quit().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_fault_it_is_that_there_is_no_plan() {
+    let check = async |script: Script, expected: PlanFault, says: &str| {
+        let script = script.image("base", ImageConfig::default(), Play::succeeds());
+        let mut front = Front::new("FROM base\nFROM other\n", begin(script));
+        let (fault, message, rendered) = front.until(plan_failed).await;
+        assert_eq!(fault, expected, "{message}");
+        assert!(rendered.contains(says), "{rendered}");
+        front.quit().await;
+    };
+    let whole = || Script::new().image("other", ImageConfig::default(), Play::succeeds());
+    check(Script::new(), PlanFault::Base, "Dockerfile:2:1: error").await;
+    let lost = Script::new().image("other", ImageConfig::default(), Play::loses());
+    check(lost, PlanFault::Engine, "error: base image other: the connection to the builder is lost").await;
+    check(whole().prepares(Play::loses()), PlanFault::Engine, "error: the connection to the builder is lost").await;
+    check(whole().prepares(Play::refused("no such flag", &["x"])), PlanFault::Dockerfile, "error: no such flag").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,6 +421,12 @@ async fn bases_are_looked_up_together() {
         .filter_map(|event| if let Event::BaseProgress { image, .. } = event { Some(image.as_str()) } else { None })
         .collect();
     assert_eq!(images, BTreeSet::from(["a", "b", "c"]));
+    // Before any of them is there, what can be told of the plan is told.
+    let sketches = heard.iter().filter_map(|event| match event {
+        Event::Sketched { plan } => Some(plan.stages.len()),
+        _ => None,
+    });
+    assert_eq!(sketches.collect::<Vec<_>>(), [3]);
 }
 
 /// While a plan is made the session can be left, cancelled, and told something else.
@@ -396,7 +447,8 @@ async fn making_a_plan_can_be_left() {
 #[tokio::test(start_paused = true)]
 async fn a_reload_keeps_what_holds_and_looks_at_the_context_again() {
     let file = "FROM scratch\nRUN one\nCOPY . .\nRUN two\n";
-    let mut front = Front::new(file, Begin { breakpoints: vec![Location::Line(4)], ..Begin::default() });
+    let mut front =
+        Front::new(file, Begin { breakpoints: vec![Trigger::Before(Location::Line(4))], ..Begin::default() });
     front.stop().await;
     let stop = front.ask(Command::Continue).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:3 Breakpoint(BreakpointId(1))");
@@ -404,7 +456,7 @@ async fn a_reload_keeps_what_holds_and_looks_at_the_context_again() {
     let stop = front.ask(Command::Reload).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:2 Reached");
     let list = front.arrange("failure on").await;
-    assert_eq!(list[0].wanted, Location::Line(6));
+    assert_eq!(list[0].wanted, Trigger::Before(Location::Line(6)));
     let stop = front.ask(Command::Continue).await;
     assert_eq!(front.describe(&stop), "BEFORE 0:3 Breakpoint(BreakpointId(1))");
     front.ask(Command::Continue).await;

@@ -18,9 +18,21 @@ pub struct Contribution {
     pub stages: Vec<StageShare>,
     /// Bytes of the final file system that went from one stage into another, by COPY.
     pub flows: BTreeMap<(StageId, StageId), u64>,
+    /// The same bytes by the instruction that they count for, and by the one of the target, or of a stage that it
+    /// begins with, that put them where they are.
+    pub streams: BTreeMap<(StepId, StepId), u64>,
     tree: Arc<FileTree>,
-    /// Regular files, and the instruction that each counts for.
-    files: Vec<(NodeId, StepId)>,
+    files: Vec<Counted>,
+}
+
+/// A regular file of the final file system.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    node: NodeId,
+    /// The instruction that it counts for.
+    from: StepId,
+    /// The one that put it where it is.
+    by: StepId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +64,21 @@ impl Contribution {
         let tree = facts.stage(target)?.tree.clone();
         let mut shares: BTreeMap<StepId, (u64, usize)> = BTreeMap::new();
         let mut flows = BTreeMap::new();
+        let mut streams = BTreeMap::new();
         let mut files = Vec::new();
         let regular = |id: &NodeId| tree.meta(*id).kind == Kind::File && !tree.counts_elsewhere(*id);
         for node in tree.walk(FileTree::ROOT).into_iter().filter(regular) {
             let chain = facts.chain_of(target, node);
             // What cannot be followed counts for the instruction that put it here.
-            let step = chain.as_ref().and_then(Chain::step);
-            let Some(step) = step.or_else(|| put_by(facts, target, &tree, node)) else { continue };
+            let put = || put_by(facts, target, &tree, node);
+            let Some(step) = chain.as_ref().and_then(Chain::step).or_else(put) else { continue };
+            let by = chain.as_ref().and_then(Chain::arrival).unwrap_or(step);
             let bytes = tree.meta(node).bytes();
             let share = shares.entry(step).or_default();
             *share = (share.0.saturating_add(bytes), share.1 + 1);
-            files.push((node, step));
+            let stream: &mut u64 = streams.entry((step, by)).or_default();
+            *stream = stream.saturating_add(bytes);
+            files.push(Counted { node, from: step, by });
             for hops in chain.iter().flat_map(|chain| chain.hops.windows(2)) {
                 let (to, from) = (hops[0].step.stage, hops[1].step.stage);
                 if from != to {
@@ -72,15 +88,19 @@ impl Contribution {
             }
         }
         let stages = facts.plan.stages.iter().filter_map(|stage| share(facts, stage.id, &shares)).collect();
-        Some(Contribution { target, total: tree.bytes(FileTree::ROOT), stages, flows, tree, files })
+        Some(Contribution { target, total: tree.bytes(FileTree::ROOT), stages, flows, streams, tree, files })
     }
 
     /// The files that count for an instruction, the largest first, with their bytes.
     pub fn files(&self, step: StepId) -> Vec<(BString, u64)> {
-        let own = self.files.iter().filter(|(_, by)| *by == step);
-        let mut files: Vec<_> = own.map(|(id, _)| (self.tree.path(*id), self.tree.meta(*id).bytes())).collect();
-        files.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        files
+        self.largest(usize::MAX, |from, _| from == step).0
+    }
+
+    /// The largest files of those that `wanted` says, by the instruction that each counts for and by the one that put
+    /// it where it is; and how many more there are.
+    pub fn largest(&self, most: usize, wanted: impl Fn(StepId, StepId) -> bool) -> (Vec<(BString, u64)>, usize) {
+        let own = self.files.iter().filter(|file| wanted(file.from, file.by)).map(|file| file.node);
+        largest(&self.tree, own.collect(), most)
     }
 
     /// What the final file system says of a path.
@@ -100,6 +120,20 @@ impl Contribution {
     pub fn percent(&self, bytes: u64) -> f64 {
         if self.total == 0 { 0.0 } else { bytes as f64 * 100.0 / self.total as f64 }
     }
+}
+
+/// The largest of some files, with their bytes; and how many more there are.
+pub fn largest(tree: &FileTree, nodes: Vec<NodeId>, most: usize) -> (Vec<(BString, u64)>, usize) {
+    let mut files: Vec<(u64, NodeId)> = nodes.into_iter().map(|node| (tree.meta(node).bytes(), node)).collect();
+    let more = files.len().saturating_sub(most);
+    // Of a million the largest are found without putting all in order.
+    if more > 0 && most > 0 {
+        files.select_nth_unstable_by_key(most - 1, |(bytes, node)| (std::cmp::Reverse(*bytes), *node));
+    }
+    files.truncate(most);
+    let mut files: Vec<(BString, u64)> = files.into_iter().map(|(bytes, node)| (tree.path(node), bytes)).collect();
+    files.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    (files, more)
 }
 
 fn put_by(facts: &Facts, stage: StageId, tree: &FileTree, node: NodeId) -> Option<StepId> {

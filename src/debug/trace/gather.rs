@@ -40,7 +40,7 @@ pub async fn gather(
     }
     // The copies of every stage are worked out here, which may take a while.
     let made = tokio::task::spawn_blocking(move || Facts::new(plan, stages, &sources, histories)).await;
-    made.map_err(|error| EngineError { message: error.to_string(), help: Vec::new() })
+    made.map_err(|error| EngineError::new(error.to_string()))
 }
 
 /// A base image was looked up for the plan already, so this asks nobody outside.

@@ -72,6 +72,11 @@ impl Chain {
     pub fn step(&self) -> Option<StepId> {
         self.hops.last().map(|hop| hop.step)
     }
+
+    /// The instruction that put its content where it is.
+    pub fn arrival(&self) -> Option<StepId> {
+        self.hops.iter().find(|hop| hop.how != How::Touched).map(|hop| hop.step)
+    }
 }
 
 /// An instruction on the way, and the file's path in its stage.

@@ -140,7 +140,17 @@ fn shares_of_stages_and_instructions() {
     let flows: Vec<String> =
         found.flows.iter().map(|((from, to), bytes)| format!("{}>{} {bytes}", label(*from), label(*to))).collect();
     assert_eq!(flows, ["builder>middle 85", "builder>final 5", "middle>final 40"]);
+    let streams = found.streams.iter().map(|((from, by), bytes)| {
+        let place = |step: StepId| format!("{}:{}", label(step.stage), facts.plan.step(step).lines.start);
+        format!("{}>{} {bytes}", place(*from), place(*by))
+    });
+    let streams: Vec<String> = streams.collect();
+    assert_eq!(
+        streams,
+        ["builder:2>final:8 5", "builder:3>middle:5 45", "builder:3>final:9 40", "final:10>final:10 6"]
+    );
     let make = StepId { stage: StageId(0), index: 2 };
+    assert_eq!(found.largest(1, |from, _| from == make), (vec![("out/app".into(), 40)], 2));
     let files: Vec<String> = found.files(make).iter().map(|(path, bytes)| format!("{path} {bytes}")).collect();
     assert_eq!(files, ["out/app 40", "usr/bin/app 40", "out/app.map 5"]);
     assert_eq!(found.percent(48), 50.0);
@@ -223,6 +233,7 @@ proptest! {
         prop_assert_eq!(found.stages.iter().map(|it| it.shipped).sum::<u64>(), found.total);
         let steps = || found.stages.iter().flat_map(|it| &it.steps);
         prop_assert_eq!(steps().map(|it| it.shipped).sum::<u64>(), found.total);
+        prop_assert_eq!(found.streams.values().sum::<u64>(), found.total);
         for step in steps() {
             let files = found.files(step.step);
             prop_assert_eq!((files.len(), files.iter().map(|it| it.1).sum::<u64>()), (step.files, step.shipped));

@@ -147,6 +147,7 @@ fn adds() {
     let flags = AddCommand { checksum: Some("c".to_owned()), keep_git_dir: Some(true), unpack: Some(false), ..plain };
     check("ADD --checksum=c --keep-git-dir --unpack=false http://x /y", Command::Add(flags));
     check_fault("ADD --from=x a b", "unknown flag --from", "--from");
+    assert_eq!(typed("ADD --from=x a b").expect_err("a flag of COPY").help, "it is a flag of COPY");
 }
 
 #[test]
@@ -195,6 +196,9 @@ fn the_rest() {
     check_fault("HEALTHCHECK NONE a", "HEALTHCHECK NONE takes no arguments", "a");
     check_fault("HEALTHCHECK RUN a", "HEALTHCHECK RUN is not known", "RUN");
     check_fault("BLAH a", "unknown instruction BLAH", "BLAH");
+    check_fault("RUN\u{a0}a b", "unknown instruction RUN\u{a0}a", "RUN\u{a0}a");
+    let help = typed("RUN\u{a0}a b").expect_err("no blank").help;
+    assert_eq!(help, "the blank after RUN is a special one (\\u{a0}): write a plain space");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The checks that follow variables: stages are gone through as a build does, with nothing run.
 
-use super::from::{default_bases, global_arguments, predefined};
+use super::from::{default_bases, global_arguments, predefined, system_and_architecture};
 use super::hints;
-use super::{BaseImage, Found, Surroundings, platform};
+use super::{BaseImage, Found, Surroundings};
 use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest, command};
 use crate::dockerfile::expand::{ExpandError, Lex};
 use crate::dockerfile::nearest::nearest;
@@ -148,10 +148,10 @@ impl Walk<'_, '_> {
     fn base_platform(&mut self, index: usize, from: Place, actual: &str) {
         let Some((header, _)) = self.stages.get(index) else { return };
         let machine = self.surroundings.build_platform;
-        let target = || platform::parse(self.surroundings.platform, machine);
+        let target = || system_and_architecture(self.surroundings.platform, machine);
         let Some(expected) = header.platform.clone().or_else(target) else { return };
         let base = header.base.clone();
-        if platform::parse(actual, machine).is_some_and(|it| it != expected) {
+        if system_and_architecture(actual, machine).is_some_and(|it| it != expected) {
             let message = format!("{base} is for {actual}, and {}/{} is built for", expected.0, expected.1);
             self.note("InvalidBaseImagePlatform", from, &base, message, "choose an image for that platform");
         }

@@ -2,12 +2,14 @@
 
 use super::evaluate::{Header, State, Variables, Walk, error, expand, from_index, rejected};
 use super::hints::{self, Graph};
-use super::{Found, Surroundings, image_name, platform};
+use super::{Found, Surroundings};
 use crate::dockerfile::Span;
 use crate::dockerfile::command::{Argument, Command};
 use crate::dockerfile::expand::{ExpandError, Lex};
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::stages::{Outline, Rejected, StageOutline};
+use crate::names::image::ImageName;
+use crate::names::platform::Platform;
 use std::collections::BTreeSet;
 
 /// The arguments that exist before any is declared, as far as FROM and ARG can see them.
@@ -67,12 +69,18 @@ pub(super) fn default_bases(found: &mut Found, outline: &Outline, lex: &Lex, pre
     for stage in &outline.stages {
         let base = &stage.from.base;
         let Ok(name) = lex.word(base, &|name| values.get(name).cloned()) else { return };
-        if !image_name::is_valid(&name) {
+        if ImageName::parse(&name).is_err() {
             let message = format!("with the defaults of its ARGs, {base} is {name:?}, which names no image");
             let help = "give the ARG a default that does";
             found.note_in_file("InvalidDefaultArgInFrom", from_index(stage), base, message, help);
         }
     }
+}
+
+/// The system and the architecture that a platform names; what it leaves out is the machine's.
+pub(super) fn system_and_architecture(platform: &str, machine: &str) -> Option<(String, String)> {
+    let platform = Platform::parse_on(platform, &machine.parse().ok()?).ok()?;
+    Some((platform.os, platform.architecture))
 }
 
 impl Walk<'_, '_> {
@@ -100,7 +108,7 @@ impl Walk<'_, '_> {
             Err(rejected(self.found, index, name, problem))
         };
         for (stage, (header, _)) in outline.stages.iter().zip(&self.stages) {
-            if header.parent.is_none() && !image_name::is_valid(&header.base) {
+            if header.parent.is_none() && ImageName::parse(&header.base).is_err() {
                 return refuse(from_index(stage), &header.base);
             }
             for (offset, command) in stage.commands.iter().enumerate() {
@@ -108,7 +116,7 @@ impl Walk<'_, '_> {
                     && let Some(name) = &copy.from
                     && self.find(name).is_none()
                     && name.parse::<i64>().is_err()
-                    && !image_name::is_valid(name)
+                    && ImageName::parse(name).is_err()
                 {
                     return refuse(stage.body.start + offset, name);
                 }
@@ -140,7 +148,7 @@ impl Walk<'_, '_> {
             let message = format!("--platform={text} is what is built for anyway");
             self.found.note("RedundantTargetPlatform", index, text, message, "leave it out");
         }
-        let parsed = platform::parse(&value, self.surroundings.build_platform);
+        let parsed = system_and_architecture(&value, self.surroundings.build_platform);
         if let (Some((os, arch)), true, true) = (&parsed, matched.is_empty(), unmatched.is_empty()) {
             let name = stage.from.name.as_deref().unwrap_or_default();
             if !name.contains(os.as_str()) && !name.contains(arch.as_str()) {

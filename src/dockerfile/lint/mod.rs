@@ -7,9 +7,7 @@
 mod evaluate;
 mod from;
 mod hints;
-mod image_name;
 mod options;
-mod platform;
 mod text;
 
 pub use evaluate::names_a_secret;
@@ -57,7 +55,7 @@ pub struct Report {
     pub hints: Vec<Finding>,
     /// What ended the checks early.
     pub rejected: Option<Rejected>,
-    /// `# check=error=true` is given, and something was found.
+    /// Findings are errors here, and something was found.
     pub fails: bool,
 }
 
@@ -72,10 +70,10 @@ pub struct Finding {
 
 /// Runs all checks.
 pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
-    let options = match Options::parse(dockerfile.check.as_deref().unwrap_or_default()) {
-        Ok(options) => options,
-        Err(problem) => return Report { rejected: Some(bad_options(dockerfile, problem)), ..Report::default() },
-    };
+    if let Some(rejected) = wrong_options(dockerfile, surroundings.build_args) {
+        return Report { rejected: Some(rejected), ..Report::default() };
+    }
+    let options = Options::parse(options_of(dockerfile, surroundings.build_args)).unwrap_or_default();
     let mut found = Found::new(dockerfile, options);
     let rejected = match outline(dockerfile) {
         // Nothing at all is reported of a text that is not well-formed.
@@ -99,6 +97,27 @@ pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
     Report { findings: found.findings, hints: found.hints, rejected, fails }
 }
 
+/// The build argument that takes the place of the file's `# check=`.
+pub const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// What is wrong with the options of the checks: it is refused before anything else is looked at.
+pub fn wrong_options(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> Option<Rejected> {
+    let problem = Options::parse(options_of(dockerfile, build_args)).err()?;
+    Some(match build_args.contains_key(ARGUMENT) {
+        true => bad_options(Span { start: 0, end: 0 }, 1, format!("--build-arg {ARGUMENT}: {problem}")),
+        false => bad_directive(dockerfile, problem),
+    })
+}
+
+/// Whether a finding is an error: by `error=true` of the file's `# check=`, or of the argument.
+pub fn is_gate(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
+    Options::parse(options_of(dockerfile, build_args)).is_ok_and(|options| options.error)
+}
+
+fn options_of<'a>(dockerfile: &'a Dockerfile, build_args: &'a BTreeMap<String, String>) -> &'a str {
+    build_args.get(ARGUMENT).or(dockerfile.check.as_ref()).map(String::as_str).unwrap_or_default()
+}
+
 /// The findings of the checks that go by an instruction's own words, whatever `# check=` says: `Rule:line`.
 pub fn early(dockerfile: &Dockerfile) -> Vec<String> {
     let mut found = Found::new(dockerfile, Options::default());
@@ -119,19 +138,23 @@ pub fn empty_continuations(dockerfile: &Dockerfile) -> Vec<(&Instruction, u32)> 
     text::empty_continuations(dockerfile)
 }
 
-fn bad_options(dockerfile: &Dockerfile, problem: String) -> Rejected {
+fn bad_directive(dockerfile: &Dockerfile, problem: String) -> Rejected {
     let value = dockerfile.check.as_deref().unwrap_or_default();
     let start = dockerfile.text.find(value).unwrap_or(0);
     let span = Span { start, end: start + value.len() };
     let line = dockerfile.text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    bad_options(span, u32::try_from(line).unwrap_or(u32::MAX), problem)
+}
+
+fn bad_options(span: Span, line: u32, message: String) -> Rejected {
     let diagnostic = Diagnostic {
         severity: Severity::Error,
         code: "check-options".to_owned(),
-        message: problem,
+        message,
         span,
         help: "for instance # check=skip=JSONArgsRecommended,StageNameCasing;error=true".to_owned(),
     };
-    Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic }
+    Rejected { line, diagnostic }
 }
 
 /// Findings as they are made.

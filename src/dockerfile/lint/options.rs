@@ -1,6 +1,7 @@
 //! The value of `# check=`: which rules are skipped, and whether findings are errors.
 
 use crate::dockerfile::directives;
+use crate::dockerfile::fields::boolean;
 
 /// The rules that count only where they are asked for.
 const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
@@ -63,11 +64,6 @@ impl Options {
             false => !self.skip_all && !names(&self.skip),
         }
     }
-}
-
-/// As Go's `strconv.ParseBool`.
-fn boolean(text: &str) -> Option<bool> {
-    crate::dockerfile::mount::boolean(text)
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ fn options_and_comments() {
     check("FROM a\n# check=skip=JSONArgsRecommended\n#\nCMD c\n", &["JSONArgsRecommended:4"]);
     check("# about\n\n# check=skip=FromAsCasing\nFROM a as b\n", &[]);
     check("# check=nonsense\nFROM a as b\n", &["error:1"]);
+    check("# check=nonsense\nFROM a\nENV x\n", &["error:1"]);
     check(
         "# check=experimental=all\n# text\nARG A\n# b is it\nFROM a AS b\n# text\nRUN x\n",
         &["InvalidDefinitionDescription:3"],

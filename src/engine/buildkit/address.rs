@@ -212,7 +212,25 @@ fn plain<'a>(word: &'a str, name: &str) -> Result<&'a str, AddressError> {
 fn query(rest: &str) -> (&str, BTreeMap<String, String>) {
     let (name, options) = rest.split_once('?').unwrap_or((rest, ""));
     let pairs = options.split('&').filter_map(|pair| pair.split_once('='));
-    (name, pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    (name, pairs.map(|(key, value)| (key.to_owned(), unescaped(value))).collect())
+}
+
+/// As forms are: `+` for a space, `%` and two digits for a byte.
+pub(super) fn unescaped(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
+                let value = std::str::from_utf8(&digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
+                out.extend(value);
+            }
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn kubectl(pod: &str, options: &BTreeMap<String, String>) -> Vec<String> {
@@ -373,13 +391,17 @@ impl Environment {
             }
             "kubernetes" => {
                 let (_, given) = query(&node.endpoint);
-                let mut options: BTreeMap<String, String> =
-                    options.into_iter().filter(|(key, _)| key == "namespace").collect();
-                let kubeconfig = given.get("kubeconfig").filter(|path| !path.is_empty());
-                options.extend(kubeconfig.map(|path| ("kubeconfig".to_owned(), path.clone())));
-                let deployment = given.get("deployment").map_or(node.name.as_str(), String::as_str);
-                let pod = format!("deployment/{}", plain(deployment, name)?);
-                Some(buildkit(Transport::Program(kubectl(&pod, &options))))
+                // The endpoint's `deployment` is a name that only makes the endpoint a new one.
+                let deployment = plain(&node.name, name)?.replace('_', "-");
+                let lasting = options.get("persistent-volume-claim.requests.storage").is_some_and(|it| !it.is_empty());
+                let kind = if lasting { "statefulset" } else { "deployment" };
+                let places = [("namespace", options.get("namespace")), ("kubeconfig", given.get("kubeconfig"))];
+                let places = places.into_iter().filter_map(|(key, place)| {
+                    let place = place.filter(|it| !it.is_empty())?;
+                    Some((key.to_owned(), place.clone()))
+                });
+                let places = places.collect();
+                Some(buildkit(Transport::Program(kubectl(&format!("{kind}/{deployment}"), &places))))
             }
             "remote" => {
                 let mut address = named(&node.endpoint, Speaks::BuildKit, self)?;
@@ -453,6 +475,10 @@ mod tests {
             "kube-pod://p?namespace=n&container=c&context=x",
             "buildkit `kubectl --context=x --namespace=n exec -i --container=c p -- buildctl dial-stdio`",
         );
+        buildkit(
+            "kube-pod://p?context=me%40far%2Faway",
+            "buildkit `kubectl --context=me@far/away exec -i p -- buildctl dial-stdio`",
+        );
         buildkit("ssh://me@build.example:22", "buildkit `ssh -p 22 -T -- me@build.example buildctl dial-stdio`");
         for wrong in
             ["unix://", "tcp://", "tcp://a:b", "docker-container://-v", "ssh://-oProxyCommand=x", "x://y", "../x", ""]
@@ -489,7 +515,7 @@ mod tests {
         }
         let instance = |driver: &str, endpoint: &str, options: &str| {
             let text = format!(
-                r#"{{"Name":"b","Driver":"{driver}","Nodes":[{{"Name":"b0","Endpoint":"{endpoint}","DriverOpts":{options}}}]}}"#
+                r#"{{"Name":"b","Driver":"{driver}","Nodes":[{{"Name":"b_0","Endpoint":"{endpoint}","DriverOpts":{options}}}]}}"#
             );
             write("buildx/instances/b", &text);
         };
@@ -501,13 +527,21 @@ mod tests {
         assert_eq!(text(docker(&host)), "docker /host.sock");
         let check = |expected: &str| check("b", Speaks::BuildKit, &environment, expected);
         instance("docker-container", "near", "null");
-        check("buildkit `docker --context near exec -i buildx_buildkit_b0 buildctl dial-stdio`");
+        check("buildkit `docker --context near exec -i buildx_buildkit_b_0 buildctl dial-stdio`");
         instance("docker-container", "unix:///x.sock", "{}");
-        check("buildkit `docker -H unix:///x.sock exec -i buildx_buildkit_b0 buildctl dial-stdio`");
+        check("buildkit `docker -H unix:///x.sock exec -i buildx_buildkit_b_0 buildctl dial-stdio`");
         instance("remote", "tcp://r.example:99", r#"{"cacert":"/ca.pem"}"#);
         check("buildkit r.example:99 tls +-");
-        instance("kubernetes", "kubernetes:///b?deployment=d&kubeconfig=", r#"{"namespace":"n"}"#);
-        check("buildkit `kubectl --namespace=n exec -i deployment/d -- buildctl dial-stdio`");
+        instance("kubernetes", "kubernetes:///b?deployment=buildkit-2c1-1f&kubeconfig=", r#"{"namespace":"n"}"#);
+        check("buildkit `kubectl --namespace=n exec -i deployment/b-0 -- buildctl dial-stdio`");
+        instance(
+            "kubernetes",
+            "kubernetes:///b?deployment=&kubeconfig=%2Fhome%2Fme%2F.kube%2Fthe+config",
+            r#"{"persistent-volume-claim.requests.storage":"1Gi"}"#,
+        );
+        check(
+            "buildkit `kubectl --kubeconfig=/home/me/.kube/the config exec -i statefulset/b-0 -- buildctl dial-stdio`",
+        );
         instance("docker", "near", "null");
         check("docker /near.sock");
         instance("cloud", "", "null");

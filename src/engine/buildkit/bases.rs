@@ -5,7 +5,7 @@ use super::address::{Address, Speaks};
 use super::content::{Store, Stores};
 use super::daemon;
 use crate::engine::settings::Settings;
-use crate::engine::{EngineError, Output, OutputEvent};
+use crate::engine::{EngineError, EngineErrorKind, Output, OutputEvent};
 use crate::image::contents::Contents;
 use crate::image::digest::Digest;
 use crate::image::export::{self, ImageToWrite};
@@ -110,5 +110,9 @@ pub(super) fn in_registry(source: &str) -> Option<String> {
 }
 
 pub(super) fn unusable(name: &str, source: &str, error: SourceError) -> EngineError {
-    EngineError { message: format!("--build-context {name}={source}: {}", error.message), help: error.help }
+    EngineError {
+        message: format!("--build-context {name}={source}: {}", error.message),
+        help: error.help,
+        kind: EngineErrorKind::Base,
+    }
 }

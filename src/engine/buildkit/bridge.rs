@@ -3,11 +3,13 @@
 //! Source: BuildKit's gateway. `Control.Solve` without a frontend waits for one that calls from outside; calls name
 //! the build in a header. What is solved in it can be looked at until `Return` ends it.
 
+use super::address::Address;
 use super::caches;
-use super::channel::failed;
+use super::channel::{failed, innermost, unreachable};
 use super::progress::{Progress, follow};
 use super::session::{Session, random_id};
 use super::trouble;
+use super::unanswered::Unanswered;
 use crate::engine::EngineError;
 use crate::engine::settings::CacheOption;
 use bollard_buildkit_proto::google::rpc;
@@ -16,6 +18,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
 use bollard_buildkit_proto::pb;
 use gateway::llb_bridge_client::LlbBridgeClient;
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +31,16 @@ use tonic::{Request, Status};
 const LARGEST_ANSWER: usize = 256 << 20;
 /// A builder takes the build at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A builder that has said nothing for this long is spoken of.
+const QUIET: Duration = Duration::from_secs(5);
 /// Between two signs of life.
 const PULSE: Duration = Duration::from_secs(10);
 
 /// What is not ended on the builder before this program is gone mixes with the next build of the same.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A worker's label, of Docker's `builder/builder-next/worker/label`.
+const HOST_GATEWAY: &str = "org.mobyproject.buildkit.worker.moby.host-gateway-ip";
 
 pub(super) struct Bridge {
     gateway: LlbBridgeClient<Channel>,
@@ -43,10 +51,14 @@ pub(super) struct Bridge {
     can: BTreeSet<String>,
     /// The platforms that it builds for by itself, the preferred one first.
     pub(super) platforms: Vec<String>,
+    /// The address of its machine, for commands; only a Docker Engine tells it.
+    pub(super) host_gateway: Option<String>,
     /// Cancelled when the build has ended, whoever ended it.
     pub(super) ended: CancellationToken,
     /// What is solved here may ask it for files later on.
     pub(super) session: Arc<Session>,
+    /// Containers that are being made or let go of.
+    pub(super) unanswered: Unanswered,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -61,6 +73,7 @@ pub(super) struct Allowed {
 
 impl Bridge {
     pub(super) async fn open(
+        address: &Address,
         channel: &Channel,
         session: Arc<Session>,
         allowed: &Allowed,
@@ -103,25 +116,33 @@ impl Bridge {
             progress,
             can: BTreeSet::new(),
             platforms: Vec::new(),
+            host_gateway: None,
             ended,
             session,
+            unanswered: Unanswered::default(),
             _tasks: vec![solving, following],
+        };
+        // A connection may be made that no builder is behind; it is with the first answer that one is there.
+        let refused = |status: &Status| match status.source() {
+            Some(cause) => unreachable(address, &innermost(cause)),
+            None => failed("the builder takes no build", status),
         };
         let mut client = bridge.client();
         let ping = tokio::time::timeout(PATIENCE, client.ping(bridge.request(gateway::PingRequest {})));
         let pong = tokio::select! {
             pong = ping => match pong {
-                Ok(pong) => pong.map_err(|status| failed("the builder takes no build", &status))?.into_inner(),
+                Ok(pong) => pong.map_err(|status| refused(&status))?.into_inner(),
                 Err(_) => return Err(EngineError::new("the builder gives no answer")),
             },
-            refused = hear => return Err(match refused {
-                Ok(Err(status)) => failed("the builder takes no build", &status),
+            heard = hear => return Err(match heard {
+                Ok(Err(status)) => refused(&status),
                 _ => EngineError::new("the builder ended the build before it began"),
             }),
         };
         let enabled = pong.frontend_api_caps.into_iter().chain(pong.llb_caps).filter(|cap| cap.enabled);
         bridge.can = enabled.map(|cap| cap.id).collect();
         bridge.platforms = pong.workers.iter().flat_map(|worker| &worker.platforms).map(platform_text).collect();
+        bridge.host_gateway = pong.workers.iter().find_map(|worker| worker.labels.get(HOST_GATEWAY)).cloned();
         bridge._tasks.push(AbortOnDropHandle::new(tokio::spawn(bridge.listen_for_silence())));
         Ok(bridge)
     }
@@ -129,12 +150,21 @@ impl Bridge {
     /// Asks for a sign of life again and again. A builder that gives none is as good as gone: what waits for it ends.
     fn listen_for_silence(&self) -> impl Future<Output = ()> + use<> {
         let (mut client, header) = (self.client(), self.build.clone());
-        let (ended, session) = (self.ended.clone(), self.session.ended.clone());
+        let (ended, session, progress) = (self.ended.clone(), self.session.ended.clone(), self.progress.clone());
         async move {
             loop {
                 tokio::time::sleep(PULSE).await;
-                let answer =
-                    tokio::time::timeout(PATIENCE, client.ping(headed(gateway::PingRequest {}, &header))).await;
+                let mut ping = std::pin::pin!(client.ping(headed(gateway::PingRequest {}, &header)));
+                let mut answer = tokio::time::timeout(QUIET, &mut ping).await;
+                if answer.is_err() {
+                    let (quiet, patience) = (QUIET.as_secs(), PATIENCE.as_secs());
+                    progress
+                        .notice(&format!("the builder has not answered for {quiet} s; after {patience} s it is lost"));
+                    answer = tokio::time::timeout(PATIENCE - QUIET, ping).await;
+                    if matches!(answer, Ok(Ok(_))) {
+                        progress.notice("the builder answers again");
+                    }
+                }
                 let lost = match answer {
                     Ok(Ok(_)) => false,
                     Ok(Err(status)) => trouble::is_lost(&status),
@@ -215,6 +245,7 @@ impl Bridge {
             message: "the session is over".to_owned(),
             details: Vec::new(),
         };
+        let _nothing_else = self.unanswered.end(LAST_WORDS).await;
         let request = self.request(gateway::ReturnRequest { result: None, error: Some(error) });
         let _ = tokio::time::timeout(LAST_WORDS, self.client().r#return(request)).await;
         let _ = tokio::time::timeout(LAST_WORDS, self.ended.cancelled()).await;

@@ -1,8 +1,9 @@
 //! The channel for calls to a builder.
 
-use super::address::{Address, Speaks};
+use super::address::{Address, Speaks, Transport};
 use super::connection::{self, printable};
-use crate::engine::EngineError;
+use super::daemon;
+use crate::engine::{EngineError, EngineErrorKind};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use tonic::Status;
@@ -32,19 +33,52 @@ pub(super) async fn open(address: &Address) -> Result<Channel, EngineError> {
     let endpoint = Endpoint::from_static("http://localhost")
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    endpoint.connect_with_connector(connector).await.map_err(|error| unreachable(address, &innermost(&error)))
+    match endpoint.connect_with_connector(connector).await {
+        Ok(channel) => Ok(channel),
+        Err(error) if has_no_buildkit(&error) && daemon::is_podman(address).await => Err(podman(address)),
+        Err(error) => Err(unreachable(address, &innermost(&error))),
+    }
+}
+
+fn has_no_buildkit(error: &(dyn Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if kind == Some(std::io::ErrorKind::Unsupported) {
+            return true;
+        }
+        at = error.source();
+    }
+    false
+}
+
+fn podman(address: &Address) -> EngineError {
+    let help = [
+        "on Linux, --engine embedded builds without it",
+        "or run a BuildKit in it: podman run -d --name buildkitd --privileged docker.io/moby/buildkit, then \
+         --builder podman-container://buildkitd",
+        "the images that it has can be looked at: stagedive explore IMAGE",
+    ];
+    EngineError {
+        message: format!("{address}: this is Podman, which has no BuildKit behind its socket"),
+        help: help.map(str::to_owned).to_vec(),
+        kind: EngineErrorKind::Lost,
+    }
 }
 
 pub(super) fn unreachable(address: &Address, why: &str) -> EngineError {
-    let help = match address.speaks {
-        Speaks::Docker => {
+    let help = match (&address.transport, address.speaks) {
+        (Transport::Program(argv), _) => format!("it is reached by `{}`, which must work here", argv.join(" ")),
+        (_, Speaks::Docker) => {
             "is the Docker Engine running, and may you use its socket? DOCKER_HOST or --builder says where it is"
+                .to_owned()
         }
-        Speaks::BuildKit => "is buildkitd running there? BUILDKIT_HOST or --builder says where it is",
+        (_, Speaks::BuildKit) => "is buildkitd running there? BUILDKIT_HOST or --builder says where it is".to_owned(),
     };
     EngineError {
         message: format!("{address}: no answer from a builder: {}", printable(why)),
-        help: vec![help.to_owned()],
+        help: vec![help],
+        kind: EngineErrorKind::Lost,
     }
 }
 
@@ -67,5 +101,9 @@ pub(super) fn failed(what: &str, status: &Status) -> EngineError {
         Some(cause) if !said.contains(&cause) => format!("{said}: {}", printable(&cause)),
         _ => said,
     };
-    EngineError { message: format!("{what}: {why}"), help: super::trouble::help(&why) }
+    let kind = match super::trouble::is_lost(status) {
+        true => EngineErrorKind::Lost,
+        false => EngineErrorKind::Other,
+    };
+    EngineError { kind, message: format!("{what}: {why}"), help: super::trouble::help(&why) }
 }

@@ -5,14 +5,17 @@
 
 use super::address::Address;
 use super::connection::{self, Connection, printable};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, EngineErrorKind};
 use crate::image::reference;
 use serde::Deserialize;
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// Bytes of an answer that is no archive.
 const LARGEST_ANSWER: u64 = 4 << 20;
+/// As long as a server may take to say what it is.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether its images are kept by containerd: then its BuildKit is a whole one, and reads and writes OCI layouts.
 pub(super) async fn is_whole(address: &Address) -> Result<bool, EngineError> {
@@ -24,6 +27,24 @@ pub(super) async fn is_whole(address: &Address) -> Result<bool, EngineError> {
     let answer = get(address, "/info").await?;
     let info: Info = serde_json::from_slice(&answer.body(address).await?).unwrap_or_default();
     Ok(info.driver_status.iter().any(|(name, value)| name == "driver-type" && value.contains("containerd")))
+}
+
+/// Whether it is Podman that listens there, which speaks the same API.
+pub(super) async fn is_podman(address: &Address) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Version {
+        components: Vec<Component>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "PascalCase")]
+    struct Component {
+        name: String,
+    }
+    let asked = async { get(address, "/version").await?.body(address).await };
+    let Ok(Ok(body)) = tokio::time::timeout(PATIENCE, asked).await else { return false };
+    let version: Version = serde_json::from_slice(&body).unwrap_or_default();
+    version.components.iter().any(|it| it.name.starts_with("Podman"))
 }
 
 pub(super) async fn has_image(address: &Address, name: &str) -> Result<bool, EngineError> {
@@ -107,7 +128,7 @@ async fn answer(address: &Address, mut connection: Connection) -> Result<Answer,
 }
 
 fn lost(address: &Address, error: &std::io::Error) -> EngineError {
-    EngineError::new(format!("{address}: the connection broke: {error}"))
+    EngineError { kind: EngineErrorKind::Lost, ..EngineError::new(format!("{address}: the connection broke: {error}")) }
 }
 
 fn escaped(text: &str) -> String {

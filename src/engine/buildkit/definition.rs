@@ -36,7 +36,12 @@ pub(super) struct Definition {
 pub(super) struct DefinitionError(String);
 
 impl Definition {
-    pub(super) fn read(raw: pb::Definition) -> Result<Definition, DefinitionError> {
+    pub(super) fn read(mut raw: pb::Definition) -> Result<Definition, DefinitionError> {
+        // An entry with nothing in it is written without its value, and read as none by builders, which end on that
+        // when its vertex fails: the whole daemon does. Source: `resultProxy.wrapError` in `solver/llbsolver`.
+        if let Some(source) = &mut raw.source {
+            source.locations.retain(|_, it| !it.locations.is_empty());
+        }
         let mut ops = HashMap::new();
         let mut head = None;
         for bytes in &raw.def {
@@ -80,7 +85,7 @@ impl Definition {
         self.with(|_, bytes| prost::encoding::uint64::encode(UNREAD_FIELD, &number, bytes))
     }
 
-    /// The session that directories of this machine are to be asked of, if there are any.
+    /// The session that directories and images of this machine are to be asked of, if there are any.
     fn session(&self) -> Option<&str> {
         self.ops.values().find_map(session_of)
     }
@@ -199,10 +204,8 @@ fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
 }
 
 fn session_of(op: &pb::Op) -> Option<&str> {
-    match &op.op {
-        Some(pb::op::Op::Source(source)) => source.attrs.get("local.session").map(String::as_str),
-        _ => None,
-    }
+    let Some(pb::op::Op::Source(source)) = &op.op else { return None };
+    ["local.session", "oci.session"].into_iter().find_map(|key| source.attrs.get(key)).map(String::as_str)
 }
 
 fn input(edge: &Edge) -> pb::Input {
@@ -216,4 +219,56 @@ fn edge(input: &pb::Input) -> Edge {
 /// Under this name the builder runs a vertex that must not be taken from the cache.
 pub(super) fn uncached_name(vertex: &str) -> String {
     Digest::of(format!("{vertex}-ignorecache").as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a source with an attribute, and of a command on it, in another session.
+    fn check(attribute: (&str, &str), session: &str, expected: &[(&str, &str)]) {
+        let attrs = [attribute].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let source = pb::op::Op::Source(pb::SourceOp { identifier: "oci-layout://s".to_owned(), attrs });
+        let source = pb::Op { op: Some(source), ..pb::Op::default() }.encode_to_vec();
+        let base = Edge { vertex: Digest::of(&source).to_string(), output: 0 };
+        let command = pb::Op {
+            inputs: vec![input(&base)],
+            op: Some(pb::op::Op::Exec(pb::ExecOp::default())),
+            ..pb::Op::default()
+        };
+        let command = command.encode_to_vec();
+        let head = Edge { vertex: Digest::of(&command).to_string(), output: 0 };
+        let result = pb::Op { inputs: vec![input(&head)], ..pb::Op::default() }.encode_to_vec();
+        let raw = pb::Definition { def: vec![source, command, result], ..pb::Definition::default() };
+        let definition = Definition::read(raw).unwrap();
+        let (within, names) = definition.within(session).unwrap_or((definition, HashMap::new()));
+        let found = within.needs(&head.renamed(&names));
+        assert_eq!(found.len(), 2, "{attribute:?}");
+        let attributes = found.iter().filter_map(|vertex| match &within.op(vertex)?.op {
+            Some(pb::op::Op::Source(source)) => Some(&source.attrs),
+            _ => None,
+        });
+        let attributes: Vec<(&str, &str)> = attributes.flatten().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(attributes, expected, "{attribute:?}");
+    }
+
+    #[test]
+    fn sources_of_this_machine_are_asked_of_the_session_that_is_open() {
+        check(("local.session", "old"), "new", &[("local.session", "new")]);
+        check(("oci.session", "old"), "new", &[("oci.session", "new")]);
+        check(("oci.session", "new"), "new", &[("oci.session", "new")]);
+        check(("oci.store", "old"), "new", &[("oci.store", "old")]);
+    }
+
+    #[test]
+    fn no_vertex_is_said_to_be_nowhere() {
+        let bytes = pb::Op::default().encode_to_vec();
+        let edge = Edge { vertex: Digest::of(&bytes).to_string(), output: 0 };
+        let somewhere = pb::Locations { locations: vec![pb::Location::default()] };
+        let locations = [(edge.vertex.clone(), pb::Locations::default()), ("other".to_owned(), somewhere)];
+        let source = Some(pb::Source { locations: locations.into(), ..pb::Source::default() });
+        let raw = pb::Definition { def: vec![bytes], source, ..pb::Definition::default() };
+        let sent = Definition::read(raw).unwrap().up_to(&edge, false).source.unwrap();
+        assert_eq!(sent.locations.keys().collect::<Vec<_>>(), ["other"]);
+    }
 }

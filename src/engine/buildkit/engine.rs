@@ -2,25 +2,26 @@
 //! snapshots.
 
 use super::address::{Address, Speaks};
+use super::ahead::Ahead;
 use super::bases::{self, Bases};
 use super::bridge::{Allowed, Bridge, EVALUATE};
+use super::build::{Build, Place};
 use super::caches;
 use super::content::Stores;
-use super::definition::{Definition, Edge};
 use super::filesync::Sources;
-use super::mapping::Mapping;
 use super::receive::Uploads;
 use super::session::Session;
-use super::snapshots::{Made, SCRATCH, Snapshot};
+use super::snapshots::{SCRATCH, Snapshot};
 use super::toolbox::Toolbox;
-use super::{channel, daemon, export, failed, files, frontend, mapping, session, shells, solve};
+use super::{channel, daemon, export, failed, files, frontend, session, shells, steps};
 use crate::engine::settings::Settings;
 use crate::engine::{
     Capabilities, ChangeSummary, Engine, EngineError, ExportRequest, Exported, Job, Output, OutputEvent, ResolvedImage,
-    Shell, ShellRequest, StepError, StepErrorKind, StepOutcome,
+    Shell, ShellRequest, StepError, StepOutcome,
 };
 use crate::image::digest::Digest;
 use crate::layers::{FileTree, Layer};
+use crate::plan::options::HOST_GATEWAY;
 use crate::plan::step::image_and_platform;
 use crate::plan::{Base, Op, Options, Plan, StageId, StepId};
 use crate::snapshot::SnapshotId;
@@ -34,8 +35,6 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-/// Plans whose definitions are kept: the one in force, and those that steps may still run of.
-const PLANS: usize = 4;
 /// Trees that are kept, the one asked for last last.
 const TREES: usize = 4;
 
@@ -55,6 +54,7 @@ pub struct BuildKit {
     images: Mutex<BTreeMap<String, ResolvedImage>>,
     trees: Mutex<Vec<(SnapshotId, Arc<FileTree>)>>,
     pub(super) toolbox: Toolbox,
+    pub(super) ahead: Ahead,
     capabilities: Capabilities,
     /// Holds the Dockerfiles that the builder reads.
     dockerfiles: tempfile::TempDir,
@@ -69,26 +69,6 @@ pub(super) struct Link {
     stale: std::sync::atomic::AtomicBool,
 }
 
-/// A plan, and what the builder makes of it.
-pub(super) struct Build {
-    plan: Arc<Plan>,
-    pub(super) options: HashMap<String, String>,
-    /// The target's definition, and those of stages that it does not reach.
-    parts: Mutex<Vec<(Arc<Definition>, Mapping)>>,
-    adding: tokio::sync::Mutex<()>,
-    /// How often its vertices have been given other names.
-    renamed: std::sync::atomic::AtomicU64,
-}
-
-/// Where one step is found in the definition of its plan.
-pub(super) struct Place {
-    pub(super) definition: Arc<Definition>,
-    /// `None` is an empty file system.
-    pub(super) edge: Option<Edge>,
-    /// The vertices that are this step's alone.
-    own: Vec<String>,
-}
-
 impl BuildKit {
     /// Connects to the builder. `reason` says why it is this one, where nobody asked for it.
     pub async fn start(
@@ -97,37 +77,8 @@ impl BuildKit {
         entitlements: Vec<String>,
         reason: Option<String>,
     ) -> Result<BuildKit, EngineError> {
-        let dockerfiles = tempfile::tempdir();
-        let dockerfiles =
-            dockerfiles.map_err(|error| EngineError::new(format!("no temporary directory can be made: {error}")))?;
-        let sources = Arc::new(Sources::default());
-        if let Some(context) = &settings.context {
-            sources.set(frontend::CONTEXT, context.path.clone());
-        }
-        for (name, context) in &settings.directories {
-            sources.set(&frontend::local_name(name), context.path.clone());
-        }
-        let stores = Arc::<Stores>::default();
         let mut limits = Vec::from_iter(reason);
-        let imports = caches::imports(&settings.cache_from, &stores, &mut limits);
-        let toolbox = Toolbox::new(settings.store.join("toolbox"), sources.clone());
-        let mut engine = BuildKit {
-            settings,
-            address,
-            allowed: Allowed { entitlements, imports },
-            sources,
-            uploads: Arc::new(Uploads::default()),
-            stores,
-            bases: Bases::default(),
-            link: tokio::sync::Mutex::default(),
-            builds: Mutex::default(),
-            snapshots: Mutex::default(),
-            images: Mutex::default(),
-            trees: Mutex::default(),
-            toolbox,
-            capabilities: Capabilities::default(),
-            dockerfiles,
-        };
+        let mut engine = BuildKit::new(address, settings, entitlements, &mut limits)?;
         let link = engine.link().await?;
         engine.capabilities = capabilities(&engine.address, &link.bridge);
         if engine.settings.no_cache {
@@ -141,19 +92,65 @@ impl BuildKit {
         Ok(engine)
     }
 
+    /// One that is not connected yet; adds to `limits` what is said of the caches.
+    fn new(
+        address: Address,
+        settings: Settings,
+        entitlements: Vec<String>,
+        limits: &mut Vec<String>,
+    ) -> Result<BuildKit, EngineError> {
+        let dockerfiles = tempfile::tempdir();
+        let dockerfiles =
+            dockerfiles.map_err(|error| EngineError::new(format!("no temporary directory can be made: {error}")))?;
+        let sources = Arc::new(Sources::default());
+        if let Some(context) = &settings.context {
+            sources.set(frontend::CONTEXT, context.path.clone());
+        }
+        for (name, context) in &settings.directories {
+            sources.set(&frontend::local_name(name), context.path.clone());
+        }
+        let stores = Arc::<Stores>::default();
+        let imports = caches::imports(&settings.cache_from, &stores, limits);
+        let toolbox = Toolbox::new(settings.store.join("toolbox"), sources.clone());
+        Ok(BuildKit {
+            settings,
+            address,
+            allowed: Allowed { entitlements, imports },
+            sources,
+            uploads: Arc::new(Uploads::default()),
+            stores,
+            bases: Bases::default(),
+            link: tokio::sync::Mutex::default(),
+            builds: Mutex::default(),
+            snapshots: Mutex::default(),
+            images: Mutex::default(),
+            trees: Mutex::default(),
+            toolbox,
+            ahead: Ahead::default(),
+            capabilities: Capabilities::default(),
+            dockerfiles,
+        })
+    }
+
     /// Refuses at once what the builder would refuse after the last step.
     async fn check(&self) -> Result<(), EngineError> {
-        let Some(cache) = self.settings.cache_to.iter().find(|it| it.kind != "inline") else { return Ok(()) };
-        match self.address.speaks == Speaks::BuildKit || daemon::is_whole(&self.address).await? {
-            true => Ok(()),
-            false => Err(EngineError {
-                message: format!("--cache-to type={}: {} writes no such cache", cache.kind, self.address),
-                help: vec![
-                    "a Docker Engine does with its containerd image store; with the older one, type=inline is all"
-                        .to_owned(),
-                ],
-            }),
+        let cache = self.settings.cache_to.iter().find(|it| it.kind != "inline");
+        let stated = self.settings.attestations.keys().next();
+        if cache.is_none() && stated.is_none() {
+            return Ok(());
         }
+        if self.address.speaks == Speaks::BuildKit || daemon::is_whole(&self.address).await? {
+            return Ok(());
+        }
+        if let Some(cache) = cache {
+            let message = format!("--cache-to type={}: {} writes no such cache", cache.kind, self.address);
+            let help = "a Docker Engine does with its containerd image store; with the older one, type=inline is all";
+            return Err(EngineError::new(message).with_help(help));
+        }
+        let kind = stated.map_or("attest", String::as_str);
+        let message = format!("--{kind}: {} keeps no attestations with its images", self.address);
+        Err(EngineError::new(message)
+            .with_help("a Docker Engine does with its containerd image store, and every BuildKit: see --builder"))
     }
 
     /// The link to the builder; a new one if the last is lost.
@@ -166,7 +163,8 @@ impl BuildKit {
             }
             // A bridge of its own, in the session that there is.
             if !link.session.ended.is_cancelled()
-                && let Ok(bridge) = Bridge::open(&link.channel, link.session.clone(), &self.allowed).await
+                && let Ok(bridge) =
+                    Bridge::open(&self.address, &link.channel, link.session.clone(), &self.allowed).await
             {
                 let fresh = Link::new(link.channel.clone(), link.session.clone(), bridge);
                 *slot = Some(fresh.clone());
@@ -174,12 +172,16 @@ impl BuildKit {
             }
         }
         *slot = None;
-        let channel = channel::open(&self.address).await?;
-        let session = self.session(&channel).await?;
-        let bridge = Bridge::open(&channel, session.clone(), &self.allowed).await?;
-        let fresh = Link::new(channel, session, bridge);
+        let fresh = self.link_through(channel::open(&self.address).await?).await?;
         *slot = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    /// A link with a session of its own.
+    async fn link_through(&self, channel: Channel) -> Result<Arc<Link>, EngineError> {
+        let session = self.session(&channel).await?;
+        let bridge = Bridge::open(&self.address, &channel, session.clone(), &self.allowed).await?;
+        Ok(Link::new(channel, session, bridge))
     }
 
     async fn session(&self, channel: &Channel) -> Result<Arc<Session>, EngineError> {
@@ -195,9 +197,7 @@ impl BuildKit {
             return Ok(link);
         }
         let mut slot = self.link.lock().await;
-        let session = self.session(&link.channel).await?;
-        let bridge = Bridge::open(&link.channel, session.clone(), &self.allowed).await?;
-        let fresh = Link::new(link.channel.clone(), session, bridge);
+        let fresh = self.link_through(link.channel.clone()).await?;
         *slot = Some(fresh.clone());
         Ok(fresh)
     }
@@ -206,12 +206,6 @@ impl BuildKit {
         let builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
         let found = builds.iter().rev().find(|build| Arc::ptr_eq(&build.plan, plan)).cloned();
         found.ok_or_else(|| EngineError::new("the builder has not been given this plan"))
-    }
-
-    /// The build that was prepared last.
-    pub(super) fn last_build(&self) -> Result<Arc<Build>, EngineError> {
-        let builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
-        builds.last().cloned().ok_or_else(|| EngineError::new("the builder has not been given a plan"))
     }
 
     /// Where a step is found. Stages that the target does not reach are asked for when they are needed.
@@ -234,12 +228,9 @@ impl BuildKit {
         let link = self.link().await?;
         let mut options = build.options.clone();
         frontend::set_target(&mut options, &build.plan, stage);
+        self.sources.set(frontend::DOCKERFILE, build.dockerfile.clone());
         let definition = frontend::define(&link.bridge, options).await?;
-        let mapping = mapping::map(&build.plan, stage, &definition);
-        let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;
-        let mut parts = build.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.push((Arc::new(definition), mapping));
-        Ok(())
+        build.add(stage, definition)
     }
 
     /// Where images are looked for: a Docker Engine has some of its own.
@@ -256,61 +247,6 @@ impl BuildKit {
         images.insert(image.name.clone(), image.clone());
         image
     }
-
-    async fn vertex(&self, job: &Job, output: &Output, cancel: &CancellationToken) -> Result<StepOutcome, StepError> {
-        let start = Instant::now();
-        let afresh = job.no_cache && !matches!(job.step.op, Op::From(_));
-        let mut link = self.link().await?;
-        let mut place = self.place(&job.plan, job.step.id).await?;
-        let again =
-            |place: &Place| place.edge.as_ref().is_some_and(|edge| link.bridge.progress.ended(&edge.vertex).is_some());
-        if afresh && again(&place) {
-            self.build(&job.plan)?.rename();
-            link.spoil();
-            link = self.link().await?;
-            place = self.place(&job.plan, job.step.id).await?;
-        }
-        // The session that the definition was made in may be gone.
-        if self.build(&job.plan)?.move_to(&link.session.id) {
-            place = self.place(&job.plan, job.step.id).await?;
-        }
-        let Some(edge) = &place.edge else { return Ok(outcome(SnapshotId(SCRATCH.to_owned()), start)) };
-        let solved = solve::run(&link.bridge, &place.definition, edge, &place.own, afresh, output, cancel).await;
-        let parent = job.parent.clone().filter(|_| !matches!(job.step.op, Op::From(_)));
-        match solved {
-            Ok(solved) => {
-                let id = SnapshotId(format!("{}#{}", edge.vertex, edge.output));
-                let held = Some((link.bridge.clone(), solved.result));
-                let made = Made::Solved { definition: place.definition.clone(), edge: edge.clone() };
-                let snapshot = self.keep(id, Snapshot::new(made, parent, held));
-                let mut outcome = outcome(snapshot, start);
-                if let Some(ended) = copied(&place.definition, edge, &link.bridge).or(solved.ended) {
-                    outcome.cached = ended.cached;
-                    outcome.duration = ended.duration;
-                } else {
-                    outcome.cached = !afresh;
-                }
-                Ok(outcome)
-            }
-            Err(unsolved) => {
-                self.build(&job.plan)?.rename();
-                link.spoil();
-                let mut error = unsolved.error;
-                let same = unsolved.details.vertex.as_ref().is_none_or(|vertex| *vertex == edge.vertex);
-                let root = root_mount(&place.definition, edge);
-                let left =
-                    root.and_then(|index| unsolved.details.mounts.get(index)).filter(|id| same && !id.is_empty());
-                if let Some(left) = left {
-                    let id = SnapshotId(format!("failed:{left}"));
-                    let held = Some((link.bridge.clone(), left.clone()));
-                    error.after = Some(self.keep(id, Snapshot::new(Made::Failed, parent, held)));
-                } else if matches!(error.kind, StepErrorKind::Exit(_)) && !link.bridge.can(EVALUATE) {
-                    error.help.push("this builder is too old to show what a command that failed has left".to_owned());
-                }
-                Err(error)
-            }
-        }
-    }
 }
 
 impl Link {
@@ -319,67 +255,8 @@ impl Link {
     }
 
     /// Nothing more is to be run in this bridge; what is held there stays.
-    fn spoil(&self) {
+    pub(super) fn spoil(&self) {
         self.stale.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl Build {
-    /// Gives all vertices other names, so that a builder runs again what has failed.
-    fn rename(&self) {
-        let number = self.renamed.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (definition, mapping) in parts.iter_mut() {
-            let (renamed, names) = definition.renamed(number);
-            *mapping = mapping.renamed(&names);
-            *definition = Arc::new(renamed);
-        }
-    }
-
-    /// Makes its definitions such that directories are asked of this session; says whether they were others.
-    fn move_to(&self, session: &str) -> bool {
-        let mut moved = false;
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (definition, mapping) in parts.iter_mut() {
-            if let Some((within, names)) = definition.within(session) {
-                *mapping = mapping.renamed(&names);
-                *definition = Arc::new(within);
-                moved = true;
-            }
-        }
-        moved
-    }
-
-    fn place(&self, step: StepId) -> Option<Place> {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().find_map(|(definition, mapping)| {
-            let edge = mapping.after(step)?.clone();
-            let own = match &edge {
-                Some(edge) => definition.own(&edge.vertex, |it| it != edge.vertex && mapping.is_step(it)),
-                None => Vec::new(),
-            };
-            Some(Place { definition: definition.clone(), edge, own })
-        })
-    }
-}
-
-fn outcome(snapshot: SnapshotId, start: Instant) -> StepOutcome {
-    StepOutcome { snapshot, cached: false, duration: start.elapsed(), changes: None, why: Vec::new() }
-}
-
-/// How the copy of a linked COPY ended: putting it on what lies below is no work.
-fn copied(definition: &Definition, edge: &Edge, bridge: &Bridge) -> Option<super::progress::Ended> {
-    let op = definition.op(&edge.vertex)?;
-    let Some(pb::op::Op::Merge(merge)) = &op.op else { return None };
-    let copy = Definition::input(op, merge.inputs.last()?.input)?;
-    bridge.progress.ended(&copy.vertex)
-}
-
-/// The place of a command's file system among its mounts.
-fn root_mount(definition: &Definition, edge: &Edge) -> Option<usize> {
-    match &definition.op(&edge.vertex)?.op {
-        Some(pb::op::Op::Exec(exec)) => exec.mounts.iter().position(|mount| mount.dest == "/"),
-        _ => None,
     }
 }
 
@@ -397,13 +274,24 @@ fn capabilities(address: &Address, bridge: &Bridge) -> Capabilities {
                 .to_owned(),
         );
     }
-    Capabilities { engine: engine.to_owned(), mode: address.name.clone(), limits }
+    Capabilities { engine: engine.to_owned(), mode: address.name.clone(), limits, one_user: false }
 }
 
 #[async_trait]
 impl Engine for BuildKit {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn on(&self, platform: &str) -> Result<Arc<dyn Engine>, EngineError> {
+        let settings = Settings { platform: platform.to_owned(), ..self.settings.clone() };
+        let entitlements = self.allowed.entitlements.clone();
+        let mut engine = BuildKit::new(self.address.clone(), settings, entitlements, &mut Vec::new())?;
+        engine.capabilities = self.capabilities.clone();
+        // One connection does for all platforms, until it is lost.
+        let channel = self.link().await?.channel.clone();
+        *engine.link.lock().await = Some(engine.link_through(channel).await?);
+        Ok(Arc::new(engine))
     }
 
     async fn resolve(&self, image: &str, output: &Output) -> Result<ResolvedImage, EngineError> {
@@ -454,25 +342,25 @@ impl Engine for BuildKit {
         let dir = frontend::write_dockerfile(self.dockerfiles.path(), plan, self.settings.context.as_ref());
         let dir =
             dir.map_err(|error| EngineError::new(format!("the Dockerfile cannot be given to the builder: {error}")))?;
-        self.sources.set(frontend::DOCKERFILE, dir);
+        self.sources.set(frontend::DOCKERFILE, dir.clone());
+        let gateway = link.bridge.host_gateway.as_deref();
+        if gateway.is_none() && options.hosts.iter().any(|(_, address)| address == HOST_GATEWAY) {
+            let message = format!("--add-host NAME:{HOST_GATEWAY}: {} does not tell its host's address", self.address);
+            return Err(EngineError::new(message).with_help("a Docker Engine does; elsewhere give the address itself"));
+        }
+        if !options.ulimits.is_empty() || options.shm_size.is_some() {
+            let notice = "--ulimit and --shm-size do not hold in shells: BuildKit takes them for RUN alone";
+            let _ = output.0.send(OutputEvent::Notice(notice.to_owned())).await;
+        }
         let images = self.bases.contexts(&self.address, &self.settings, &self.stores, output).await?;
-        let options = frontend::options(&self.settings, options, plan, images, self.resolve_mode());
+        let options = frontend::options(&self.settings, options, plan, images, self.resolve_mode(), gateway);
         let definition = frontend::define(&link.bridge, options.clone()).await;
         let definition = definition.map_err(|error| frontend::point(error, &plan.dockerfile.text))?;
-        let mapping = mapping::map(plan, plan.target, &definition);
-        let mapping = mapping.map_err(|error| EngineError::new(error.to_string()))?;
-        let build = Build {
-            plan: plan.clone(),
-            options,
-            parts: Mutex::new(vec![(Arc::new(definition), mapping)]),
-            adding: tokio::sync::Mutex::default(),
-            renamed: std::sync::atomic::AtomicU64::default(),
-        };
+        let build = Build::new(plan.clone(), dir, options, definition)?;
         let mut builds = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was planned before is kept as long as somebody can go back to it.
+        builds.retain(|build| Arc::strong_count(&build.plan) > 1);
         builds.push(Arc::new(build));
-        if builds.len() > PLANS {
-            builds.remove(0);
-        }
         Ok(())
     }
 
@@ -482,9 +370,9 @@ impl Engine for BuildKit {
             Op::Config | Op::From(Base::Stage(_) | Base::Scratch) => {
                 let snapshot = job.parent.clone().unwrap_or_else(|| SnapshotId(SCRATCH.to_owned()));
                 let changes = Some(ChangeSummary::default());
-                Ok(StepOutcome { duration: Duration::ZERO, changes, ..outcome(snapshot, start) })
+                Ok(StepOutcome { duration: Duration::ZERO, changes, ..steps::outcome(snapshot, start) })
             }
-            _ => self.vertex(&job, output, cancel).await,
+            _ => self.solve(&job, output, cancel).await,
         }
     }
 
@@ -531,18 +419,21 @@ impl Engine for BuildKit {
         shells::start(self, request).await
     }
 
+    async fn expect_shell(&self, request: ShellRequest) {
+        shells::expect(self, request).await;
+    }
+
     async fn export(&self, request: ExportRequest, output: &Output) -> Result<Exported, EngineError> {
         export::export(self, request, output).await
     }
 
     async fn discard(&self) -> Result<(), EngineError> {
-        Err(EngineError {
-            message: "this engine cannot drop what one build made".to_owned(),
-            help: vec!["the builder keeps it as a cache: `docker builder prune` or `buildctl prune`".to_owned()],
-        })
+        Err(EngineError::new("this engine cannot drop what one build made")
+            .with_help("the builder keeps it as a cache: `docker builder prune` or `buildctl prune`"))
     }
 
     async fn close(&self) -> Result<(), EngineError> {
+        self.ahead.clear();
         let link = self.link.lock().await.take();
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(link) = link {

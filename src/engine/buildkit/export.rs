@@ -7,7 +7,7 @@ use super::address::Speaks;
 use super::caches;
 use super::channel::failed;
 use super::engine::BuildKit;
-use super::frontend::FRONTEND;
+use super::frontend::{DOCKERFILE, FRONTEND};
 use super::receive::Upload;
 use super::session::random_id;
 use crate::engine::settings::CacheOption;
@@ -54,18 +54,19 @@ async fn one(wanted: Wanted<'_>, destination: &Destination) -> Result<Option<Exp
     let Wanted { engine, request, .. } = wanted;
     let names = names(&request.tags)?;
     match (destination, engine.address.speaks) {
-        (Destination::Store, Speaks::Docker) => solve(wanted, "moby", name(names), None).await,
-        (Destination::Store, Speaks::BuildKit) => {
+        (Destination::Store | Destination::Daemon, Speaks::Docker) => solve(wanted, "moby", name(names), None).await,
+        (Destination::Store | Destination::Daemon, Speaks::BuildKit) => {
             let file = tempfile::NamedTempFile::new();
             let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
             let writer = open(file.path()).await?;
-            // Docker's own form holds one platform.
-            let exporter = if request.platforms.is_empty() { "docker" } else { "oci" };
+            // Docker's own form holds one platform, and nothing beside it.
+            let one = request.platforms.is_empty() && engine.settings.attestations.is_empty();
+            let exporter = if one { "docker" } else { "oci" };
             let exported = solve(wanted, exporter, name(names), Some(Upload::Archive(writer))).await?;
             let loaded = image::daemon::load(file.path(), &Surroundings::from_environment()).await;
             loaded.map_err(|error| {
-                let help = "a BuildKit keeps no images: write one with -o type=oci,dest=FILE".to_owned();
-                EngineError { message: format!("the image cannot be loaded: {error}"), help: vec![help] }
+                let help = "a BuildKit keeps no images: write one with -o type=oci,dest=FILE";
+                EngineError::new(format!("the image cannot be loaded: {error}")).with_help(help)
             })?;
             Ok(exported)
         }
@@ -223,13 +224,17 @@ async fn solve(
 ) -> Result<Option<Exported>, EngineError> {
     let Wanted { engine, request, last } = wanted;
     let link = engine.link().await?;
-    let build = engine.last_build()?;
+    let plan = request.plan.as_ref().ok_or_else(|| EngineError::new("a builder writes out whole builds only"))?;
+    let build = engine.build(plan)?;
     let mut options = build.options.clone();
+    engine.sources.set(DOCKERFILE, build.dockerfile.clone());
     // What has just run without the cache is in it now.
     options.remove("no-cache");
     if !request.platforms.is_empty() {
         options.insert("platform".to_owned(), request.platforms.join(","));
     }
+    let stated = engine.settings.attestations.iter();
+    options.extend(stated.map(|(kind, attributes)| (format!("attest:{kind}"), attributes.clone())));
     let imports = &engine.allowed.imports;
     options.extend(caches::for_frontend(imports).map(|list| ("cache-imports".to_owned(), list)));
     let (cache_to, stores) = (&engine.settings.cache_to, &engine.stores);

@@ -5,7 +5,7 @@
 use super::address::{Address, Speaks, Transport};
 use super::engine::BuildKit;
 use crate::engine::settings::Settings;
-use crate::engine::{Engine, Output};
+use crate::engine::{Engine, EngineErrorKind, Output};
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +18,7 @@ enum Server {
     Silent,
     /// Says this, and nothing more.
     Says(&'static [u8]),
+    SaysAndEnds(&'static [u8]),
     /// Agrees to speak HTTP/2, and says this.
     Upgrades(&'static [u8]),
     /// Takes builds and gives so many signs of life, but answers nothing.
@@ -34,6 +35,10 @@ async fn serve(server: Server, mut stream: UnixStream) -> std::io::Result<()> {
         Server::Closes => return Ok(()),
         Server::Silent => {}
         Server::Says(bytes) => stream.write_all(bytes).await?,
+        Server::SaysAndEnds(bytes) => {
+            stream.write_all(bytes).await?;
+            stream.shutdown().await?;
+        }
         Server::Upgrades(bytes) => {
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
@@ -113,6 +118,8 @@ async fn what_is_no_docker_engine() {
     check(docker, Server::Says(b"SSH-2.0-OpenSSH\r\n"), "there: no answer from a builder").await;
     let refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nno \x1bgrpc";
     check(docker, Server::Says(refusal), "/grpc was refused: HTTP/1.1 404 Not Found").await;
+    let podman = b"HTTP/1.1 404 Not Found\r\n\r\n{\"Components\":[{\"Name\":\"Podman Engine\"}]}";
+    check(docker, Server::SaysAndEnds(podman), "there: this is Podman, which has no BuildKit").await;
     check(docker, Server::Upgrades(b"garbage and more garbage"), "builder").await;
     check(docker, Server::Upgrades(WRONG), "builder").await;
     check(docker, Server::Upgrades(b""), "builder").await;
@@ -123,7 +130,7 @@ async fn what_is_no_buildkit() {
     let buildkit = Speaks::BuildKit;
     check(buildkit, Server::Closes, "builder").await;
     check(buildkit, Server::Silent, "the builder gives no answer").await;
-    check(buildkit, Server::Says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "the builder takes no build").await;
+    check(buildkit, Server::Says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "there: no answer from a builder").await;
     check(buildkit, Server::Says(GOES_AWAY), "builder").await;
     check(buildkit, Server::Says(WRONG), "builder").await;
     check(buildkit, Server::Mute(0), "the builder gives no answer").await;
@@ -140,6 +147,7 @@ async fn a_builder_that_falls_silent_is_noticed() {
         // The second time on a new connection.
         let error = engine.resolve("base", &Output(sender.clone())).await.unwrap_err();
         assert!(error.message.contains("the connection to the builder is lost"), "{}", error.message);
+        assert_eq!(error.kind, EngineErrorKind::Lost);
     }
     engine.close().await.unwrap();
 }

@@ -3,6 +3,7 @@
 //! Source: BuildKit's `session/filesync` and `fsutil`. This side sends the properties of everything in order, then an
 //! empty message; the builder asks for files by their number in that order; FIN ends it, on both sides.
 
+use super::address::unescaped;
 use super::connection::printable;
 use super::walk::{self, Filter, Found};
 use crate::system::{self, Special};
@@ -70,24 +71,6 @@ fn values(headers: &MetadataMap, name: &str) -> Vec<String> {
     let encoded = headers.get(format!("{name}-encoded")).is_some_and(|it| it.as_bytes() == b"1");
     let texts = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     texts.map(|text| if encoded { unescaped(text) } else { text.to_owned() }).collect()
-}
-
-/// As forms are: `+` for a space, `%` and two digits for a byte.
-fn unescaped(text: &str) -> String {
-    let mut out = Vec::new();
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let digits: Vec<u8> = bytes.by_ref().take(2).collect();
-                let value = std::str::from_utf8(&digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
-                out.extend(value);
-            }
-            byte => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Files that can be asked for, by their number; everything else has its number too.
@@ -342,13 +325,13 @@ mod tests {
                 (PacketType::PacketData, _) if packet.data.is_empty() => {
                     lines.push(format!("{} has {}", packet.id, sizes.remove(&packet.id).unwrap_or(0)));
                     open -= 1;
+                    if open == 0 {
+                        sender.send(packet_of(PacketType::PacketFin)).await.unwrap();
+                    }
                 }
                 (PacketType::PacketData, _) => *sizes.entry(packet.id).or_default() += packet.data.len(),
                 (PacketType::PacketFin, _) => lines.push("fin".to_owned()),
                 _ => {}
-            }
-            if number > 0 && open == 0 && lines.last().is_some_and(|line| line.contains(" has ")) {
-                sender.send(packet_of(PacketType::PacketFin)).await.unwrap();
             }
         }
     }

@@ -7,6 +7,7 @@ use super::definition::Definition;
 use super::trouble;
 use crate::engine::EngineError;
 use crate::engine::settings::{Context, Settings};
+use crate::plan::options::real_address;
 use crate::plan::{Network, Options, Plan, StageId};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
 use std::collections::{BTreeMap, HashMap};
@@ -86,6 +87,7 @@ pub(super) fn options(
     plan: &Plan,
     images: BTreeMap<String, String>,
     resolve_mode: &str,
+    gateway: Option<&str>,
 ) -> HashMap<String, String> {
     let mut out = HashMap::from([("filename".to_owned(), FILE.to_owned())]);
     if options.target.is_some() {
@@ -98,6 +100,11 @@ pub(super) fn options(
     for (name, value) in &options.build_args {
         set(&format!("build-arg:{name}"), value.clone());
     }
+    for name in options.proxies.keys() {
+        if let Some(value) = options.argument(name) {
+            set(&format!("build-arg:{name}"), value.clone());
+        }
+    }
     for (name, value) in &options.labels {
         set(&format!("label:{name}"), value.clone());
     }
@@ -107,7 +114,8 @@ pub(super) fn options(
         set("no-cache", options.no_cache_stages.join(","));
     }
     set("image-resolve-mode", resolve_mode.to_owned());
-    let hosts: Vec<String> = options.hosts.iter().map(|(name, address)| format!("{name}={address}")).collect();
+    let hosts = options.hosts.iter().map(|(name, address)| format!("{name}={}", real_address(address, gateway)));
+    let hosts: Vec<String> = hosts.collect();
     if !hosts.is_empty() {
         set("add-hosts", hosts.join(","));
     }
@@ -115,6 +123,16 @@ pub(super) fn options(
         Some(Network::Host) => set("force-network-mode", "host".to_owned()),
         Some(Network::None) => set("force-network-mode", "none".to_owned()),
         Some(Network::Default) | None => {}
+    }
+    if let Some(size) = options.shm_size {
+        set("shm-size", size.to_string());
+    }
+    if !options.ulimits.is_empty() {
+        let limits: Vec<String> = options.ulimits.iter().map(ToString::to_string).collect();
+        set("ulimit", limits.join(","));
+    }
+    if let Some(group) = &options.cgroup_parent {
+        set("cgroup-parent", group.clone());
     }
     for name in settings.directories.keys() {
         set(&format!("context:{name}"), format!("local:{}", local_name(name)));
@@ -146,10 +164,8 @@ pub(super) async fn define(bridge: &Bridge, options: HashMap<String, String>) ->
         frontend_opt: options,
         ..gateway::SolveRequest::default()
     };
-    let result = bridge.solve(request).await.map_err(|status| {
-        let error = trouble::step_error(&status, &trouble::details(&status));
-        EngineError { message: error.message, help: error.help }
-    })?;
+    let result = bridge.solve(request).await;
+    let result = result.map_err(|status| trouble::step_error(&status, &trouble::details(&status)))?;
     let found = match result.result {
         Some(gateway::result::Result::Ref(found)) => found,
         None => return Ok(Definition::default()),

@@ -9,8 +9,10 @@
 //! whatever becomes of a connection.
 
 pub mod address;
+mod ahead;
 mod bases;
 mod bridge;
+mod build;
 mod caches;
 mod channel;
 mod connection;
@@ -33,10 +35,12 @@ mod session;
 mod shells;
 mod snapshots;
 mod solve;
+mod steps;
 mod supplies;
 mod tls;
 mod toolbox;
 mod trouble;
+mod unanswered;
 mod walk;
 
 #[cfg(all(test, unix))]

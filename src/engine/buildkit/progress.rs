@@ -107,6 +107,18 @@ impl Progress {
         }
     }
 
+    /// Tells everybody who listens, unless they have enough to read as it is.
+    pub(super) fn notice(&self, text: &str) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told: Vec<&mpsc::Sender<Word>> = Vec::new();
+        for listener in state.listeners.values().flatten() {
+            if !told.iter().any(|it| it.same_channel(listener)) {
+                let _ = listener.try_send(Word::Warning(text.to_owned()));
+                told.push(listener);
+            }
+        }
+    }
+
     async fn tell(&self, vertex: &str, word: Word) {
         let listeners = {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,5 +147,27 @@ fn short(what: &str) -> String {
 pub(super) async fn follow(progress: Arc<Progress>, mut stream: tonic::Streaming<buildkit::StatusResponse>) {
     while let Ok(Some(message)) = stream.message().await {
         progress.take(message).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Listens to each list of vertices, and counts what reaches whom of a notice that is given so many times.
+    fn check(listeners: &[&[&str]], times: usize, expected: &[usize]) {
+        let progress = Progress::default();
+        let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let receivers: Vec<_> = listeners.iter().map(|list| progress.listen(&names(list))).collect();
+        (0..times).for_each(|_| progress.notice("silence"));
+        let counts: Vec<usize> = receivers.iter().map(mpsc::Receiver::len).collect();
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn a_notice_reaches_everybody_once_and_waits_for_nobody() {
+        check(&[], 1, &[]);
+        check(&[&["a"], &["a", "b"], &["c"]], 1, &[1, 1, 1]);
+        check(&[&["a", "b"]], QUEUE + 1, &[QUEUE]);
     }
 }

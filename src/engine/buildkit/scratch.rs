@@ -41,6 +41,12 @@ impl Scratch {
         first.into_iter().chain(argv.iter().cloned()).collect()
     }
 
+    /// A command that waits, and looks after what is left behind by processes that have ended.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let script = format!("while {TOOLBOX}/bin/sleep 3600; do :; done");
+        vec![format!("{TOOLBOX}/bin/sh"), "-c".to_owned(), script]
+    }
+
     pub(super) fn end(&self) -> End {
         End { sequence: format!("\x1b_{} ", self.word).into_bytes(), held: Vec::new() }
     }

@@ -1,8 +1,9 @@
 //! Snapshots: which vertex made each, where the builder holds it, and what it changed.
 
 use super::bridge::Bridge;
+use super::build::Place;
 use super::definition::{Definition, Edge};
-use super::engine::{BuildKit, Place};
+use super::engine::BuildKit;
 use super::{failed, files};
 use crate::engine::{ChangeSummary, EngineError};
 use crate::layers::{Changes, FileTree, Index, Layer};
@@ -63,10 +64,10 @@ impl BuildKit {
             return Ok((bridge.clone(), result.clone()));
         }
         let Made::Solved { definition, edge } = &snapshot.made else {
-            return Err(EngineError {
-                message: "what the failed instruction left is gone: the connection to the builder was lost".to_owned(),
-                help: vec!["run the instruction again".to_owned()],
-            });
+            return Err(EngineError::new(
+                "what the failed instruction left is gone: the connection to the builder was lost",
+            )
+            .with_help("run the instruction again"));
         };
         let bridge = self.link().await?.bridge.clone();
         let (definition, edges) = within(&bridge, definition, [Some(edge.clone())]);

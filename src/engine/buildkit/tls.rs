@@ -8,6 +8,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncBufReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -18,9 +20,24 @@ pub(super) async fn wrap(stream: TcpStream, host: &str, tls: &Tls, speaks: Speak
         host.trim_start_matches('[').trim_end_matches(']').to_owned()
     });
     let name = ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    // Whether the client's certificate is taken is known with the first word of the server, and a BuildKit has that.
+    if speaks == Speaks::BuildKit
+        && let Ok(Err(error)) = tokio::time::timeout(FIRST_WORD, stream.fill_buf()).await
+    {
+        let alert = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
+        return Err(match alert {
+            Some(rustls::Error::AlertReceived(_)) => {
+                io::Error::other(format!("this client's certificate is not taken: {error}"))
+            }
+            _ => error,
+        });
+    }
     Ok(Connection::new(stream))
 }
+
+/// As long as a server may take to begin, before it is spoken to.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 
 fn config(tls: &Tls, speaks: Speaks) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

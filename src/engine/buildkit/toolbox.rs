@@ -67,7 +67,7 @@ async fn pack(dir: PathBuf) -> Result<PathBuf, EngineError> {
         std::fs::create_dir_all(parent).map_err(failed)?;
         let temporary = tempfile::tempdir_in(parent).map_err(failed)?;
         let inner = temporary.path().join("toolbox");
-        host::pack_toolbox(&inner).map_err(|error| EngineError { message: error.message, help: error.help })?;
+        host::pack_toolbox(&inner)?;
         // Another session may have been first; then its tools serve as well.
         let _ = std::fs::rename(&inner, &dir);
         Ok(dir)

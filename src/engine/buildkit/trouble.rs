@@ -4,7 +4,7 @@
 //! that failed, and names under which its mounts can still be had.
 
 use super::connection::printable;
-use crate::engine::{EngineError, StepError, StepErrorKind};
+use crate::engine::{EngineError, EngineErrorKind, StepError, StepErrorKind};
 use bollard_buildkit_proto::google::rpc;
 use prost::Message;
 use serde::Deserialize;
@@ -125,6 +125,7 @@ pub(super) fn gone(what: &str) -> EngineError {
     EngineError {
         message: format!("{what}the connection to the builder is lost"),
         help: vec!["run the instruction again when the builder is back: what was built is in its cache".to_owned()],
+        kind: EngineErrorKind::Lost,
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
         };
         check(Status::unknown("exit code: 2"), StepErrorKind::Exit(2));
         check(Status::unknown("failed to solve: /x: not found"), StepErrorKind::Input);
-        check(Status::unavailable("gone"), StepErrorKind::Engine);
+        check(Status::unavailable("gone"), StepErrorKind::Lost);
         check(Status::unknown("write /x: no space left on device"), StepErrorKind::Engine);
         check(Status::cancelled("context canceled"), StepErrorKind::Cancelled);
     }

@@ -7,7 +7,7 @@ use super::tree_copy::{Rules, open_file};
 use crate::image::compression;
 use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
 use crate::snapshot::rooted::{At, PathError, Root, child, clean, split};
-use crate::snapshot::tree_writer::{Attributes, Place, TreeWriter};
+use crate::snapshot::tree_writer::{Attributes, Place, TreeWriter, UNCHANGED};
 use crate::snapshot::unpack::fill;
 use bstr::{BStr, ByteSlice};
 use rustix::fs::{self, AtFlags, FileType};
@@ -38,8 +38,9 @@ pub(super) fn unpack_file(mut file: File, rules: &Rules, to: &mut Destination) -
     let place = to.writer.place(directory.as_bstr())?;
     let root = Root::of(place.fd.as_fd()).at("open", top)?;
     // Directories that the archive has no entry for are root's, whatever --chown says.
-    let implied = Attributes { mode: 0o755, uid: 0, gid: 0, ..to.writer.implied() };
-    let mut unpacker = Unpacker { writer: TreeWriter::new(root, implied), rules, buffer: vec![0; 128 << 10] };
+    let implied = Attributes { mode: 0o755, uid: UNCHANGED, gid: UNCHANGED, ..to.writer.implied() };
+    let writer = TreeWriter::new(root, implied).without_inheritance();
+    let mut unpacker = Unpacker { writer, rules, buffer: vec![0; 128 << 10] };
     let (_, content) =
         compression::decode(BufReader::with_capacity(128 << 10, file)).map_err(|error| broken(error.into()))?;
     let mut archive = TarReader::new(BufReader::with_capacity(128 << 10, content));
@@ -53,7 +54,7 @@ pub(super) fn unpack_file(mut file: File, rules: &Rules, to: &mut Destination) -
 /// Whether there is a first member, under whatever compression.
 fn is_archive(file: &File) -> bool {
     let Ok((_, content)) = compression::decode(BufReader::new(file)) else { return false };
-    matches!(TarReader::new(content).next_entry(), Ok(Some(_)) | Err(TarError::Bad { .. }))
+    matches!(TarReader::new(content).next_entry(), Ok(Some(_)) | Err(TarError::Bad { .. } | TarError::Lost { .. }))
 }
 
 fn broken(error: TarError) -> TaskError {

@@ -76,11 +76,13 @@ impl Chmod {
                         bits | bits << 3 | bits << 6
                     }
                 };
-                let bits = bits & (clause.who | STICKY);
+                // Copying sets and clears permissions alone, and no bit beyond them.
+                let who = if matches!(source, Source::Copy(_)) { clause.who & 0o777 } else { clause.who };
+                let bits = bits & (who | STICKY);
                 match op {
                     Op::Add => mode |= bits,
                     Op::Remove => mode &= !bits,
-                    Op::Set => mode = mode & !clause.who | bits,
+                    Op::Set => mode = mode & !who | bits,
                 }
             }
         }
@@ -194,6 +196,9 @@ mod tests {
         check("+t", 0o755, 0o1755);
         check("go=u-w", 0o640, 0o644);
         check("g=u", 0o640, 0o660);
+        check("g=u", 0o2740, 0o2770);
+        check("ug=o", 0o6754, 0o6444);
+        check("g=r", 0o2740, 0o740);
         check("u+x,u-w", 0o644, 0o544);
         check("u-x+w", 0o555, 0o655);
     }

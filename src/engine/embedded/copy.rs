@@ -14,7 +14,7 @@ use crate::dockerfile::wildcard::has_wildcard;
 use crate::engine::copied::url_name;
 use crate::plan::{Copy, CopySource};
 use crate::snapshot::rooted::{At, Root, child, clean, split};
-use crate::snapshot::tree_writer::{Attributes, TreeWriter, Xattrs};
+use crate::snapshot::tree_writer::{Attributes, TreeWriter, UNCHANGED, Xattrs};
 use bstr::{BStr, BString, ByteSlice};
 use std::io;
 use std::io::Write;
@@ -43,7 +43,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let notices = owner.as_ref().map(|owner| owner.notices.clone()).unwrap_or_default();
     let owner = owner.map(|owner| (owner.uid, owner.gid));
     let selection = Selection::new(None, &copy.exclude)?;
-    let (uid, gid) = owner.unwrap_or((0, 0));
+    let (uid, gid) = owner.unwrap_or((UNCHANGED, UNCHANGED));
     let mode = chmod.as_ref().map_or(0o755, Chmod::of_parents);
     let time = task.epoch.unwrap_or(NO_TIME);
     let implied = Attributes { mode, uid, gid, mtime: (time, 0) };
@@ -89,8 +89,8 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     Ok(notices)
 }
 
-/// Copies one path of an input, with owners and all, to `to` below `root`: what a mount shows. A directory's contents go
-/// into the directory `to`, a file becomes it.
+/// Copies one path of an input, with owners and all, to `to` below `root`: what a mount shows. Of the input's own root
+/// only the contents are copied.
 pub(super) fn copy_path(
     input: &Input,
     stack: Option<BorrowedFd<'_>>,
@@ -104,7 +104,8 @@ pub(super) fn copy_path(
     let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (NO_TIME, 0) };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the mount's root: {error}")))?;
     let mut to = Destination { writer: TreeWriter::new(root, implied), path: to.to_owned(), notices: Vec::new() };
-    copy_found(&source, &found, &Selection::new(None, &[])?, true, &Rules::default(), &mut to)?;
+    let all = Selection::new(None, &[])?;
+    copy_found(&source, &found, &all, path.is_empty(), &Rules::default(), &mut to)?;
     to.writer.finish()?;
     Ok(())
 }

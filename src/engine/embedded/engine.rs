@@ -11,16 +11,18 @@ use crate::engine::{
     Capabilities, Engine, EngineError, ExportRequest, Exported, Job, Output, ResolvedImage, Shell, ShellRequest,
     StepError, StepOutcome,
 };
+use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::source::Opened;
 use crate::layers::{FileTree, Layer};
-use crate::plan::FileOrigin;
+use crate::plan::{FileOrigin, Plan};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::image_records::ImageRecord;
-use crate::snapshot::store::{Draft, Store, StoreError};
+use crate::snapshot::store::{Store, StoreError};
 use async_trait::async_trait;
 use bstr::BString;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +30,10 @@ pub struct Embedded {
     pub(super) settings: Settings,
     pub(super) launcher: Arc<Launcher>,
     pub(super) store: Arc<Store>,
-    pub(super) images: Images,
+    pub(super) images: Arc<Images>,
     /// One lock a cache key, so that two stages that begin alike run their common steps once.
-    pub(super) running: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
-    pub(super) toolbox: tokio::sync::OnceCell<PathBuf>,
+    pub(super) running: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+    pub(super) toolbox: Arc<tokio::sync::OnceCell<PathBuf>>,
     capabilities: Capabilities,
 }
 
@@ -60,6 +62,7 @@ impl Embedded {
             engine: "embedded".to_owned(),
             mode: launcher.mode().describe().to_owned(),
             limits: launcher.limits().to_vec(),
+            one_user: launcher.mode() == Mode::Single,
         };
         let mode = match launcher.mode() {
             Mode::Root => "root",
@@ -68,9 +71,9 @@ impl Embedded {
         };
         let (store, leftovers) = Store::open(&settings.store, mode).map_err(store_error)?;
         let engine = Embedded {
-            images: Images::default(),
-            running: Mutex::default(),
-            toolbox: tokio::sync::OnceCell::new(),
+            images: Arc::default(),
+            running: Arc::default(),
+            toolbox: Arc::default(),
             store: Arc::new(store),
             settings,
             launcher,
@@ -128,14 +131,6 @@ impl Embedded {
         });
     }
 
-    /// Takes away what remains of a draft that has become a layer: mostly two empty directories.
-    pub(super) fn clear(&self, draft: Draft) {
-        let empty = std::fs::remove_dir(draft.work()).and_then(|()| std::fs::remove_dir(&draft.dir));
-        if empty.is_err() {
-            self.remove_later(vec![draft.dir]);
-        }
-    }
-
     pub(super) fn stack(&self, at: &SnapshotId) -> Result<Stack, EngineError> {
         let layers = self.store.layers(at).map_err(store_error)?;
         Ok(Stack { lower: layers.iter().map(|id| self.store.layer_dir(id)).collect() })
@@ -148,7 +143,7 @@ impl Embedded {
         while let Some((report, _)) = handle.next().await {
             match report {
                 Report::Done => return Ok(last),
-                Report::Failed(error) => return Err(EngineError { message: error.message, help: error.help }),
+                Report::Failed(error) => return Err(error.into()),
                 report => last = Some(report),
             }
         }
@@ -166,6 +161,18 @@ impl Embedded {
 impl Engine for Embedded {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn on(&self, platform: &str) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(Arc::new(Embedded {
+            settings: Settings { platform: platform.to_owned(), ..self.settings.clone() },
+            launcher: self.launcher.clone(),
+            store: self.store.clone(),
+            images: self.images.clone(),
+            running: self.running.clone(),
+            toolbox: self.toolbox.clone(),
+            capabilities: self.capabilities.clone(),
+        }))
     }
 
     async fn resolve(&self, image: &str, output: &Output) -> Result<ResolvedImage, EngineError> {
@@ -218,6 +225,18 @@ impl Engine for Embedded {
         self.remove(gone).await
     }
 
+    async fn open_image(
+        &self,
+        name: &str,
+        at: &SnapshotId,
+        config: ImageConfig,
+        _: &Arc<Plan>,
+        _: &Path,
+        output: &Output,
+    ) -> Result<Opened, EngineError> {
+        self.opened(name, at, config, output).await
+    }
+
     async fn close(&self) -> Result<(), EngineError> {
         self.save().await
     }
@@ -230,5 +249,5 @@ pub(super) fn store_error(error: StoreError) -> EngineError {
         message = format!("No space left on device: {message}");
         help.push("free some space with `stagedive prune`, or put the store elsewhere with --root DIR".to_owned());
     }
-    EngineError { message, help }
+    EngineError { message, help, ..EngineError::default() }
 }

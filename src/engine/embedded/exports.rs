@@ -8,7 +8,7 @@ use crate::image::export::{self, ImageToWrite, LayerToWrite};
 use crate::image::recompress::{Packing, recompress};
 use crate::image::reference::{self, Reference};
 use crate::image::source::Surroundings;
-use crate::image::{self};
+use crate::image::{self, daemon};
 use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -53,6 +53,7 @@ pub(super) async fn export(
                 let (image, dest) = (image.clone(), dest.clone());
                 exported = blocking(move || export::docker_archive(&image, &dest)).await?;
             }
+            Destination::Daemon => exported = load(image.clone()).await?,
             Destination::Tar { dest } => {
                 let stack = engine.stack(&request.at)?;
                 write_tar(engine, Task::Tar { stack, epoch: engine.settings.epoch }, dest).await?;
@@ -65,6 +66,16 @@ pub(super) async fn export(
             }
         }
     }
+    Ok(exported)
+}
+
+/// Into the Docker Engine that this machine's client talks to.
+async fn load(image: ImageToWrite) -> Result<Exported, EngineError> {
+    let file = tempfile::NamedTempFile::new();
+    let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
+    let path = file.path().to_owned();
+    let exported = blocking(move || export::docker_archive(&image, &path)).await?;
+    daemon::load(file.path(), &Surroundings::from_environment()).await?;
     Ok(exported)
 }
 
@@ -81,7 +92,7 @@ async fn push(image: &ImageToWrite, output: &Output) -> Result<Exported, EngineE
         };
         let surroundings = Surroundings::from_environment();
         let pushed = image::push::push(image, &reference, &surroundings, &progress).await;
-        exported = Some(pushed.map_err(|error| EngineError { message: error.message, help: error.help })?);
+        exported = Some(pushed?);
     }
     exported.ok_or_else(|| EngineError::new("an image is pushed under a name: give it one with -t"))
 }
@@ -203,7 +214,7 @@ async fn write_tar(engine: &Embedded, task: Task, dest: &Path) -> Result<(), Eng
     let mut handle = engine.launcher.task(task, vec![file]);
     while let Some((report, _)) = handle.next().await {
         match report {
-            Report::Failed(error) => return Err(EngineError { message: error.message, help: error.help }),
+            Report::Failed(error) => return Err(error.into()),
             Report::Done => {
                 if let Some(temporary) = temporary {
                     temporary.persist(dest).map_err(|error| at(dest, error.error))?;

@@ -6,9 +6,9 @@ use crate::engine::{EngineError, Output, OutputEvent, ResolvedImage, StepError};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::host;
-use crate::image::platform::Platform;
 use crate::image::reference;
 use crate::image::source::{self, LayerBlob, Opened, SourceError, SourceErrorKind, Surroundings};
+use crate::names::platform::Platform;
 use crate::plan::step::image_and_platform;
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, ImageLayer, ImageRecord, LayerId};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, Semaphore};
 
-/// What this session has looked up, by the name asked for; and each layer that it gets, once.
+/// What has been looked up, by the name asked for and the platform; and each layer that is fetched, once.
 pub(super) struct Images {
     opened: Mutex<HashMap<String, Arc<OnceCell<Arc<Base>>>>>,
     layers: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
@@ -80,8 +80,7 @@ impl Embedded {
 
     /// Fetches an image and unpacks it into the store.
     pub async fn pull(&self, name: &str, output: &Output) -> Result<Option<Digest>, EngineError> {
-        let snapshot = self.image_snapshot(name, output).await;
-        snapshot.map_err(|error| EngineError { message: error.message, help: error.help })?;
+        self.image_snapshot(name, output).await?;
         Ok(self.resolve_image(name, output).await?.digest)
     }
 
@@ -101,9 +100,11 @@ impl Embedded {
     }
 
     async fn look_up(&self, name: &str, output: &Output) -> Result<Arc<Base>, EngineError> {
+        let (plain, platform) = image_and_platform(name);
+        let key = format!("{plain}::{}", platform.unwrap_or(&self.settings.platform));
         let cell = {
             let mut opened = self.images.opened.lock().unwrap_or_else(PoisonError::into_inner);
-            opened.entry(name.to_owned()).or_default().clone()
+            opened.entry(key).or_default().clone()
         };
         cell.get_or_try_init(|| self.open(name, output)).await.cloned()
     }
@@ -150,7 +151,7 @@ impl Embedded {
                 "give it by file: --build-context {name}=oci-layout://DIR, or {name}=docker-archive:FILE"
             ));
         }
-        Err(EngineError { message: format!("cannot get the image {name}: {error}"), help })
+        Err(EngineError { message: format!("cannot get the image {name}: {error}"), help, ..EngineError::default() })
     }
 
     /// This machine's programs as they were packed before, if nothing that they were made of has changed.
@@ -214,6 +215,7 @@ impl Embedded {
             image.blobs.fetch(index, &part, &report).await.map_err(|error| EngineError {
                 message: format!("cannot get a layer of {}: {error}", image.name),
                 help: error.help.clone(),
+                ..EngineError::default()
             })?;
             std::fs::rename(&part, &archive)
                 .map_err(|error| EngineError::new(format!("{}: {error}", archive.display())))?;

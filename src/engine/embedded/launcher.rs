@@ -96,7 +96,7 @@ impl Launcher {
                 otherwise();
             }
             match connected {
-                Ok(it) if it.mode != mode => Err(wrong(format!(
+                Ok(it) if it.mode != mode => Err(EngineError::new(format!(
                     "it runs as {} now, and no longer as {}; start stagedive again",
                     it.mode.describe(),
                     mode.describe()
@@ -202,9 +202,9 @@ enum Started {
 /// Starts the engine process and waits until it is ready.
 async fn connect(start: &Start, slot: &Slot) -> Result<Connected, EngineError> {
     let place = &start.place;
-    tokio::fs::create_dir_all(place).await.map_err(|error| EngineError {
-        message: format!("{} could not be made: {error}", place.display()),
-        help: vec!["Give a directory for the store that can be written: `--root DIR`.".to_owned()],
+    tokio::fs::create_dir_all(place).await.map_err(|error| {
+        EngineError::new(format!("{} could not be made: {error}", place.display()))
+            .with_help("Give a directory for the store that can be written: `--root DIR`.")
     })?;
     let mut only = start.only;
     let mut reasons = Vec::new();
@@ -218,13 +218,13 @@ async fn connect(start: &Start, slot: &Slot) -> Result<Connected, EngineError> {
                 reasons.push(why);
                 only = Some(Mode::Single);
             }
-            Started::TrySingle(why) => return Err(wrong(why)),
+            Started::TrySingle(why) => return Err(EngineError::new(why)),
         }
     }
 }
 
 async fn connect_once(start: &Start, only: Option<Mode>, slot: &Slot) -> Result<Started, EngineError> {
-    let io = |error: io::Error| wrong(format!("the engine process could not be started: {error}"));
+    let io = |error: io::Error| EngineError::new(format!("the engine process could not be started: {error}"));
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(io)?;
     ours.set_nonblocking(true).map_err(io)?;
     let ours = UnixStream::from_std(ours).map_err(io)?;
@@ -247,14 +247,15 @@ async fn connect_once(start: &Start, only: Option<Mode>, slot: &Slot) -> Result<
     let (mode, limits) = match receiver.next::<Answer>(&ours).await {
         Ok(Some((Answer::Ready { mode, limits }, _))) => (mode, limits),
         Ok(Some((Answer::TrySingle { why }, _))) => return Ok(Started::TrySingle(why)),
-        Ok(Some((Answer::Unable(error), _))) => {
-            return Err(EngineError { message: error.message, help: error.help });
-        }
+        Ok(Some((Answer::Unable(error), _))) => return Err(error.into()),
         other => {
             // Its standard error ends with it.
             let status = child.wait().await.map(|status| status.to_string()).unwrap_or_default();
             let why = other.err().map(|error| format!(": {error}")).unwrap_or_default();
-            return Err(wrong(format!("the engine process did not start ({status}){why}{}", last_words.quote())));
+            return Err(EngineError::new(format!(
+                "the engine process did not start ({status}){why}{}",
+                last_words.quote()
+            )));
         }
     };
     Ok(Started::Ready(Connected { mode, limits, control: ours, receiver, last_words }))
@@ -268,7 +269,7 @@ async fn converse(
     hang_up: CancellationToken,
 ) {
     let connected = tokio::select! {
-        () = hang_up.cancelled() => Err(wrong("the engine process has ended".to_owned())),
+        () = hang_up.cancelled() => Err(EngineError::new("the engine process has ended")),
         connected = connecting => connected,
     };
     let message = match connected {
@@ -424,10 +425,6 @@ impl Drop for TaskHandle {
             self.kill();
         }
     }
-}
-
-fn wrong(message: String) -> EngineError {
-    EngineError { message, help: Vec::new() }
 }
 
 /// The end of what the engine process wrote to standard error, where a panic shows.

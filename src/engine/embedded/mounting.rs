@@ -1,7 +1,7 @@
 //! Mounts and in-root paths by file descriptor: nothing is looked up twice, and no link leads out.
 
 use super::task::TaskError;
-use crate::snapshot::rooted::{Root, proc_path, split};
+use crate::snapshot::rooted::{Resolved, Root, split};
 use bstr::{BStr, ByteSlice};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -120,39 +120,62 @@ pub(super) struct Place {
 /// Finds the place for a mount below `root`, and makes it, with its parents, where it is missing. Links are followed
 /// within the root; whoever swaps a directory for a link meanwhile gets an error.
 pub(super) fn place(root: impl AsFd, path: &Path, point: Point) -> Result<Place, Errno> {
-    let home = mount_of(root.as_fd())?;
-    let tree = Root::of(root.as_fd()).map_err(errno)?;
-    let found = tree.resolve(BStr::new(path.as_os_str().as_bytes()), true).map_err(errno)?;
-    let mut made = Vec::new();
-    if !found.exists {
-        let (parent, name) = split(found.path.as_bstr());
+    Sought::find(root.as_fd(), path)?.take(point)
+}
+
+/// Where a path leads, before anything is done there. Between the two anybody who can write below the root may have
+/// changed it (CVE-2024-23651).
+struct Sought {
+    root: Root,
+    found: Resolved,
+}
+
+impl Sought {
+    fn find(root: BorrowedFd<'_>, path: &Path) -> Result<Sought, Errno> {
+        let root = Root::of(root).map_err(errno)?;
+        let found = root.resolve(BStr::new(path.as_os_str().as_bytes()), true).map_err(errno)?;
+        Ok(Sought { root, found })
+    }
+
+    /// Makes what is missing, and opens it: an error if there is a link on the way now.
+    fn take(self, point: Point) -> Result<Place, Errno> {
+        let made = if self.found.exists { Vec::new() } else { self.make(point)? };
+        let descriptor = match self.found.path.is_empty() {
+            true => rustix::io::fcntl_dupfd_cloexec(self.root.as_fd(), 0)?,
+            false => open_strictly(&self.root, self.found.path.as_slice())?,
+        };
+        let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::Directory;
+        match (point, is_directory) {
+            (Point::Directory, false) => Err(Errno::NOTDIR),
+            (Point::File, true) => Err(Errno::ISDIR),
+            _ => Ok(Place { descriptor, path: PathBuf::from(OsStr::from_bytes(&self.found.path)), made }),
+        }
+    }
+
+    /// Answers with what it has made in the root's own mount.
+    fn make(&self, point: Point) -> Result<Vec<PathBuf>, Errno> {
+        let (root, path) = (&self.root, self.found.path.as_bstr());
+        let home = mount_of(root.as_fd())?;
+        let (parent, name) = split(path);
         let mut new = Vec::new();
         let mut note = |path: &BStr| {
             // It was made for nobody but root.
-            rustix::fs::chmod(&*proc_path(tree.as_fd(), path), Mode::from(0o755))?;
+            rustix::fs::fchmod(root.dir(path)?, Mode::from(0o755))?;
             new.push(path.to_owned());
             Ok(())
         };
-        tree.make_dirs(parent, &mut note).map_err(errno)?;
-        make(tree.place(parent).map_err(errno)?.as_fd(), OsStr::from_bytes(name), point)?;
-        new.push(found.path.clone());
+        root.make_dirs(parent, &mut note).map_err(errno)?;
+        make(root.place(parent).map_err(errno)?.as_fd(), OsStr::from_bytes(name), point)?;
+        new.push(path.to_owned());
         // What lies in another mount, a cache for instance, is no matter of the image.
+        let mut made = Vec::new();
         for path in new {
             let (parent, _) = split(path.as_bstr());
-            if mount_of(tree.place(parent).map_err(errno)?.as_fd())? == home {
+            if mount_of(root.place(parent).map_err(errno)?.as_fd())? == home {
                 made.push(PathBuf::from(OsStr::from_bytes(&path)));
             }
         }
-    }
-    let descriptor = match found.path.is_empty() {
-        true => rustix::io::fcntl_dupfd_cloexec(root.as_fd(), 0)?,
-        false => open_strictly(root, found.path.as_slice())?,
-    };
-    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&descriptor)?.st_mode) == FileType::Directory;
-    match (point, is_directory) {
-        (Point::Directory, false) => Err(Errno::NOTDIR),
-        (Point::File, true) => Err(Errno::ISDIR),
-        _ => Ok(Place { descriptor, path: PathBuf::from(OsStr::from_bytes(&found.path)), made }),
+        Ok(made)
     }
 }
 
@@ -194,4 +217,53 @@ pub(super) fn failed(what: impl std::fmt::Display) -> impl Fn(Errno) -> TaskErro
 /// A path for the current directory or an absolute one.
 pub(super) fn here() -> BorrowedFd<'static> {
     CWD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::fixture::{self, build, list};
+    use rustix::fs::{RenameFlags, renameat_with};
+
+    /// A path is looked up, then the directory `c/dir` and the link `c/link` to a place outside change places, and then
+    /// the mount point is made and opened: `expected` says where, if at all. Outside nothing ever changes.
+    #[track_caller]
+    fn check(path: &str, point: Point, expected: Option<&str>) {
+        let top = fixture::dir();
+        build(
+            top.path(),
+            &["dir 700 victim", "dir 700 victim/there", "file 600 victim/file 1", "dir 755 root", "dir 755 root/c"],
+        );
+        build(&top.path().join("root/c"), &["dir 755 dir", "dir 755 dir/there", "file 644 dir/file 1"]);
+        let outside = list(&top.path().join("victim"), false);
+        for (link, target) in [("link", top.path().join("victim")), ("up", "../../victim".into())] {
+            std::os::unix::fs::symlink(target, top.path().join("root/c").join(link)).unwrap();
+        }
+        for link in ["link", "up"] {
+            let root = open_directory(&top.path().join("root")).unwrap();
+            let exchange = || {
+                let c = top.path().join("root/c");
+                renameat_with(CWD, c.join("dir"), CWD, c.join(link), RenameFlags::EXCHANGE).unwrap();
+            };
+            let sought = Sought::find(root.as_fd(), Path::new(path)).unwrap();
+            exchange();
+            let taken = sought.take(point).ok().map(|it| it.path);
+            exchange();
+            assert_eq!(taken, expected.map(PathBuf::from), "{path}, with {link}");
+            assert_eq!(list(&top.path().join("victim"), false), outside, "{path}, with {link}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_comes_after_the_look_leads_nowhere() {
+        for path in ["c/dir", "c/dir/there", "/c/dir/new", "c/dir/new/and/more"] {
+            check(path, Point::Directory, None);
+        }
+        for path in ["c/dir/file", "c/dir/new", "c/dir/new/and/more"] {
+            check(path, Point::File, None);
+        }
+        // What does not go through the link is found as before.
+        check("c", Point::Directory, Some("c"));
+        check("c/new/there", Point::Directory, Some("c/new/there"));
+    }
 }

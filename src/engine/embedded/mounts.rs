@@ -66,7 +66,10 @@ pub(super) fn prepare(task: &RunTask) -> Result<Mounts, TaskError> {
     let mut out = Mounts::default();
     let quiet = RDONLY | NOSUID | NODEV | NOEXEC;
     for (target, content) in [("/etc/hosts", &task.hosts), ("/etc/resolv.conf", &task.resolv)] {
-        out.prepared.push(memory_file(target, content.as_bytes(), (0o644, 0, 0), quiet)?);
+        // What the instruction has mounted there takes its place.
+        if task.run.mounts.iter().all(|mount| mount.target != target) {
+            out.prepared.push(memory_file(target, content.as_bytes(), (0o644, 0, 0), quiet)?);
+        }
     }
     let mut inputs = Inputs { task, opened: BTreeMap::new() };
     let mut caches = task.caches.iter();

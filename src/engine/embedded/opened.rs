@@ -61,7 +61,9 @@ fn opened(name: &str, origin: String, mut config: ImageConfig, layers: Vec<Layer
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let (blobs, paths): (Vec<_>, Vec<_>) = layers
         .into_iter()
-        .map(|it| (LayerBlob { digest: Some(it.digest), diff_id: it.diff_id, size: it.size }, it.path))
+        .map(|it| {
+            (LayerBlob { digest: Some(it.digest), diff_id: it.diff_id, size: it.size, urls: Vec::new() }, it.path)
+        })
         .unzip();
     Opened {
         name: name.to_owned(),

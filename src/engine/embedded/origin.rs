@@ -22,26 +22,21 @@ pub(super) async fn tree(engine: &Embedded, origin: &FileOrigin) -> Result<Arc<F
     let find = async move {
         match origin {
             FileOrigin::Image(name) => {
-                let snapshot = engine.image_snapshot(name, &output).await.map_err(of_step)?;
+                let snapshot = engine.image_snapshot(name, &output).await?;
                 engine.tree(&snapshot).await
             }
             FileOrigin::Scratch => Ok(Arc::default()),
             FileOrigin::Stage(_) => Err(EngineError::new("a stage's files are in its snapshots")),
             FileOrigin::Context { .. } => {
                 let inputs = steps::inputs(engine, std::slice::from_ref(origin), &[None], &output).await;
-                let input = inputs.map_err(of_step)?.into_iter().next().unwrap_or(Input::Scratch);
+                let input = inputs?.into_iter().next().unwrap_or(Input::Scratch);
                 let listed = tokio::task::spawn_blocking(move || list(&input)).await;
                 let listed = listed.map_err(|error| EngineError::new(error.to_string()))?;
-                let layer = listed.map_err(|error| EngineError { message: error.message, help: error.help })?;
-                Ok(Arc::new(FileTree::merge(&[Arc::new(layer)])))
+                Ok(Arc::new(FileTree::merge(&[Arc::new(listed?)])))
             }
         }
     };
     tokio::join!(find, quiet).0
-}
-
-fn of_step(error: crate::engine::StepError) -> EngineError {
-    EngineError { message: error.message, help: error.help }
 }
 
 /// Everything that the ignore file leaves of a directory.

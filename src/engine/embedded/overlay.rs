@@ -12,6 +12,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -64,9 +65,12 @@ fn open_writable(
     mount_layers(&with_ground(&stack.lower, ground), Some(upper), attributes)
 }
 
-/// Layers top first, as overlayfs takes them, over `ground`.
+/// Layers top first, as overlayfs takes them, over `ground`. It takes none twice (ELOOP), as two `COPY --link` of the same
+/// content are; and of what a layer says nothing shows that the same layer says again above.
 fn with_ground(layers: &[PathBuf], ground: &Path) -> Vec<PathBuf> {
-    layers.iter().rev().map(PathBuf::as_path).chain([ground]).map(Path::to_owned).collect()
+    let mut seen = HashSet::new();
+    let distinct = layers.iter().rev().filter(|layer| seen.insert(layer.as_path()));
+    distinct.map(PathBuf::as_path).chain([ground]).map(Path::to_owned).collect()
 }
 
 /// An empty directory: overlayfs wants two layers where nothing can be written.
@@ -117,6 +121,19 @@ fn work_directory(upper: &Upper) -> Result<PathBuf, TaskError> {
         Ok(()) | Err(Errno::EXIST) => Ok(work),
         Err(errno) => Err(failed(work.display())(errno)),
     }
+}
+
+/// Mounts what nobody needs, so that a kernel that refuses it is known at the start, when another engine can still be
+/// chosen.
+pub(super) fn try_out() -> Result<(), TaskError> {
+    let other = super::work::place().join("tried");
+    std::fs::create_dir(&other).map_err(|error| TaskError::engine(format!("{}: {error}", other.display())))?;
+    let tried = mount_layers(&[other.clone(), empty_layer()], None, NODEV).map(drop);
+    let _ = std::fs::remove_dir(&other);
+    tried.map_err(|error| {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        error.with_help(format!("The embedded engine needs overlayfs, with `userxattr`; this is Linux {kernel}."))
+    })
 }
 
 /// Whether the kernel is older than Linux 6.5, which takes layers one by one. An older one says nothing of that until it
@@ -202,8 +219,6 @@ fn explain(errno: Errno, log: &str, upper: Option<&Upper>) -> TaskError {
         error
             .with_help("The store lies on an overlay file system, as in a container without a volume.")
             .with_help("Put it on a volume or a tmpfs: `--root DIR`.")
-    } else if errno == Errno::PERM {
-        error.with_help("Linux 5.11 or newer lets an ordinary user mount overlayfs.")
     } else {
         error
     }
@@ -241,5 +256,25 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) {
         if let (false, Ok(length)) = (own, rustix::fs::fgetxattr(from, name, &mut value)) {
             let _ = rustix::fs::fsetxattr(to, name, &value[..length], XattrFlags::empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(layers: &str, expected: &str) {
+        let layers: Vec<PathBuf> = layers.split_whitespace().map(PathBuf::from).collect();
+        let found = with_ground(&layers, Path::new("ground"));
+        assert_eq!(found, expected.split_whitespace().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn each_layer_is_there_once_where_it_is_topmost() {
+        check("", "ground");
+        check("a b c", "c b a ground");
+        check("a b b", "b a ground");
+        check("a b c b a", "a b c ground");
     }
 }

@@ -77,6 +77,13 @@ fn begin(place: &Path, only: &str, overlay: &str) -> i32 {
     let Ok(control) = take_control_socket() else { return not_by_hand() };
     // Away from the terminal: Ctrl-C is for the program to see, and it decides what happens then.
     let _ = rustix::process::setsid();
+    // Only to ask whether there is the call: a socket is no mount.
+    if super::mounting::set_attributes(&control, false, MountAttrFlags::MOUNT_ATTR_NODEV) == Err(Errno::NOSYS) {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let error = format!("The embedded engine needs Linux 5.12 or newer; this is {kernel}, without mount_setattr.");
+        let _ = wire::send(&control, &Answer::Unable(TaskError::engine(error)), &[]);
+        return 1;
+    }
     let answer = match enter(Mode::of_name(only)) {
         Ok((mode, reasons)) => {
             let error = start_again(&control, place, mode, overlay, &reasons.join("\n"));
@@ -211,6 +218,7 @@ fn prepare(place: &Path, mut entered: Entered, old_overlay: bool) -> Result<Answ
         old_overlay,
         devices,
     });
+    super::overlay::try_out()?;
     Ok(Answer::Ready { mode: entered.mode, limits: entered.limits })
 }
 

@@ -117,7 +117,7 @@ fn mount_dev(at: OwnedFd) -> Result<OwnedFd, TaskError> {
         devices::make_nodes(&dev)?;
     }
     for (name, ..) in devices::NODES.iter().filter(|_| settings().devices.is_none()) {
-        match device(name) {
+        match device(name, MountAttrFlags::empty()) {
             Ok(mount) => attach_file(&mount, &dev, name).map_err(failed(format_args!("mounting /dev/{name}")))?,
             // A machine without it (a container) has none to give.
             Err(Errno::NOENT) => {}
@@ -154,9 +154,9 @@ fn mount_pts(dev: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// One of the machine's own device files, as a mount.
-fn device(name: &str) -> Result<OwnedFd, Errno> {
+fn device(name: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
     let path = Path::new("/dev").join(name);
-    let mount = bind(here(), &path, false, NOSUID | NOEXEC)?;
+    let mount = bind(here(), &path, false, NOSUID | NOEXEC | attributes)?;
     match FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode) {
         FileType::CharacterDevice => Ok(mount),
         _ => Err(Errno::NOENT),
@@ -193,14 +193,14 @@ impl System {
                 attach(&copy, &target).map_err(&wrong)?;
             }
         }
-        let null = device("null").map_err(failed("/dev/null"))?;
         for path in MASKED {
             let Some(target) = self.find(path)? else { continue };
             let wrong = failed(format!("hiding {path}"));
             let kind = FileType::from_raw_mode(rustix::fs::fstat(&target).map_err(&wrong)?.st_mode);
             let cover = match kind {
                 FileType::Directory => file_system("tmpfs", &[("ro", "")], RDONLY),
-                _ => bind(&null, Path::new(""), false, RDONLY | NOSUID | NOEXEC),
+                // Anew each time: before Linux 6.15 a mount that is not attached yet cannot be copied.
+                _ => device("null", RDONLY),
             };
             attach(cover.map_err(&wrong)?, &target).map_err(&wrong)?;
         }

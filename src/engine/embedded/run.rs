@@ -7,7 +7,7 @@ use super::spawn::{Child, Ended};
 use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
-use super::{exec, mounts, overlay, rootfs, shell, users, wire};
+use super::{exec, mounts, overlay, rootfs, shell, touched, users, wire};
 use crate::engine::shells;
 use crate::image::host::TOOLBOX;
 use crate::snapshot::remove::remove;
@@ -52,6 +52,7 @@ pub(super) fn run(
         argv: command.argv.clone(),
         env,
         user,
+        ulimits: task.run.ulimits.clone(),
         cwd: task.run.cwd.clone(),
         hostname: task.hostname.clone(),
         terminal: task.terminal,
@@ -74,11 +75,16 @@ pub(super) fn run(
     remove_made(&task.upper.dir, &made);
     started?;
     reporter.send(&Report::Exit(ended.code()));
-    let layer = scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
+    let mut layer = scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
+    touched::leave_out(&task.stack, &task.upper, &mut layer)?;
     if !layer.entries.is_empty() {
         reporter.send(&Report::Layer(layer));
     }
-    clean_up(&task)
+    if task.scratch {
+        let wrong = |error: PathError| TaskError::engine(error.to_string());
+        remove(&task.upper.dir).and_then(|()| remove(&task.upper.work)).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// What is started, and with whose tools.
@@ -113,7 +119,7 @@ fn command(task: &RunTask, mounts: &mut Mounts) -> Result<Command, TaskError> {
 /// has taken away, are not seen. Where /proc, /sys and /dev are missing a RUN leaves them behind, as it does in Docker;
 /// a shell leaves nothing.
 fn ground(task: &RunTask, mounts: &[mounts::Prepared]) -> Result<PathBuf, TaskError> {
-    let ground = task.upper.work.join("ground");
+    let ground = super::work::place().join("ground");
     let io = |error: std::io::Error| TaskError::engine(format!("{}: {error}", ground.display()));
     std::fs::create_dir(&ground).map_err(io)?;
     let directory = super::mounting::open_directory(&ground).map_err(failed(ground.display()))?;
@@ -128,8 +134,7 @@ fn ground(task: &RunTask, mounts: &[mounts::Prepared]) -> Result<PathBuf, TaskEr
 
 /// The command's environment: what the instruction says, what its mounts add, and HOME, as runc sets it.
 fn environment(task: &RunTask, user: &ResolvedUser, command: &Command, mounts: Vec<String>) -> Vec<String> {
-    let mut env = task.run.env.clone();
-    env.extend(mounts);
+    let mut env = each_once(task.run.env.iter().cloned().chain(mounts));
     let has = |env: &[String], name: &str| {
         env.iter().any(|it| it.strip_prefix(name).is_some_and(|rest| rest.starts_with('=') && rest.len() > 1))
     };
@@ -153,6 +158,23 @@ fn environment(task: &RunTask, user: &ResolvedUser, command: &Command, mounts: V
         env.push(pretend_environment());
     }
     env
+}
+
+/// Of variables with one name the last counts, in the place of the first. What a command makes of both is not known.
+fn each_once(variables: impl Iterator<Item = String>) -> Vec<String> {
+    let name = |it: &str| it.split('=').next().unwrap_or_default().to_owned();
+    let mut places = std::collections::HashMap::new();
+    let mut out: Vec<String> = Vec::new();
+    for variable in variables {
+        match places.entry(name(&variable)) {
+            std::collections::hash_map::Entry::Occupied(place) => out[*place.get()] = variable,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(out.len());
+                out.push(variable);
+            }
+        }
+    }
+    out
 }
 
 /// Hears the sandbox out until it has become the command.
@@ -244,13 +266,19 @@ fn remove_made(upper: &Path, made: &[PathBuf]) {
     }
 }
 
-/// Leaves the changes alone in `upper`, or nothing at all.
-fn clean_up(task: &RunTask) -> Result<(), TaskError> {
-    let wrong = |error: PathError| TaskError::engine(error.to_string());
-    if task.scratch {
-        remove(&task.upper.dir).map_err(wrong)?;
-        return remove(&task.upper.work).map_err(wrong);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(given: &[&str], expected: &[&str]) {
+        assert_eq!(each_once(given.iter().map(|it| (*it).to_owned())), expected);
     }
-    let Ok(entries) = std::fs::read_dir(&task.upper.work) else { return Ok(()) };
-    entries.flatten().try_for_each(|entry| remove(&entry.path()).map_err(wrong))
+
+    #[test]
+    fn of_variables_with_one_name_the_last_counts() {
+        check(&["A=1", "B=2", "A=3=4"], &["A=3=4", "B=2"]);
+        check(&["A=1", "AA=2", "A="], &["A=", "AA=2"]);
+        check(&[], &[]);
+    }
 }

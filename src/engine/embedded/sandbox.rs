@@ -14,8 +14,8 @@ use super::spawn::{Child, fork_into};
 use super::task::TaskError;
 use super::users::ResolvedUser;
 use super::work::settings;
-use super::{capabilities, exec, rootfs, seccomp, terminal, wire};
-use crate::plan::{Network, Run};
+use super::{capabilities, exec, limits, rootfs, seccomp, terminal, wire};
+use crate::plan::{Network, Run, Ulimit};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
@@ -66,6 +66,7 @@ pub(super) struct Order {
     pub(super) argv: Vec<String>,
     pub(super) env: Vec<String>,
     pub(super) user: ResolvedUser,
+    pub(super) ulimits: Vec<Ulimit>,
     pub(super) cwd: String,
     pub(super) hostname: String,
     /// Columns and rows; a terminal takes the place of the streams.
@@ -259,6 +260,8 @@ impl Sandbox {
         unsafe {
             libc::syscall(libc::SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, 0, 0, 0, 0)
         };
+        // While there may be a capability to raise them.
+        self.order.ulimits.iter().try_for_each(limits::set)?;
         if !self.kind.insecure {
             // Before the capabilities go: without no_new_privs, which would break su and sudo, a filter needs them.
             seccomp::install().map_err(failed("installing the system call filter"))?;

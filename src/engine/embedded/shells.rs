@@ -21,12 +21,10 @@ const QUEUE: usize = 64;
 
 pub(super) async fn start(engine: &Embedded, request: ShellRequest) -> Result<Shell, EngineError> {
     let (unheard, _) = mpsc::channel(1);
-    let inputs = steps::inputs(engine, &request.origins, &request.inputs, &Output(unheard)).await;
-    let inputs = inputs.map_err(|error| EngineError { message: error.message, help: error.help })?;
+    let inputs = steps::inputs(engine, &request.origins, &request.inputs, &Output(unheard)).await?;
     let draft = engine.store.draft().map_err(store_error)?;
     let upper = Upper { dir: draft.fs(), work: draft.work() };
-    let task = steps::run_task(engine, &request.run, engine.stack(&request.at)?, upper, inputs);
-    let mut task = task.map_err(|error| EngineError { message: error.message, help: error.help })?;
+    let mut task = steps::run_task(engine, &request.run, engine.stack(&request.at)?, upper, inputs)?;
     task.scratch = true;
     task.terminal = request.size;
     task.toolbox = toolbox::get(engine).await;
@@ -87,7 +85,7 @@ async fn opened(handle: &mut TaskHandle) -> Result<(String, bool, OwnedFd), Engi
                     .map_err(|error| EngineError::new(format!("no terminal: {error}")))?;
                 return Ok((program, borrowed, master));
             }
-            Report::Failed(error) => return Err(EngineError { message: error.message, help: error.help }),
+            Report::Failed(error) => return Err(error.into()),
             Report::Done => break,
             _ => {}
         }

@@ -5,6 +5,7 @@ use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Uppe
 use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
 use crate::image::digest::Digest;
 use crate::layers::Layer;
+use crate::plan::options::real_address;
 use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, StepRecord, Store};
@@ -85,7 +86,8 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         }
     };
     let snapshot = commit(engine, &parent, &draft, layer.clone())?;
-    engine.clear(draft);
+    // Fails where the worker is still at it, which then does this.
+    let _ = std::fs::remove_dir(&draft.dir);
     if let Some(mut error) = failure {
         error.after = Some(snapshot);
         return Err(error);
@@ -295,11 +297,6 @@ fn task(
     let upper = Upper { dir: draft.fs(), work: draft.work() };
     let epoch = engine.settings.epoch;
     Ok(match &step.op {
-        // A run of nothing is a shell's; the instruction has to say what it wants.
-        Op::Run(run) if run.argv.is_empty() => {
-            let error = TaskError::input("RUN has an empty array, and no command.");
-            return Err(error.with_help("For instance RUN [\"program\", \"argument\"].").into());
-        }
         Op::Run(run) => Task::Run(Box::new(run_task(engine, run, stack, upper, inputs)?)),
         Op::Copy(copy) => {
             let input = (!inputs.is_empty()).then(|| inputs.remove(0));
@@ -369,6 +366,8 @@ pub(super) fn run_task(
 fn hosts(more: &[(String, String)]) -> String {
     let mut text = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
     for (name, address) in more {
+        // Commands have this machine's network.
+        let address = real_address(address, Some("127.0.0.1"));
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text

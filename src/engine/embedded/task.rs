@@ -5,11 +5,12 @@
 //! the single-threaded engine process, and ends with exactly one [`Report::Done`] or [`Report::Failed`].
 //! All paths are the host's and absolute.
 
+use crate::engine::EngineError;
 use crate::layers::Layer;
 use crate::plan::{Copy, Run};
 use bstr::BString;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Layers that make one file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,18 @@ pub enum Task {
     Local { stack: Stack, into: PathBuf, epoch: Option<i64> },
     /// Deletes directories whose files may belong to any mapped user.
     Remove { dirs: Vec<PathBuf> },
+}
+
+impl Task {
+    /// What a step needs while it runs and nobody afterwards, if the task is a step.
+    pub(super) fn work(&self) -> Option<&Path> {
+        match self {
+            Task::Run(task) if !task.scratch => Some(&task.upper.work),
+            Task::Copy(task) => Some(&task.upper.work),
+            Task::Workdir { upper, .. } => Some(&upper.work),
+            _ => None,
+        }
+    }
 }
 
 pub use crate::snapshot::pack::Compression;
@@ -177,6 +190,12 @@ impl TaskError {
     pub fn with_help(mut self, line: impl Into<String>) -> TaskError {
         self.help.push(line.into());
         self
+    }
+}
+
+impl From<TaskError> for EngineError {
+    fn from(error: TaskError) -> EngineError {
+        EngineError { help: error.help, ..EngineError::new(error.message) }
     }
 }
 

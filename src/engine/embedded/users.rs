@@ -4,6 +4,7 @@
 
 use super::task::TaskError;
 use crate::snapshot::rooted::Root;
+use crate::snapshot::tree_writer::UNCHANGED;
 use bstr::{BStr, ByteSlice};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,7 +19,7 @@ pub struct ResolvedUser {
     pub gid: u32,
     /// Supplementary groups; the primary one is among them.
     pub groups: Vec<u32>,
-    /// `/` for somebody without an entry.
+    /// `/` for somebody without an entry; may be empty.
     pub home: String,
     /// Empty for somebody without an entry.
     pub name: String,
@@ -28,21 +29,24 @@ pub struct ResolvedUser {
 ///
 /// A number needs no entry, a name does. Supplementary groups count only when no group is given.
 pub fn resolve(root: BorrowedFd<'_>, user: &str) -> Result<ResolvedUser, TaskError> {
-    let users = Users::read(root)?;
     let (user_part, group_part) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|it| !it.is_empty())),
         None => (user, None),
     };
     let user_part = if user_part.is_empty() { "0" } else { user_part };
-    let both_numbers = number(user_part).is_some() && group_part.is_some_and(|it| number(it).is_some());
-
-    let entry = match plain_number(user_part) {
+    // Of two numbers BuildKit looks neither up; `root` is one only there.
+    let known = |text: &str| if text == "root" { Some(0) } else { number(text) };
+    if let Some((uid, gid)) = known(user_part).zip(group_part.and_then(known)) {
+        let (uid, gid) = (in_range("user", uid)?, in_range("group", gid)?);
+        return Ok(Users::read(root).unwrap_or_default().resolved(uid, gid, vec![gid]));
+    }
+    let users = Users::read(root)?;
+    let user_number = number(user_part).map(|uid| in_range("user", uid)).transpose()?;
+    let entry = match user_number {
         Some(uid) => users.entries().find(|it| it.uid == uid),
         None => users.entries().find(|it| it.name == user_part),
     };
-    // `root` needs no entry only where BuildKit looks at no file at all.
-    let without_entry = if both_numbers { number(user_part) } else { plain_number(user_part) };
-    let (uid, mut gid) = match (&entry, without_entry) {
+    let (uid, mut gid) = match (&entry, user_number) {
         (Some(entry), _) => (entry.uid, entry.gid),
         (None, Some(uid)) => (uid, 0),
         (None, None) => return Err(unknown("user", user_part, "/etc/passwd")),
@@ -50,11 +54,9 @@ pub fn resolve(root: BorrowedFd<'_>, user: &str) -> Result<ResolvedUser, TaskErr
     let mut groups = Vec::new();
     match group_part {
         Some(name) => {
+            let given = number(name).map(|gid| in_range("group", gid)).transpose()?;
             let by_name = || users.groups().find(|it| it.name == name).map(|it| it.gid);
-            gid = match number(name).or_else(by_name) {
-                Some(gid) => gid,
-                None => return Err(unknown("group", name, "/etc/group")),
-            };
+            gid = given.or_else(by_name).ok_or_else(|| unknown("group", name, "/etc/group"))?;
         }
         None => {
             if let Some(entry) = &entry {
@@ -65,14 +67,11 @@ pub fn resolve(root: BorrowedFd<'_>, user: &str) -> Result<ResolvedUser, TaskErr
     if !groups.contains(&gid) {
         groups.insert(0, gid);
     }
-    let named = entry.filter(|_| !both_numbers).or_else(|| users.entries().find(|it| it.uid == uid));
-    Ok(ResolvedUser {
-        uid,
-        gid,
-        groups,
-        home: named.as_ref().map(|it| it.home.to_string()).filter(|it| !it.is_empty()).unwrap_or("/".into()),
-        name: named.map(|it| it.name.to_string()).unwrap_or_default(),
-    })
+    in_range("user", uid.into())?;
+    for gid in &groups {
+        in_range("group", (*gid).into())?;
+    }
+    Ok(users.resolved(uid, gid, groups))
 }
 
 /// An owner of new files.
@@ -93,13 +92,10 @@ pub fn owner(root: BorrowedFd<'_>, origin: &str, spec: &str) -> Result<Owner, Ta
         None => (spec, None),
     };
     let mut owner = Owner { uid: 0, gid: 0, notices: Vec::new() };
-    // What is left out around the colon is 0.
-    let number = |text: &str| if text.is_empty() { Some(0) } else { number(text) };
-    let by_number = number(user).zip(Some(group).map(|group| group.map_or(Some(0), number)));
-    if let Some((uid, Some(gid))) = by_number {
-        owner.uid = uid;
-        owner.gid = if group.is_some() { gid } else { uid };
-        return Ok(owner);
+    if let Some(uid) = owner_number(user)
+        && let Some(gid) = group.map_or(Some(uid), owner_number)
+    {
+        return Ok(Owner { uid, gid, ..owner });
     }
     if is_empty(root)? {
         return Err(TaskError::input(format!(
@@ -109,7 +105,7 @@ pub fn owner(root: BorrowedFd<'_>, origin: &str, spec: &str) -> Result<Owner, Ta
     }
     let users = Users::read(root)?;
     let mut unknown = Vec::new();
-    match number(user) {
+    match owner_number(user) {
         Some(uid) => (owner.uid, owner.gid) = (uid, uid),
         None => match users.entries().find(|it| it.name == user) {
             Some(entry) => (owner.uid, owner.gid) = (entry.uid, entry.gid),
@@ -117,7 +113,7 @@ pub fn owner(root: BorrowedFd<'_>, origin: &str, spec: &str) -> Result<Owner, Ta
         },
     }
     if let Some(group) = group {
-        match number(group) {
+        match owner_number(group) {
             Some(gid) => owner.gid = gid,
             None => match users.groups().find(|it| it.name == group) {
                 Some(entry) => owner.gid = entry.gid,
@@ -140,13 +136,24 @@ fn open(root: BorrowedFd<'_>) -> Result<Root, TaskError> {
     Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))
 }
 
-/// Numbers as BuildKit reads them; it knows `root` without looking.
-fn number(text: &str) -> Option<u32> {
-    if text == "root" { Some(0) } else { plain_number(text) }
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok()
 }
 
-fn plain_number(text: &str) -> Option<u32> {
-    text.parse::<i32>().ok().and_then(|id| u32::try_from(id).ok())
+/// The kernel has more ids, but neither BuildKit nor what starts its containers takes them.
+fn in_range(kind: &str, id: i64) -> Result<u32, TaskError> {
+    match i32::try_from(id).ok().and_then(|id| u32::try_from(id).ok()) {
+        Some(id) => Ok(id),
+        None => Err(TaskError::input(format!("there can be no {kind} {id}: ids go from 0 to {}", i32::MAX))),
+    }
+}
+
+/// A number of `--chown`, whose sign BuildKit drops: -1 is [`UNCHANGED`]. What is left out around the colon is 0.
+fn owner_number(text: &str) -> Option<u32> {
+    match text {
+        "" | "root" => Some(0),
+        text => text.parse::<i32>().ok().map(|id| id as u32),
+    }
 }
 
 fn unknown(kind: &str, name: &str, file: &str) -> TaskError {
@@ -154,6 +161,7 @@ fn unknown(kind: &str, name: &str, file: &str) -> TaskError {
         .with_help(format!("create the {kind} with RUN before this line, or give a number, which needs no entry"))
 }
 
+#[derive(Default)]
 struct Users {
     passwd: Vec<u8>,
     group: Vec<u8>,
@@ -184,6 +192,14 @@ impl Users {
         Ok(Users { passwd: read_text(&root, "etc/passwd")?, group: read_text(&root, "etc/group")? })
     }
 
+    /// Name and home are those of the first entry with the id.
+    fn resolved(&self, uid: u32, gid: u32, groups: Vec<u32>) -> ResolvedUser {
+        let entry = self.entries().find(|it| it.uid == uid);
+        let (name, home) =
+            entry.map_or((String::new(), "/".to_owned()), |it| (it.name.to_string(), it.home.to_string()));
+        ResolvedUser { uid, gid, groups, home, name }
+    }
+
     fn entries(&self) -> impl Iterator<Item = UserEntry<'_>> {
         lines(&self.passwd).map(|line| {
             let mut fields = line.split_str(":").map(BStr::new);
@@ -197,7 +213,7 @@ impl Users {
     }
 
     fn groups(&self) -> impl Iterator<Item = GroupEntry<'_>> {
-        lines(&self.group).map(|line| {
+        lines(&self.group).filter(|line| !line.starts_with(b"#")).map(|line| {
             let mut fields = line.split_str(":").map(BStr::new);
             GroupEntry {
                 name: fields.next().unwrap_or_default(),
@@ -212,9 +228,10 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &BStr> {
     text.lines().map(|line| BStr::new(line.trim())).filter(|line| !line.is_empty())
 }
 
-/// Text that is no number counts as 0, as in the official reader.
+/// As the official reader has it: text that is no number counts as 0, and a number that no id can have as [`UNCHANGED`].
 fn id(field: Option<&BStr>) -> u32 {
-    field.and_then(|it| it.to_str().ok()).and_then(plain_number).unwrap_or(0)
+    let number = field.and_then(|it| it.to_str().ok()).and_then(number).unwrap_or(0);
+    in_range("", number).unwrap_or(UNCHANGED)
 }
 
 fn read_text(root: &Root, path: &str) -> Result<Vec<u8>, TaskError> {
@@ -247,8 +264,9 @@ app:x:1000:1001:An App:/home/app:/bin/sh
 twin:x:1000:7::/twin:/bin/sh
 12:x:500:501::/twelve:
 broken:x:abc
+far:x:4294967294:4294967293::/far:
 ";
-    const GROUP: &str = "root:x:0:\nadm:x:4:daemon,app\nwheel:x:10:root\napp:x:1001:\nvideo:x:44:app,twin\n";
+    const GROUP: &str = "root:x:0:\nadm:x:4:daemon,app\nwheel:x:10:root\napp:x:1001:\nvideo:x:44:app,twin\n#note:x:6:\nfar:x:4294967294:\n";
 
     fn image(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
@@ -279,7 +297,7 @@ broken:x:abc
         check("", Ok((0, 0, &[0, 10], "/root", "root")));
         check("root", Ok((0, 0, &[0, 10], "/root", "root")));
         check("app", Ok((1000, 1001, &[1001, 4, 44], "/home/app", "app")));
-        check("twin", Ok((1000, 7, &[7, 44], "/twin", "twin")));
+        check("twin", Ok((1000, 7, &[7, 44], "/home/app", "app")));
     }
 
     #[test]
@@ -296,14 +314,28 @@ broken:x:abc
         check("4242:99", Ok((4242, 99, &[99], "/", "")));
         check("1000", Ok((1000, 1001, &[1001, 4, 44], "/home/app", "app")));
         check("12", Ok((12, 0, &[0], "/", "")));
+        check("+5", Ok((5, 0, &[0], "/", "")));
+        check("2147483647", Ok((2147483647, 0, &[0], "/", "")));
+        check("2147483647:2147483647", Ok((2147483647, 2147483647, &[2147483647], "/", "")));
     }
 
     #[test]
     fn unknown_names_say_so() {
         check("nobody", Err("no user \"nobody\" in /etc/passwd"));
         check("app:nogroup", Err("no group \"nogroup\" in /etc/group"));
-        check("99999999999", Err("no user"));
-        check("-1", Err("no user"));
+        check("app:adm:x", Err("no group \"adm:x\""));
+        check("app:#note", Err("no group"));
+        check("+", Err("no user"));
+    }
+
+    #[test]
+    fn numbers_that_no_id_can_have_are_refused() {
+        for user in ["-1", "2147483648", "4294967296:5", "far"] {
+            check(user, Err("there can be no user"));
+        }
+        for user in ["app:-1", "5:2147483648", "app:far"] {
+            check(user, Err("there can be no group"));
+        }
     }
 
     #[test]
@@ -312,6 +344,7 @@ broken:x:abc
         assert_eq!(resolve(root.as_fd(), "").unwrap().groups, [0]);
         assert_eq!(resolve(root.as_fd(), "root:root").unwrap().uid, 0);
         assert_eq!(resolve(root.as_fd(), "5").unwrap().uid, 5);
+        assert_eq!(resolve(root.as_fd(), "5").unwrap().home, "/");
         assert!(resolve(root.as_fd(), "root").is_err());
         assert!(resolve(root.as_fd(), "app").is_err());
     }
@@ -357,6 +390,12 @@ broken:x:abc
         check_owner("5:", (5, 0), &[]);
         check_owner(":5", (0, 5), &[]);
         check_owner("app:", (1000, 0), &[]);
+        check_owner(":", (0, 0), &[]);
+        check_owner(":adm", (0, 4), &[]);
+        check_owner("-1", (u32::MAX, u32::MAX), &[]);
+        check_owner("-2:5", (u32::MAX - 1, 5), &[]);
+        check_owner("far:far", (u32::MAX, u32::MAX), &[]);
+        check_owner("4000000000", (0, 0), &["4000000000"]);
         check_owner("ghost", (0, 0), &["ghost"]);
         check_owner("ghost:phantom", (0, 0), &["ghost", "phantom"]);
         check_owner("app:phantom", (1000, 1001), &["phantom"]);

@@ -6,6 +6,7 @@ use super::sandbox::{Kind, Waiting};
 use super::spawn::{Child, Ended, fork};
 use super::task::{Report, Task, TaskError};
 use super::{file_tasks, run, wire};
+use crate::snapshot::remove::remove;
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Signal;
@@ -188,6 +189,7 @@ fn work(task: Task, descriptors: Vec<OwnedFd>, ready: Result<Option<Waiting>, Ta
     let Some(socket) = descriptors.next() else { return 1 };
     let (reporter, rest) = (Reporter { socket }, descriptors.collect());
     // A panic is a fault of ours. It is printed to standard error, which the program keeps, and ends this task alone.
+    let work = task.work().map(Path::to_owned);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(task, &reporter, rest, ready)));
     let last = match result {
         Ok(Ok(())) => Report::Done,
@@ -195,7 +197,18 @@ fn work(task: Task, descriptors: Vec<OwnedFd>, ready: Result<Option<Waiting>, Ta
         Err(_) => Report::Failed(TaskError::engine("The engine has a fault: it panicked.")),
     };
     reporter.send(&last);
+    if let (Report::Done, Some(work)) = (last, work) {
+        clear(&work);
+    }
     0
+}
+
+/// Takes away what a step's work has left, while the next one runs already. Its layer may have been moved away by then,
+/// or not: whoever is last, this process or the program, takes the directory of both too.
+fn clear(work: &Path) {
+    if let (Ok(()), Some(draft)) = (remove(work), work.parent()) {
+        let _ = std::fs::remove_dir(draft);
+    }
 }
 
 /// Has this process killed when the engine process ends; ends it now if that has happened already.

@@ -4,7 +4,7 @@ use super::copy::NO_TIME;
 use super::task::TaskError;
 use super::users;
 use crate::snapshot::rooted::{Root, clean};
-use crate::snapshot::tree_writer::{Attributes, TreeWriter};
+use crate::snapshot::tree_writer::{Attributes, TreeWriter, UNCHANGED};
 use bstr::{BStr, ByteSlice};
 use std::os::fd::BorrowedFd;
 
@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 pub fn workdir(root: BorrowedFd<'_>, path: &str, user: &str, epoch: Option<i64>) -> Result<Vec<String>, TaskError> {
     let mut notices = Vec::new();
     let (uid, gid) = match user {
-        "" => (0, 0),
+        "" => (UNCHANGED, UNCHANGED),
         user => {
             let owner = users::owner(root, "USER", user)?;
             notices = owner.notices;
@@ -87,6 +87,9 @@ mod tests {
             lines
         };
         check("/w", "app", &[], Err("USER app: there is no /etc/passwd"));
+        let set = "dir 2775 g @0:50";
+        check("/g/x/y", "", &[set], Ok(&[set, "dir 2755 g/x @0:50", "dir 2755 g/x/y @0:50"]));
+        check("/g/x", "5", &[set], Ok(&[set, "dir 2755 g/x @5:5"]));
         for (user, owner) in [("app", " @7:8"), ("5", " @5:5"), ("5:6", " @5:6"), ("ghost", ""), ("", "")] {
             let lines = after(owner);
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

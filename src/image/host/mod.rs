@@ -23,8 +23,8 @@ use self::tree::Tree;
 use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::digest::Digest;
 use super::fetch::{self, Expected};
-use super::platform::Platform;
 use super::source::{Blobs, LayerBlob, Opened, Place, SourceError, SourceErrorKind};
+use crate::names::platform::Platform;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,12 @@ pub fn open_witnessed(name: &str, scratch: &Path) -> Result<(Opened, Option<Witn
     let witness = image.witness.clone();
     let config_bytes = serde_json::to_vec(&image.config)
         .map_err(|error| SourceError::new(SourceErrorKind::Io, format!("host: {error}")))?;
-    let layer = LayerBlob { digest: Some(image.diff_id.clone()), diff_id: image.diff_id.clone(), size: image.size };
+    let layer = LayerBlob {
+        digest: Some(image.diff_id.clone()),
+        diff_id: image.diff_id.clone(),
+        size: image.size,
+        urls: Vec::new(),
+    };
     let opened = Opened {
         name: name.to_owned(),
         origin: "programs of this machine".to_owned(),

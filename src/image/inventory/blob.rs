@@ -1,15 +1,16 @@
 //! One layer's blob, read where it lies.
 
+use super::hashing::{Buffers, Digests, Hashing};
 use super::record::Writer;
 use super::walk::{Found, Walk};
 use crate::image::compression::{self, Format};
 use crate::image::digest::Digest;
 use crate::image::source::Place;
 use crate::image::tar_reader::{TarError, TarReader};
-use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Entries of a layer. The largest images known have about a million files.
@@ -34,6 +35,8 @@ pub(super) struct Job {
     /// For messages: the layer and where it is from.
     pub(super) what: String,
     pub(super) place: Place,
+    /// Whether its bytes were held against its digest on their way here.
+    pub(super) is_checked: bool,
     pub(super) digest: Option<Digest>,
     pub(super) diff_id: Digest,
     /// Hold an uncompressed blob against its digest, too.
@@ -48,6 +51,7 @@ pub(super) struct Common {
     /// Bytes of records.
     pub(super) records: AtomicUsize,
     pub(super) cancelled: AtomicBool,
+    pub(super) digests: Arc<Digests>,
 }
 
 /// A layer that has been read, or as much of it as can be.
@@ -102,9 +106,12 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
         _ => format!("{}: {error}, at byte {blob} of the blob, byte {archive} uncompressed", job.what),
     };
     let compressed = format != Format::Plain;
-    if compressed || job.thorough {
+    index.checked = job.is_checked;
+    if !job.is_checked && (compressed || job.thorough) {
         blob.hash_what_comes();
     }
+    // The blob's own digest is looked at first: it is what names the blob.
+    let mut unpacks_to_other = None;
     let result = if compressed {
         let count = blob.count.clone();
         match compression::decode(&mut blob) {
@@ -118,10 +125,11 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
                 let result = entries(&mut archive, &mut index, common, &|| progress(count.get()));
                 let end = archive.position();
                 index.unpacked = end;
-                let is = archive.hash.take().map(|hash| Digest::from_hash(&hash.finalize()));
+                let is = archive.hash.take().map(Hashing::finish);
                 match (result, is) {
                     (Ok(()), Some(is)) if is != job.diff_id => {
-                        Err((Error::Digest { should: job.diff_id.clone(), is }, end))
+                        unpacks_to_other = Some(is);
+                        Ok(())
                     }
                     (Ok(()), is) => {
                         index.checked |= is.is_some();
@@ -142,7 +150,7 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
         let failed = |error: io::Error| (Error::from(error), end);
         io::copy(&mut blob, &mut io::sink()).map_err(failed)?;
         let Some(hash) = blob.hash.take() else { return Ok(()) };
-        let is = Digest::from_hash(&hash.finalize());
+        let is = hash.finish();
         let should = job.digest.as_ref().or((!compressed).then_some(&job.diff_id));
         match should {
             Some(should) if *should != is => Err((Error::Digest { should: should.clone(), is }, end)),
@@ -152,11 +160,15 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
             }
         }
     });
+    let result = result.and_then(|()| match unpacks_to_other {
+        Some(is) => Err((Error::DiffId { should: job.diff_id.clone(), is }, index.unpacked)),
+        None => Ok(()),
+    });
     progress(blob.position());
     if let Err((error, at)) = result {
         index.checked = false;
         index.broken = Some(match error {
-            Error::Digest { .. } => format!("{}: {error}", job.what),
+            Error::Digest { .. } | Error::DiffId { .. } => format!("{}: {error}", job.what),
             error => sized(error, at, blob.position()),
         });
     }
@@ -172,22 +184,33 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
     let mut weighed = 0;
     let result = loop {
         let member = match archive.next_entry() {
-            Ok(Some(member)) => member,
+            Ok(Some(member)) => Some(member),
             Ok(None) => match archive.drain() {
+                Ok(true) => {
+                    let note = "behind the archive's end there are more bytes, which nothing reads; they are left out";
+                    walk.found.notes.push(note.to_owned());
+                    break Ok(());
+                }
                 Err(error) if error.to_string() == NO_MEMBER => {
                     let note = "behind the archive's end there are bytes that are no gzip stream, and are left out";
                     walk.found.notes.push(note.to_owned());
                     break Ok(());
                 }
-                drained => break drained.map_err(Error::from),
+                drained => break drained.map(drop).map_err(Error::from),
             },
+            Err(TarError::Bad { path, problem }) => {
+                walk.note(&path, &format!("has {problem}, and is left out"));
+                None
+            }
             Err(error) => break Err(error.into()),
         };
         index.entries += 1;
         if index.entries > MAX_ENTRIES {
             break Err(Error::TooMany);
         }
-        if let Err(error) = walk.member(member, &mut archive, &mut |_, _, _| (), &mut |entry| writer.entry(entry)) {
+        if let Some(member) = member
+            && let Err(error) = walk.member(member, &mut archive, &mut |_, _, _| (), &mut |entry| writer.entry(entry))
+        {
             break Err(error.into());
         }
         let grown = writer.len() + walk.held() - weighed;
@@ -217,6 +240,11 @@ enum Error {
     Io(io::Error),
     #[error("its digest should be {should}, and its bytes have {is}: it is damaged, or not what it is called")]
     Digest { should: Digest, is: Digest },
+    #[error(
+        "the image's configuration says that it unpacks to {should}, and it unpacks to {is}: it is another layer, or \
+         another image's configuration"
+    )]
+    DiffId { should: Digest, is: Digest },
     #[error("it has more than {MAX_ENTRIES} entries, and the rest is left out")]
     TooMany,
     #[error("its names take more than {MAX_RECORDS} bytes, and the rest is left out")]
@@ -241,12 +269,12 @@ impl From<TarError> for Error {
 /// A buffered reader that knows how far it has been read, and hashes what it reads.
 pub(super) struct Input<'c, R> {
     inner: R,
-    buffer: Vec<u8>,
+    buffers: Buffers,
     start: usize,
     end: usize,
     /// Bytes that came in.
     count: std::rc::Rc<Cell<u64>>,
-    hash: Option<Sha256>,
+    hash: Option<Hashing>,
     limit: Limit<'c>,
 }
 
@@ -267,12 +295,14 @@ impl Limit<'_> {
 
 impl<'c, R: Read> Input<'c, R> {
     pub(super) fn new(inner: R, capacity: usize, limit: Limit<'c>) -> Input<'c, R> {
-        Input { inner, buffer: vec![0; capacity], start: 0, end: 0, count: Default::default(), hash: None, limit }
+        Input { inner, buffers: Buffers::new(capacity), start: 0, end: 0, count: Default::default(), hash: None, limit }
     }
 
     /// Hashes what has not gone out yet, and all that follows.
     fn hash_what_comes(&mut self) {
-        self.hash = Some(Sha256::new_with_prefix(&self.buffer[self.start..self.end]));
+        let mut hash = Hashing::begin(&self.limit.common.digests);
+        hash.update(self.buffers.now(), self.start..self.end);
+        self.hash = Some(hash);
     }
 
     /// Bytes that went out.
@@ -288,7 +318,7 @@ impl<R: Read> BufRead for Input<'_, R> {
                 return Err(io::Error::other("cancelled"));
             }
             (self.start, self.end) = (0, 0);
-            let got = self.inner.read(&mut self.buffer)?;
+            let got = self.inner.read(self.buffers.fresh())?;
             self.end = got;
             let count = self.count.get() + got as u64;
             self.count.set(count);
@@ -300,10 +330,10 @@ impl<R: Read> BufRead for Input<'_, R> {
                 return Err(io::Error::other(message));
             }
             if let Some(hash) = &mut self.hash {
-                hash.update(&self.buffer[..got]);
+                hash.update(self.buffers.now(), 0..got);
             }
         }
-        Ok(&self.buffer[self.start..self.end])
+        Ok(&self.buffers.now()[self.start..self.end])
     }
 
     fn consume(&mut self, amount: usize) {

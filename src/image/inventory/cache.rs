@@ -1,4 +1,5 @@
-//! Layers that have been read before, on disk: one file for each blob that was held against its digest.
+//! Layers that have been read before, on disk: one file for each blob that was held against its digest, and for each
+//! diff_id that an image gives it.
 //!
 //! Only what was checked is kept, so that a blob which is not what it is called cannot speak for the one that is.
 //! What is on disk is believed as far as its checksum goes; it is a memory and nothing else, and may be removed.
@@ -30,8 +31,8 @@ struct Head {
 }
 
 /// The index of the blob with this digest and size.
-pub(super) fn load(dir: &Path, digest: &Digest, blob: u64) -> Option<Index> {
-    let path = file(dir, digest);
+pub(super) fn load(dir: &Path, digest: &Digest, diff_id: &Digest, blob: u64) -> Option<Index> {
+    let path = file(dir, digest, diff_id);
     let mut bytes = std::fs::read(&path).ok()?;
     let (content, sum) = bytes.split_last_chunk::<16>()?;
     if XxHash3_128::oneshot(content) != u128::from_le_bytes(*sum) {
@@ -60,7 +61,7 @@ pub(super) fn load(dir: &Path, digest: &Digest, blob: u64) -> Option<Index> {
 }
 
 /// Keeps an index, if it is whole and checked. Where it cannot be kept, the blob is read again next time.
-pub(super) fn store(dir: &Path, digest: &Digest, blob: u64, index: &Index) {
+pub(super) fn store(dir: &Path, digest: &Digest, diff_id: &Digest, blob: u64, index: &Index) {
     if !index.checked || index.broken.is_some() {
         return;
     }
@@ -81,7 +82,7 @@ pub(super) fn store(dir: &Path, digest: &Digest, blob: u64, index: &Index) {
         std::fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         parts.iter().chain([&&sum[..]]).try_for_each(|part| file.write_all(part))?;
-        file.persist(self::file(dir, digest)).map_err(|error| error.error)
+        file.persist(self::file(dir, digest, diff_id)).map_err(|error| error.error)
     };
     if write().is_ok() {
         make_room(dir);
@@ -104,8 +105,8 @@ pub fn forget(dir: &Path) -> std::io::Result<u64> {
     Ok(freed)
 }
 
-fn file(dir: &Path, digest: &Digest) -> PathBuf {
-    dir.join(digest.hex())
+fn file(dir: &Path, digest: &Digest, diff_id: &Digest) -> PathBuf {
+    dir.join(format!("{}-{}", digest.hex(), diff_id.hex()))
 }
 
 fn make_room(dir: &Path) {
@@ -140,14 +141,14 @@ mod tests {
     /// Stores an index, does something to its file, and loads it for a blob of some size.
     fn check(index: &Index, spoil: impl FnOnce(&mut Vec<u8>), blob: u64, expected: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let digest = Digest::of(b"layer");
-        store(&dir.path().join("new"), &digest, 10, index);
-        let path = dir.path().join("new").join(digest.hex());
+        let (digest, diff_id) = (Digest::of(b"layer"), Digest::of(b"archive"));
+        store(&dir.path().join("new"), &digest, &diff_id, 10, index);
+        let path = dir.path().join("new").join(format!("{}-{}", digest.hex(), diff_id.hex()));
         if let Ok(mut bytes) = std::fs::read(&path) {
             spoil(&mut bytes);
             std::fs::write(&path, bytes).unwrap();
         }
-        let loaded = load(&dir.path().join("new"), &digest, blob);
+        let loaded = load(&dir.path().join("new"), &digest, &diff_id, blob);
         assert_eq!(loaded.is_some(), expected);
         if let Some(loaded) = loaded {
             assert_eq!((loaded.records, loaded.entries, loaded.found), (index.records.clone(), 4, index.found.clone()));

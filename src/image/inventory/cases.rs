@@ -130,6 +130,9 @@ fn saved(layers: &[(&[u8], Option<&[u8]>)]) -> Inventory {
     let manifest = serde_json::json!([{
         "Config": format!("{}.json", Digest::of(&config).hex()), "RepoTags": ["a:1"],
         "Layers": (0..layers.len()).map(named).collect::<Vec<_>>(),
+        "LayerSources": layers.iter().filter(|(_, blob)| blob.is_none()).map(|(unpacked, _)| {
+            (Digest::of(unpacked).to_string(), serde_json::json!({"urls": ["https://one.example/\u{1b}", "https://two.example"]}))
+        }).collect::<serde_json::Map<_, _>>(),
     }]);
     let file = |path: String, content: Vec<u8>| {
         let (mut entry, _) = member("f x 0");
@@ -161,6 +164,8 @@ fn layers_that_are_not_what_they_are_called() {
     let broken: Vec<&str> = found.broken().collect();
     assert_eq!(broken.len(), 1);
     assert!(broken[0].contains("layer 0") && broken[0].contains(&Digest::of(&one).to_string()), "{broken:?}");
+    let from = "get it from \"https://one.example/\\u{1b}\" or \"https://two.example\", and put it into";
+    assert!(broken[0].contains(from), "{broken:?}");
 }
 
 #[test]
@@ -191,4 +196,81 @@ fn many_entries_in_one_directory() {
 fn the_same_layer_twice() {
     check(&[&["f a 1"], &["f a 1"]], &["f a 1 1"]);
     check_waste(&[&["f a 1"], &["f b 1"], &["f a 1"]], &["1, 1, +1 ~0 -0", "1, 0, +1 ~0 -0", "1, 0, +0 ~1 -0"]);
+}
+
+/// Expects what is left of one layer of these members, and what is said of it.
+#[track_caller]
+fn check_notes(members: Vec<(Vec<u8>, Vec<u8>)>, expected: &[&str], notes: &[&str]) -> Inventory {
+    let found = inventory(&[plain(raw(members))]);
+    assert_eq!(found.broken().collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!(listing(&found), expected);
+    assert_eq!(found.layers[0].notes, notes);
+    found
+}
+
+#[test]
+fn one_bad_entry_costs_no_other() {
+    let (f, last) = (|line: &str| (header(&member(line).0), member(line).1), ("f z 2", "f z 0 2"));
+    let spoiled = |line: &str, at: usize, with: &[u8]| {
+        let (mut block, content) = f(line);
+        block[at..at + with.len()].copy_from_slice(with);
+        super::tests::fix(&mut block);
+        (block, content)
+    };
+    let check = |bad: (Vec<u8>, Vec<u8>), problem: &str| {
+        let note = format!("entry \"x\" has {problem}, and is left out");
+        let found = check_notes(vec![bad, f(last.0)], &[last.1], &[&note]);
+        let there = found.tree.lookup("z".into()).unwrap();
+        assert_eq!(found.layers[0].entries, 2);
+        assert_eq!(found.tree.meta(there).size, 2);
+    };
+    // A volume's name, as GNU tar writes it, and something with content.
+    check(spoiled("f x 0", 156, b"V"), "the type 'V', which no layer may have");
+    check(spoiled("f x 700", 156, b"Z"), "the type 'Z', which no layer may have");
+    check(spoiled("f x 700", 108, &[0xff; 8]), "a user id out of range");
+    check(spoiled("f x 700", 136, b"no time"), "no readable time");
+    check(spoiled("f x 700", 100, b"rwxr-x"), "no readable mode");
+}
+
+#[test]
+fn what_nothing_reads_is_told() {
+    let f = |line: &str| (header(&member(line).0), member(line).1);
+    let out = "entry \"../../x\" leads out of the image; it is shown within it, where some runtimes put it and others \
+               refuse it";
+    check_notes(vec![f("f ../../x 3"), f("f d/../y 1")], &["f x 0 3", "f y 0 1"], &[out]);
+    let mut twice = archive(&["f a 1"]);
+    twice.extend(archive(&["f hidden 1"]));
+    let found = inventory(&[plain(twice)]);
+    assert_eq!(listing(&found), ["f a 0 1"]);
+    let behind = "behind the archive's end there are more bytes, which nothing reads; they are left out";
+    assert_eq!((found.broken().count(), &found.layers[0].notes[..]), (0, &[behind.to_owned()][..]));
+    // Some readers stop at a single block of zeros, and others do not.
+    let mut torn = archive(&["f a 1"]);
+    torn.truncate(torn.len() - 512);
+    torn.extend(archive(&["f b 1"]));
+    let found = inventory(&[plain(torn)]);
+    assert_eq!(listing(&found), ["f a 0 1"]);
+    assert!(found.broken().next().unwrap().contains("a block of zeros stands alone, at byte "));
+}
+
+#[test]
+fn what_is_remembered_of_a_layer_does_not_vouch_for_another_images() {
+    let (bytes, other) = (archive(&["f a 1"]), archive(&["f b 1"]));
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(dir.path().join("indexes")), ..Options::default() };
+    let read = |name: &str, unpacked: &[u8]| {
+        let at = dir.path().join(name);
+        std::fs::create_dir(&at).unwrap();
+        let layer = (unpacked.to_vec(), gzip(&bytes));
+        let found = read_text(&super::tests::layout(&at, &[layer.clone(), layer]), &at, &options);
+        found.broken().map(|it| it.split_once(" that ").unwrap().0.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(read("one", &bytes), Vec::<String>::new());
+    // Each layer is named, although both are the same.
+    let told = read("two", &other);
+    assert_eq!(told.len(), 2);
+    for (number, told) in told.iter().enumerate() {
+        let expected = format!("layer {number}, {}: the image's configuration says", Digest::of(&gzip(&bytes)));
+        assert!(told.contains(&expected), "{told}");
+    }
 }

@@ -142,7 +142,7 @@ fn every(
     let mut archive = TarReader::new(input);
     let mut walk = Walk::default();
     let mut links = Vec::new();
-    while let Some(member) = archive.next_entry()? {
+    while let Some(member) = archive.next_good(|_, _| ())? {
         let (kind, target) = (member.kind, member.target.clone());
         walk.member(member, &mut archive, tap, &mut |entry| match entry {
             Entry::Link { path, target } => links.push((path.clone(), target.clone())),
@@ -161,7 +161,7 @@ fn search(input: &mut dyn BufRead, path: &BString, offset: u64, limit: usize) ->
     let mut archive = TarReader::new(input);
     let mut walk = Walk::default();
     let mut last = Looked::Nothing;
-    while let Some(member) = archive.next_entry()? {
+    while let Some(member) = archive.next_good(|_, _| ())? {
         let (size, kind, target) = (member.size, member.kind, member.target.clone());
         let mut kept = None;
         let mut keep = |at: &BString, start: u64, bytes: &[u8]| {

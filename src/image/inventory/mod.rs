@@ -1,8 +1,9 @@
 //! What is in an image's layers, read straight from its blobs: nothing is unpacked.
 //!
 //! One thread a layer, the largest first. Compressed blobs are told by their content, and held against their digests
-//! as they pass. Uncompressed ones are held against theirs up to [`CHECKED_AT_ONCE`] bytes in all, beyond it only if
-//! that is asked for: hashing takes ten times as long as everything else.
+//! as they pass, by threads that have no layer left if there are any. Uncompressed ones are held against theirs up to
+//! [`CHECKED_AT_ONCE`] bytes in all, beyond it only if that is asked for: hashing takes ten times as long as everything
+//! else. What had to be fetched was checked on its way here.
 //!
 //! What cannot be read of a layer is said, with the blob and the place in it, and the rest is shown.
 
@@ -11,6 +12,7 @@ mod cache;
 #[cfg(test)]
 mod cases;
 mod content;
+mod hashing;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,9 @@ const MAX_TREE: usize = 1 << 30;
 /// Paths that may be looked at in order to take paths away: what ends stacks that are made to be slow.
 const MAX_SWEPT: u64 = 1 << 30;
 
+/// What can be done at once for a layer: reading it, the digest of its blob, and that of what comes out of it.
+const THREADS_A_LAYER: usize = 3;
+
 /// As many layers at once as Docker downloads.
 const PARALLEL_DOWNLOADS: usize = 3;
 
@@ -56,6 +61,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Hold every blob against its digest and its diff_id, however long it takes.
     pub verify: bool,
+    /// Tell of [`Progress::Tree`] and [`Progress::Alone`], for which trees have to be copied.
+    pub trees: bool,
     /// A directory for blobs that have to be fetched; they go with the inventory.
     pub scratch: PathBuf,
 }
@@ -71,6 +78,8 @@ pub enum Progress {
     Finished { layer: usize, facts: Box<LayerFacts> },
     /// The tree of the lowest layers, as far as they are there without a gap.
     Tree(FileTree),
+    /// What a layer holds by itself, while one below it is still on its way.
+    Alone { layer: usize, tree: FileTree },
 }
 
 /// An image, and all that is in it.
@@ -147,12 +156,13 @@ pub async fn read(
     let common = Arc::new(Common::default());
     let cancel = CancelOnDrop(common.clone());
     let plain = opened.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
-    let job = |index: usize, place: Place| {
+    let job = |index: usize, place: Place, is_fetched: bool| {
         let layer = opened.layers.get(index)?;
         let shown = layer.digest.as_ref().unwrap_or(&layer.diff_id);
         Some(Job {
             what: format!("{}: layer {index}, {shown}", opened.origin),
             place,
+            is_checked: is_fetched && layer.digest.is_some(),
             digest: layer.digest.clone(),
             diff_id: layer.diff_id.clone(),
             thorough: options.verify || plain <= CHECKED_AT_ONCE,
@@ -163,7 +173,7 @@ pub async fn read(
     for (index, layer) in opened.layers.iter().enumerate() {
         found.push(match opened.blobs.place(index) {
             Ok(place) => place.map(Ok),
-            Err(error) => Some(Err(format!("layer {index}, {}: {error}", layer.diff_id))),
+            Err(error) => Some(Err(format!("layer {index}, {}: {error}{}", layer.diff_id, layer.elsewhere()))),
         });
     }
     let (sender, jobs) = mpsc::channel();
@@ -189,12 +199,13 @@ pub async fn read(
         scratch: options.scratch.clone(),
     };
     let mut hand_out = |index: usize, got: Got| {
+        let is_fetched = matches!(got, Got::Fetched(_));
         let work = match got {
             Got::Known(known) => Work::Known(known),
             Got::Nothing(why) => Work::Nothing(why),
-            Got::Place(place) => {
+            Got::Place(place) | Got::Fetched(place) => {
                 blobs.places[index] = Some(place.clone());
-                let Some(job) = job(index, place) else { return };
+                let Some(job) = job(index, place, is_fetched) else { return };
                 Work::Read(job)
             }
         };
@@ -263,6 +274,8 @@ impl Drop for CancelOnDrop {
 /// What became of a layer that had to be looked for.
 enum Got {
     Place(Place),
+    /// Its digest was checked on the way, if it has one.
+    Fetched(Place),
     /// It has been read before.
     Known(Box<Index>),
     Nothing(String),
@@ -297,18 +310,19 @@ async fn fetch(
         let (size, digest) = layer.map_or((0, None), |layer| (layer.size, layer.digest.as_ref()));
         // What has been read before need not be fetched again, unless somebody looks into a file.
         if let (Some(cache), Some(digest)) = (&options.cache, digest)
-            && let Some(known) = cache::load(cache, digest, size)
+            && let Some(known) = layer.and_then(|layer| cache::load(cache, digest, &layer.diff_id, size))
         {
             return (index, Got::Known(Box::new(known)));
         }
         let path = dir.join(index.to_string());
+        let elsewhere = || layer.map(super::source::LayerBlob::elsewhere).unwrap_or_default();
         let told = |done: u64| progress(Progress::Fetched { layer: index, done, total: size });
         let got = opened.blobs.fetch(index, &path, &told).await;
         let place = got.and_then(|()| {
             let size = path.metadata().map_err(|error| super::fetch::io_error(&path, &error))?.len();
             Ok(Place { path, offset: 0, size })
         });
-        (index, place.map_or_else(|error| Got::Nothing(format!("layer {index}: {error}")), Got::Place))
+        (index, place.map_or_else(|error| Got::Nothing(format!("layer {index}: {error}{}", elsewhere())), Got::Fetched))
     };
     let mut running = FuturesUnordered::new();
     loop {
@@ -335,17 +349,19 @@ fn read_all(
     common: &Common,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Merged {
-    let threads = std::thread::available_parallelism().map_or(1, |it| it.get()).min(opened.layers.len()).max(1);
+    let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
+    let threads = cores.min(opened.layers.len() * THREADS_A_LAYER).max(1);
     let jobs = Mutex::new(jobs);
-    let known: Mutex<HashMap<Digest, Arc<Index>>> = Mutex::default();
+    let known: Mutex<HashMap<(Digest, Digest), Arc<Index>>> = Mutex::default();
     std::thread::scope(|scope| {
         let (sender, indexes) = mpsc::channel();
-        for _ in 0..threads {
+        let readings: Vec<_> = (0..threads).map(|_| common.digests.reading()).collect();
+        for reading in readings {
             let (sender, jobs, known) = (sender.clone(), &jobs, &known);
             scope.spawn(move || {
                 loop {
                     let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((layer, work)) = next else { return };
+                    let Ok((layer, work)) = next else { break };
                     let index = match work {
                         Work::Read(job) => read_one(layer, &job, options, common, known, progress),
                         Work::Known(index) => Arc::new(*index),
@@ -356,10 +372,12 @@ fn read_all(
                         return;
                     }
                 }
+                drop((reading, sender));
+                common.digests.help();
             });
         }
         drop(sender);
-        merge(opened, indexes, progress)
+        merge(opened, options.trees, indexes, progress)
     })
 }
 
@@ -369,34 +387,41 @@ fn read_one(
     job: &Job,
     options: &Options,
     common: &Common,
-    known: &Mutex<HashMap<Digest, Arc<Index>>>,
+    known: &Mutex<HashMap<(Digest, Digest), Arc<Index>>>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Arc<Index> {
     let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
     let key = job.digest.as_ref().unwrap_or(&job.diff_id);
-    if let Some(index) = lock().get(key) {
+    let both = (key.clone(), job.diff_id.clone());
+    // What is wrong with one names the layer, and is found again for the other.
+    if let Some(index) = lock().get(&both).filter(|index| index.broken.is_none()) {
         return index.clone();
     }
     let total = job.place.size;
-    let cached = options.cache.as_ref().filter(|_| !options.verify).and_then(|dir| cache::load(dir, key, total));
+    let cached =
+        options.cache.as_ref().filter(|_| !options.verify).and_then(|dir| cache::load(dir, key, &job.diff_id, total));
     let index = cached.unwrap_or_else(|| {
         let index = blob::read(job, common, &|done| progress(Progress::Read { layer, done, total }));
         // What is not compressed is read again as fast.
         if let (Some(dir), true) = (&options.cache, index.format != Format::Plain) {
-            cache::store(dir, key, total, &index);
+            cache::store(dir, key, &job.diff_id, total, &index);
         }
         index
     });
     let index = Arc::new(index);
-    lock().insert(key.clone(), index.clone());
+    lock().insert(both, index.clone());
     index
 }
 
 /// A tree for the screen now and then, while layers are on their way.
 const SHOWN_EVERY: Duration = Duration::from_millis(300);
 
+/// Bytes of records of all layers that are shown by themselves.
+const MAX_ALONE: usize = 32 << 20;
+
 fn merge(
     opened: &Opened,
+    trees: bool,
     indexes: mpsc::Receiver<(usize, Arc<Index>)>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Merged {
@@ -406,7 +431,18 @@ fn merge(
     let mut builder = Builder::default();
     let mut layers: Vec<LayerFacts> = Vec::new();
     let mut shown = Instant::now();
-    for (layer, index) in indexes {
+    let mut alone = Alone { told: vec![false; count], left: MAX_ALONE };
+    loop {
+        let (layer, index) = match indexes.recv_timeout(SHOWN_EVERY) {
+            Ok(next) => next,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if trees {
+                    alone.tell(&waiting, progress);
+                }
+                continue;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        };
         if let Some(slot) = waiting.get_mut(layer) {
             *slot = Some(index);
         }
@@ -420,7 +456,7 @@ fn merge(
             put(&mut builder, &index, &mut facts);
             layers.push(facts);
         }
-        if layers.len() > merged && layers.len() < count && shown.elapsed() > SHOWN_EVERY {
+        if trees && layers.len() > merged && layers.len() < count && shown.elapsed() > SHOWN_EVERY {
             progress(Progress::Tree(builder.so_far()));
             shown = Instant::now();
         }
@@ -432,6 +468,29 @@ fn merge(
         builder.end_layer();
     }
     Merged { layers, tree: builder.finish() }
+}
+
+/// Which layers have been shown by themselves.
+struct Alone {
+    told: Vec<bool>,
+    /// Bytes of records that may still be.
+    left: usize,
+}
+
+impl Alone {
+    fn tell(&mut self, waiting: &[Option<Arc<Index>>], progress: &(dyn Fn(Progress) + Sync)) {
+        for (layer, (index, told)) in waiting.iter().zip(&mut self.told).enumerate() {
+            let Some(index) = index.as_ref().filter(|index| !*told && index.records.len() <= self.left) else {
+                continue;
+            };
+            *told = true;
+            self.left -= index.records.len();
+            let mut builder = Builder::default();
+            fill(&mut builder, index);
+            builder.end_layer();
+            progress(Progress::Alone { layer, tree: builder.finish() });
+        }
+    }
 }
 
 fn facts(opened: &Opened, number: usize, index: &Index) -> LayerFacts {
@@ -457,15 +516,22 @@ fn facts(opened: &Opened, number: usize, index: &Index) -> LayerFacts {
 }
 
 /// Puts a layer on top, as far as the bounds allow.
-fn put(builder: &mut Builder, index: &Index, facts: &mut LayerFacts) {
-    let unresolved = builder.unresolved().len();
+/// A layer's entries, as far as they can be held; whether that is all of them.
+fn fill(builder: &mut Builder, index: &Index) -> bool {
     for entry in record::Reader::new(&index.records) {
         if builder.weight() > MAX_TREE || builder.swept() > MAX_SWEPT {
-            let why = "the image's file tree is too large or too entangled to be held; the rest is left out";
-            facts.broken.get_or_insert_with(|| why.to_owned());
-            break;
+            return false;
         }
         builder.entry(&entry);
+    }
+    true
+}
+
+fn put(builder: &mut Builder, index: &Index, facts: &mut LayerFacts) {
+    let unresolved = builder.unresolved().len();
+    if !fill(builder, index) {
+        let why = "the image's file tree is too large or too entangled to be held; the rest is left out";
+        facts.broken.get_or_insert_with(|| why.to_owned());
     }
     let lost = &builder.unresolved()[unresolved..];
     facts.notes.extend(lost.iter().take(20).map(|path| {

@@ -6,7 +6,7 @@ use crate::image::export::{self, ImageToWrite};
 use crate::image::source::{self, Surroundings};
 use crate::image::tar_reader::{TarEntry, TarKind};
 use crate::image::tar_writer::{END, header, padding};
-use crate::layers::{ContentHash, Kind, NodeId};
+use crate::layers::{ContentHash, Entry, Kind, Meta, NodeId};
 use bstr::{BStr, ByteSlice};
 use std::io::Write;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A layout in `dir` of an image with these layers: archives, and how they are stored.
-fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
+pub(super) fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     let files = layers.iter().enumerate().map(|(number, (plain, blob))| {
         let path = dir.join(format!("blob-{number}"));
         std::fs::write(&path, blob).unwrap();
@@ -210,7 +210,7 @@ fn paths_in_one_layer() {
     check(&[&["f d/x 1"], &["l d x"]], &["l d 1 0 x"]);
     check(&[&["f d/x 1"], &["d d/ +700"]], &["d d 1 1", "f d/x 0 1"]);
     check(&[&["f a/b/c 1"]], &["d a 0 1", "d a/b 0 1", "f a/b/c 0 1"]);
-    check(&[&["f ../../x 1", "f a/../y 1", "f /z 1", "d ./"]], &["f x 0 1", "f y 0 1", "f z 0 1"]);
+    check(&[&["f a/../y 1", "f /z 1", "d ./"]], &["f y 0 1", "f z 0 1"]);
     check(&[&["c null", "p pipe"]], &["c null 0 0", "p pipe 0 0"]);
 }
 
@@ -375,6 +375,26 @@ fn check_broken(blob: (Vec<u8>, Vec<u8>), spoil: impl Fn(&mut Vec<u8>), listed: 
 }
 
 #[test]
+fn what_was_checked_on_its_way_is_not_hashed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, other) = (archive(&["f a 1"]), Digest::of(b"other"));
+    let check = |bytes: &[u8], is_checked: bool, expected: bool| {
+        let path = dir.path().join("blob");
+        std::fs::write(&path, bytes).unwrap();
+        let place = Place { path, offset: 0, size: bytes.len() as u64 };
+        let (digest, diff_id) = (Some(other.clone()), Digest::of(&whole));
+        let what = "layer".to_owned();
+        let job = blob::Job { what, place, is_checked, digest, diff_id, thorough: true, twice: true };
+        let index = blob::read(&job, &Default::default(), &|_| ());
+        assert_eq!((index.checked, index.broken.is_none(), index.entries), (expected, expected, 1), "{index:?}");
+    };
+    for bytes in [whole.clone(), gzip(&whole)] {
+        check(&bytes, true, true);
+        check(&bytes, false, false);
+    }
+}
+
+#[test]
 fn damage_is_said_with_its_place() {
     let bytes = archive(&["f a 600", "f b 2"]);
     let cut = |at: usize| move |blob: &mut Vec<u8>| blob.truncate(at);
@@ -387,7 +407,7 @@ fn damage_is_said_with_its_place() {
     check_broken(packed.clone(), |blob| blob.truncate(blob.len() - 9), &["f a 0 600", "f b 0 2"], "at byte ");
     check_broken(packed, |blob| *blob = b"<html>not a layer</html>".to_vec(), &[], "ends in the middle of a header");
     // The diff_id names other bytes than those in the blob.
-    check_broken((archive(&["f x 1"]), gzip(&bytes)), |_| (), &["f a 0 600", "f b 0 2"], "its digest should be");
+    check_broken((archive(&["f x 1"]), gzip(&bytes)), |_| (), &["f a 0 600", "f b 0 2"], "says that it unpacks to");
 }
 
 #[test]
@@ -460,7 +480,7 @@ fn a_second_time_it_comes_from_the_cache() {
     let options = Options { cache: Some(dir.path().join("cache")), ..Options::default() };
     let first = read_text(&text, dir.path(), &options);
     let digest = first.layers[0].digest.clone().unwrap();
-    assert!(dir.path().join("cache").join(digest.hex()).exists());
+    assert_eq!(std::fs::read_dir(dir.path().join("cache")).unwrap().count(), 1);
     // The blob keeps its size and loses its content: nobody looks at it again, unless that is asked for.
     let blob = dir.path().join("layout/blobs/sha256").join(digest.hex());
     std::fs::write(&blob, vec![0; blob.metadata().unwrap().len() as usize]).unwrap();
@@ -470,7 +490,7 @@ fn a_second_time_it_comes_from_the_cache() {
     let verified = read_text(&text, dir.path(), &Options { verify: true, ..options.clone() });
     assert_eq!(verified.broken().count(), 1);
     let cache = options.cache.unwrap();
-    let taken = cache.join(digest.hex()).metadata().unwrap().len();
+    let taken = std::fs::read_dir(&cache).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>();
     assert_eq!(forget_indexes(&cache).unwrap(), taken);
     assert_eq!((forget_indexes(&cache).unwrap(), forget_indexes(&cache.join("none")).unwrap()), (0, 0));
 }
@@ -512,4 +532,26 @@ fn a_layer_is_read_through_in_one_pass() {
     // A link out of its layer leads to the layer that has the content.
     assert_eq!(found.read(1, "lower".into(), 0, 9).unwrap(), b"xxx");
     assert_eq!(found.layer_below(1, "a".into()), Some(0));
+}
+
+#[test]
+fn a_layer_that_waits_for_lower_ones_is_shown_by_itself_once() {
+    let mut writer = record::Writer::default();
+    writer.entry(&Entry::Whiteout { path: "gone".into() });
+    writer.entry(&Entry::Put { path: "d/a".into(), meta: Meta::new(Kind::File), opaque: false });
+    let index = Arc::new(Index { records: writer.finish(), ..Index::nothing(String::new()) });
+    let check = |left: usize, expected: &[(usize, bool)]| {
+        let told = Mutex::new(Vec::new());
+        let tell = |progress: Progress| {
+            let Progress::Alone { layer, tree } = progress else { panic!("{progress:?}") };
+            told.lock().unwrap().push((layer, tree.lookup("d/a".into()).is_some()));
+        };
+        let mut alone = Alone { told: vec![false; 3], left };
+        for _ in 0..2 {
+            alone.tell(&[None, Some(index.clone()), None], &tell);
+        }
+        assert_eq!(told.into_inner().unwrap(), expected);
+    };
+    check(MAX_ALONE, &[(1, true)]);
+    check(index.records.len() - 1, &[]);
 }

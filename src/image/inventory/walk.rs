@@ -76,6 +76,12 @@ impl Walk {
             return Ok(());
         }
         let written = clean(member.path.as_ref());
+        if leaves_root(member.path.as_ref()) {
+            self.note(
+                &member.path,
+                "leads out of the image; it is shown within it, where some runtimes put it and others refuse it",
+            );
+        }
         let (parent, name) = split(written.as_ref());
         // The root's own properties are not a layer's to set.
         if name.is_empty() {
@@ -292,12 +298,26 @@ impl Walk {
         }
     }
 
-    fn note(&mut self, path: &BString, what: &str) {
+    pub(super) fn note(&mut self, path: &BString, what: &str) {
         match self.found.notes.len() < MOST_NOTES {
             true => self.found.notes.push(format!("entry {path:?} {what}")),
             false => self.found.more_notes += 1,
         }
     }
+}
+
+/// Whether a path, taken as text, leads above where it begins.
+fn leaves_root(path: &BStr) -> bool {
+    let mut depth = 0usize;
+    path.contains_str("..")
+        && path.split_str("/").any(|name| match name {
+            b"" | b"." => false,
+            b".." => depth.checked_sub(1).map(|less| depth = less).is_none(),
+            _ => {
+                depth += 1;
+                false
+            }
+        })
 }
 
 fn meta(member: &TarEntry) -> Meta {

@@ -155,7 +155,7 @@ fn several_images() {
     check(
         old_save(several),
         "",
-        "Missing: docker-archive DIR/image.tar: it has several images: say which; there is a:1",
+        "Missing: docker-archive DIR/image.tar: it has several images: say which; there is a:1; say for instance docker-archive:DIR/image.tar:a:1",
     );
     check(old_save(several), ":a:1", "amd64 [one two one]");
     check(old_save(several), ":@1", "Missing: docker-archive DIR/image.tar: \"missing.json\" is not in it");

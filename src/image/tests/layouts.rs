@@ -40,7 +40,7 @@ fn names() {
     check(
         two,
         "",
-        "Missing: oci-layout DIR/layout: it has several images, and none is named latest: say which; there is v1, v2",
+        "Missing: oci-layout DIR/layout: it has several images, and none is named latest: say which; there is v1, v2; say for instance oci:DIR/layout:v1",
     );
     let with_latest =
         |it: &mut Store| vec![named(it.image("amd64", "one"), "v1"), named(it.image("amd64", "two"), "latest")];
@@ -273,6 +273,16 @@ fn damage() {
         },
         "",
         "Damaged: oci-layout DIR/layout is not a container image: its configuration is \"application/vnd.example.chart\"",
+    );
+    // A signature or an attestation.
+    check(
+        |it| {
+            let config = it.describe(MediaType::ImageConfig, b"{}".to_vec());
+            let layers = vec![it.describe("application/vnd.in-toto+json".into(), b"{}".to_vec())];
+            vec![it.manifest(config, layers)]
+        },
+        "",
+        "Damaged: oci-layout DIR/layout is not a container image: it holds \"application/vnd.in-toto+json\"",
     );
 }
 

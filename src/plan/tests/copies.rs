@@ -63,6 +63,8 @@ fn heredocs_are_files() {
     check("COPY <<E /d/\na $A \"q\" \\$A $N.\nE\n", "<<E\"a x \\\"q\\\" $A .\\n\" → /d/");
     check("COPY <<\"E\" /d\n$A\nE\n", "<<E\"$A\\n\" → /d");
     check("COPY <<-E p <<F /d/\n\t\ta\n\tE\nb\nF\n", "p <<E\"a\\n\" <<F\"b\\n\" → /d/ context");
+    check("COPY <</E /d/\nx\n/E\n", "<</E\"x\\n\" → /d/");
+    check("COPY <<a/../E /d/\nx\na/../E\n", "<<a/../E\"x\\n\" → /d/");
     check("ADD <<E /d\nx\nE\n", "<<E\"x\\n\" → /d add");
 }
 

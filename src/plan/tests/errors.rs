@@ -53,7 +53,7 @@ fn of_bases() {
     );
     check(
         "FROM a AS UP\nFROM UP\n",
-        "\"UP\" is no stage and cannot name an image: an image's name is lower case, and \"library/UP\" is not",
+        "\"UP\" is no stage and cannot name an image: an image's name is lower case, and \"UP\" is not",
         "UP",
         "did you mean up?",
     );
@@ -75,7 +75,7 @@ fn of_bases() {
 fn of_sources() {
     check(
         "FROM a AS builder\nFROM a\nCOPY --from=Bilder / /\n",
-        "--from=Bilder: there is no stage of this name, and it cannot name an image: an image's name is lower case, and \"library/Bilder\" is not",
+        "--from=Bilder: there is no stage of this name, and it cannot name an image: an image's name is lower case, and \"Bilder\" is not",
         "Bilder",
         "did you mean builder?",
     );
@@ -208,4 +208,36 @@ fn one_error_a_stage_and_none_for_what_is_built_on_it() {
         .map(|error| text[..error.span.start].matches('\n').count() + 1)
         .collect();
     assert_eq!(lines, [2, 6]);
+}
+
+#[test]
+fn of_the_checks_options() {
+    let help = "for instance # check=skip=JSONArgsRecommended,StageNameCasing;error=true";
+    check(
+        "# check=skipp=x\nFROM a\nENV b\n",
+        "there is no check option \"skipp\": they are skip, experimental and error",
+        "skipp=x",
+        help,
+    );
+    check("# check=error=maybe\nFROM a\n", "error=maybe is neither true nor false", "error=maybe", help);
+    let argument = |value: &str| {
+        let build_args = [("BUILDKIT_DOCKERFILE_CHECK".to_owned(), value.to_owned())].into();
+        let found = planned("# check=nonsense\nFROM a\n", &Options { build_args, ..options() });
+        found.err().map(|errors| errors[0].message.clone())
+    };
+    assert_eq!(argument("skip=all"), None);
+    let wrong = "--build-arg BUILDKIT_DOCKERFILE_CHECK: \"x\" is no check option";
+    assert_eq!(argument("x").as_deref(), Some(wrong));
+    check(
+        "FROM a\nRUN []\n",
+        "RUN has an empty array, and no command",
+        "RUN []",
+        "for instance RUN [\"program\", \"argument\"]",
+    );
+    check(
+        "FROM a\nRUN --mount=type=cache, target=/x b\n",
+        "--mount has an empty field",
+        "RUN --mount=type=cache, target=/x b",
+        "a blank ends the list: write none after a comma, and no comma at the end",
+    );
 }

@@ -10,6 +10,7 @@ mod examples;
 mod limits;
 mod onbuild;
 mod platforms;
+mod refused;
 mod runs;
 mod stages;
 

@@ -43,3 +43,13 @@ fn other_systems_are_refused_before_anything_runs() {
     let errors = planned("FROM a\n", &options).unwrap_err();
     assert_eq!(errors[0].message, "images for windows cannot be built here");
 }
+
+#[test]
+fn a_registry_address_is_no_platform() {
+    use crate::plan::step::image_and_platform;
+    let check = |name: &str, expected: (&str, Option<&str>)| assert_eq!(image_and_platform(name), expected);
+    check("a", ("a", None));
+    check("a:1::linux/arm64", ("a:1", Some("linux/arm64")));
+    check("[::1]:5000/a", ("[::1]:5000/a", None));
+    check("[::1]/a::linux/arm/v7", ("[::1]/a", Some("linux/arm/v7")));
+}

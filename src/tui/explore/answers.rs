@@ -1,9 +1,8 @@
 //! What the panes ask for, answered from the image.
 
-use super::image::height;
+use super::image::{Image, alone, height};
 use crate::engine::EngineError;
 use crate::image::inventory::Inventory;
-use crate::image::source::SourceError;
 use crate::layers::packages::LARGEST_DATABASE;
 use crate::layers::{Diff, FileTree, Kind, NodeId, Scope, patch};
 use crate::snapshot::SnapshotId;
@@ -11,6 +10,7 @@ use crate::tui::answers::{self, listing, packages, tones};
 use crate::tui::extract::shown;
 use crate::tui::widgets::{Answer, Query};
 use bstr::{BStr, BString, ByteSlice};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that are read of a file at once and kept for the next question: a compressed layer is read from its
@@ -23,7 +23,8 @@ const MAX_LINKS: usize = 40;
 /// What answers: cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
-    pub tree: FileTree,
+    tree: FileTree,
+    alone: BTreeMap<usize, FileTree>,
     pub inventory: Option<Arc<Inventory>>,
     kept: Arc<Mutex<Kept>>,
 }
@@ -39,8 +40,10 @@ struct Kept {
 }
 
 impl Subject {
-    pub fn new(tree: FileTree, inventory: Option<Arc<Inventory>>) -> Subject {
-        Subject { tree, inventory, kept: Arc::default() }
+    /// Of the image as far as it has been read.
+    pub fn new(image: &Image) -> Subject {
+        let (tree, alone, inventory) = (image.tree.clone(), image.alone.clone(), image.inventory.clone());
+        Subject { tree, alone, inventory, kept: Arc::default() }
     }
 
     /// Finds the answer; what takes the processor's time is done on a blocking thread.
@@ -69,7 +72,7 @@ impl Subject {
                 packages(old, new).await
             }
             Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
-            Query::Scratch { .. } | Query::Log(_) => Err(error("an image has no shells and no output")),
+            Query::Scratch { .. } | Query::Log(_) => Err(EngineError::new("an image has no shells and no output")),
         }
     }
 
@@ -79,9 +82,12 @@ impl Subject {
         after: &SnapshotId,
         scope: Scope,
     ) -> Result<Answer, EngineError> {
-        let unknown = || error("this part of the image is not known");
+        let unknown = || EngineError::new("this part of the image is not known");
         let below = before.map_or(Some(0), height).ok_or_else(unknown)?;
-        let tree = self.tree.at(height(after).ok_or_else(unknown)?);
+        let tree = match alone(after) {
+            Some(layer) => self.alone.get(&layer).cloned().ok_or_else(unknown)?,
+            None => self.tree.at(height(after).ok_or_else(unknown)?),
+        };
         think(move || {
             let diff = Diff::above(&tree, below, scope);
             diff.prepare();
@@ -106,18 +112,20 @@ impl Subject {
         offset: u64,
         limit: usize,
     ) -> Result<Vec<u8>, EngineError> {
-        let inventory = self.inventory.as_ref().ok_or_else(|| error("files can be looked into when all is read"))?;
+        let inventory =
+            self.inventory.as_ref().ok_or_else(|| EngineError::new("files can be looked into when all is read"))?;
         let tree = self.tree.at(height(at).unwrap_or(0));
-        let (node, path) = resolve(&tree, path.as_ref())
-            .ok_or_else(|| error(&format!("{} is not in the image, or leads round in circles", shown(path))))?;
+        let (node, path) = resolve(&tree, path.as_ref()).ok_or_else(|| {
+            EngineError::new(format!("{} is not in the image, or leads round in circles", shown(path)))
+        })?;
         if tree.meta(node).kind != Kind::File {
-            return Err(error(&format!("{} is not a file that can be read", shown(&path))));
+            return Err(EngineError::new(format!("{} is not a file that can be read", shown(&path))));
         }
         let file = (tree.layer(node), path);
         if let Some(bytes) = self.remembered(&file, offset, limit) {
             return Ok(bytes);
         }
-        let bytes = inventory.content(file.0, file.1.as_ref(), offset, limit.max(KEPT)).await.map_err(from_source)?;
+        let bytes = inventory.content(file.0, file.1.as_ref(), offset, limit.max(KEPT)).await?;
         let answer = bytes.get(..limit).unwrap_or(&bytes).to_vec();
         let ends = bytes.len() < limit.max(KEPT);
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept { file: Some(file), offset, bytes, ends };
@@ -171,14 +179,6 @@ pub fn resolve(tree: &FileTree, path: &BStr) -> Option<(NodeId, BString)> {
 }
 
 async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
-    let failed = |failure| error(&format!("the answer could not be worked out: {failure}"));
+    let failed = |failure| EngineError::new(format!("the answer could not be worked out: {failure}"));
     tokio::task::spawn_blocking(work).await.map_err(failed)
-}
-
-fn error(message: &str) -> EngineError {
-    EngineError { message: message.to_owned(), help: Vec::new() }
-}
-
-pub fn from_source(error: SourceError) -> EngineError {
-    EngineError { message: error.message, help: error.help }
 }

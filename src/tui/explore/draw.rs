@@ -99,7 +99,7 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
             let layer = layer.map(|layer| format!(" at layer {layer}")).unwrap_or_default();
             format!("{}{layer}", explorer.viewer.title())
         }
-        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste => {
+        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Flow => {
             explorer.widget(id).map(|widget| widget.title()).unwrap_or_default()
         }
     };
@@ -113,7 +113,7 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
             let total = details::draw(explorer, inner, buffer);
             scrollbar(&look, area, explorer.details_top, rows, total, focused, buffer);
         }
-        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Viewer => {
+        PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Flow | PaneId::Viewer => {
             if let Some(widget) = explorer.widget(id) {
                 widget.render(inner, buffer, &look, focused);
             }
@@ -195,6 +195,7 @@ fn hints(focus: PaneId) -> Vec<(String, &'static str)> {
             key(Action::Focus(4), "files"),
             key(Action::Focus(5), "map"),
             key(Action::Focus(6), "waste"),
+            key(Action::Focus(7), "flow"),
             key(Action::Mark, "compare"),
         ],
         PaneId::Details => Vec::new(),
@@ -218,6 +219,7 @@ fn hints(focus: PaneId) -> Vec<(String, &'static str)> {
             vec![raw("Enter", "into it"), raw("Backspace", "out"), raw("e", "extract"), raw("y", "copy path")]
         }
         PaneId::Waste => vec![raw("Enter", "to the file"), raw("y", "copy path")],
+        PaneId::Flow => vec![raw("Enter", "into it"), raw("Backspace", "out"), raw("Right", "to the image")],
         PaneId::Viewer => {
             vec![key(Action::Close, "close"), raw("d", "what changed"), raw("m", "bytes"), raw("w", "wrap")]
         }

@@ -25,6 +25,8 @@ pub struct Image {
     pub base: Option<Base>,
     /// The lowest layers, as far as they are there without a gap.
     pub tree: FileTree,
+    /// What layers above them hold by themselves.
+    pub alone: BTreeMap<usize, FileTree>,
     /// When everything has been read.
     pub inventory: Option<Arc<Inventory>>,
     /// Why nothing could be read at all.
@@ -69,6 +71,7 @@ impl Image {
             layers: layers.collect(),
             base,
             tree: FileTree::default(),
+            alone: BTreeMap::new(),
             inventory: None,
             failure: None,
         }
@@ -85,13 +88,18 @@ impl Image {
                     *it = Layer { facts: LayerFacts { instruction, ..*facts }, reading: Reading::Done };
                 }
             }
-            Progress::Tree(tree) => self.tree = tree,
+            Progress::Tree(tree) => {
+                self.alone.retain(|layer, _| *layer >= tree.height() as usize);
+                self.tree = tree;
+            }
+            Progress::Alone { layer, tree } => drop(self.alone.insert(layer, tree)),
         }
     }
 
     /// Everything is here.
     pub fn finish(&mut self, inventory: Inventory) {
         self.tree = inventory.tree.clone();
+        self.alone.clear();
         let layers = inventory.layers.iter().cloned();
         self.layers = layers.map(|facts| Layer { facts, reading: Reading::Done }).collect();
         self.inventory = Some(Arc::new(inventory));
@@ -108,6 +116,11 @@ impl Image {
         let known = self.tree.height() as usize >= height;
         let part = if self.is_loading() { " so far" } else { "" };
         known.then(|| SnapshotId(format!("layers {height}{part}")))
+    }
+
+    /// What a layer holds by itself, if that is all that is known of it yet.
+    pub fn alone(&self, layer: usize) -> Option<SnapshotId> {
+        self.alone.contains_key(&layer).then(|| SnapshotId(format!("layer {layer} alone")))
     }
 
     /// An instruction on one line, as far as the image says which it was.
@@ -144,6 +157,11 @@ pub fn one_line(text: &str) -> String {
 pub fn height(at: &SnapshotId) -> Option<u32> {
     let rest = at.0.strip_prefix("layers ")?;
     rest.strip_suffix(" so far").unwrap_or(rest).parse().ok()
+}
+
+/// Which layer is by itself, by the name from [`Image::alone`].
+pub fn alone(at: &SnapshotId) -> Option<usize> {
+    at.0.strip_prefix("layer ")?.strip_suffix(" alone")?.parse().ok()
 }
 
 fn put(layers: &mut [Layer], layer: usize, reading: Reading) {

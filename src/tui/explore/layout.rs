@@ -50,7 +50,7 @@ pub fn areas(explorer: &Explorer) -> Areas {
     out.keys = Rect::new(0, rows - 1, columns, 1);
     let body = Rect::new(0, 1, columns, rows - 2);
     let wide = columns >= WIDE;
-    out.tabs = vec![PaneId::Layer, PaneId::Files, PaneId::Map, PaneId::Waste];
+    out.tabs = vec![PaneId::Layer, PaneId::Files, PaneId::Map, PaneId::Waste, PaneId::Flow];
     if !wide {
         out.tabs.push(PaneId::Details);
     }

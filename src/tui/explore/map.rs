@@ -7,6 +7,7 @@ use crate::snapshot::SnapshotId;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::widgets::browser::words;
+use crate::tui::widgets::scroll::next_hit;
 use crate::tui::widgets::treemap::{neighbour, tiles};
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request};
 use bstr::{BStr, BString};
@@ -181,9 +182,7 @@ impl Map {
     }
 
     fn share(&self, bytes: u64) -> String {
-        let whole = self.tree.bytes(FileTree::ROOT).max(1);
-        let tenths = u128::from(bytes) * 1000 / u128::from(whole);
-        format!("{}, {}.{} % of the image", text::size(bytes), tenths / 10, tenths % 10)
+        format!("{}, {} of the image", text::size(bytes), text::percent(bytes, self.tree.bytes(FileTree::ROOT)))
     }
 }
 
@@ -256,12 +255,7 @@ impl Pane for Map {
     }
 
     fn find_next(&mut self, forward: bool) {
-        let hits = self.hits();
-        let next = match forward {
-            true => hits.iter().find(|at| **at > self.selected).or(hits.first()),
-            false => hits.iter().rev().find(|at| **at < self.selected).or(hits.last()),
-        };
-        self.selected = next.copied().unwrap_or(self.selected);
+        self.selected = next_hit(&self.hits(), self.selected, Some(forward)).unwrap_or(self.selected);
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {

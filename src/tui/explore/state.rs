@@ -10,12 +10,16 @@ use crate::tui::Options;
 use crate::tui::app::Note;
 use crate::tui::input::Input;
 use crate::tui::theme::Look;
+use crate::tui::told::Told;
 use crate::tui::views::files::Files;
+use crate::tui::views::flow::Flow;
+use crate::tui::views::flow::picture::Picture;
 use crate::tui::views::layer::Layer;
 use crate::tui::views::viewer::Viewer;
 use crate::tui::widgets::{Pane, Place, Slot};
 use bstr::BString;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A part of the screen that can have the focus.
@@ -27,14 +31,15 @@ pub enum PaneId {
     Files,
     Map,
     Waste,
+    Flow,
     /// A file beside the pane it was opened from.
     Viewer,
 }
 
 impl PaneId {
     /// All that have a number, in its order.
-    pub const NUMBERED: [PaneId; 6] =
-        [PaneId::Layers, PaneId::Details, PaneId::Layer, PaneId::Files, PaneId::Map, PaneId::Waste];
+    pub const NUMBERED: [PaneId; 7] =
+        [PaneId::Layers, PaneId::Details, PaneId::Layer, PaneId::Files, PaneId::Map, PaneId::Waste, PaneId::Flow];
 
     pub fn number(self) -> Option<usize> {
         PaneId::NUMBERED.iter().position(|it| *it == self).map(|at| at + 1)
@@ -48,6 +53,7 @@ impl PaneId {
             PaneId::Files => "Files",
             PaneId::Map => "Map",
             PaneId::Waste => "Waste",
+            PaneId::Flow => "Flow",
             PaneId::Viewer => "File",
         }
     }
@@ -76,6 +82,9 @@ pub struct Explorer {
     pub files: Files,
     pub map: Map,
     pub waste: Waste,
+    pub flow: Flow,
+    /// What flows into the image, where it is known how it was built.
+    pub built: Option<Arc<Picture>>,
     /// What is dead in the image, once that is known.
     pub account: Option<layers::waste::Waste>,
     pub viewer: Viewer,
@@ -85,10 +94,7 @@ pub struct Explorer {
     pub note: Option<Note>,
     /// What was searched for last, by pane.
     pub needle: BTreeMap<PaneId, String>,
-    pub(super) shown: BTreeMap<PaneId, Place>,
-    pub(super) sizes: BTreeMap<PaneId, (u16, u16)>,
-    /// The signal that ends it.
-    pub signal: Option<i32>,
+    pub(super) told: Told<PaneId>,
 }
 
 impl Explorer {
@@ -115,15 +121,15 @@ impl Explorer {
             files: Files::default(),
             map: Map::default(),
             waste: Waste::default(),
+            flow: Flow::default(),
+            built: None,
             account: None,
             viewer: Viewer::default(),
             input: None,
             help: None,
             note: None,
             needle: BTreeMap::new(),
-            shown: BTreeMap::new(),
-            sizes: BTreeMap::new(),
-            signal: None,
+            told: Told::default(),
         }
     }
 
@@ -138,6 +144,7 @@ impl Explorer {
             PaneId::Files => Some(&mut self.files),
             PaneId::Map => Some(&mut self.map),
             PaneId::Waste => Some(&mut self.waste),
+            PaneId::Flow => Some(&mut self.flow),
             PaneId::Viewer => Some(&mut self.viewer),
             PaneId::Layers | PaneId::Details => None,
         }
@@ -176,6 +183,19 @@ impl Explorer {
         }
     }
 
+    /// The same for what the selected layer changed: until those below it are read, all that it holds.
+    pub fn layer_place(&self) -> Place {
+        let place = self.place();
+        match self.image.alone(self.layer) {
+            Some(at) if place.after.is_none() && self.mark.is_none() => {
+                let height = self.image.tree.height();
+                let text = format!("by itself, until layer {height} below it is read");
+                Place { text, before: None, after: Some(at), instead: String::new(), ..place }
+            }
+            _ => place,
+        }
+    }
+
     /// The path that is selected in the pane on show.
     pub fn selected_path(&self) -> Option<BString> {
         match self.shows {
@@ -183,6 +203,7 @@ impl Explorer {
             PaneId::Files => self.files.selected(),
             PaneId::Map => self.map.selected(),
             PaneId::Waste => self.waste.target().and_then(|target| target.path),
+            PaneId::Flow => self.flow.selected_path(),
             PaneId::Layers | PaneId::Details | PaneId::Viewer => None,
         }
     }
@@ -209,8 +230,7 @@ impl Explorer {
 
     /// The sign of something that runs, as it is now.
     pub fn spinner(&self) -> &'static str {
-        let signs = self.look.signs.spinner;
-        signs[(self.now.as_millis() / 100) as usize % signs.len()]
+        self.look.signs.spinner_at(self.now)
     }
 
     pub(super) fn say(&mut self, text: impl Into<String>) {

@@ -22,5 +22,5 @@ pub fn summary(explorer: &Explorer) -> Summary {
     }
     lines.extend(image.failure.iter().map(|error| format!("{}: {}", image.name, error.message)));
     let lines = lines.into_iter().map(|line| text::sanitise(&line).into_owned()).collect();
-    Summary { lines, failed: image.failure.is_some() || image.broken() > 0, signal: explorer.signal }
+    Summary { lines, failed: image.failure.is_some() || image.broken() > 0, signal: None }
 }

@@ -12,10 +12,11 @@ use crate::image::history::of_layers;
 use crate::image::inventory::{Inventory, LayerFacts, Progress};
 use crate::layers::{Entry, FileTree, Kind, Layer as Changes, Meta};
 use crate::tui::Options;
+use crate::tui::front::{Heard, Wish};
 use crate::tui::theme::{Depth, Look, Theme};
 use crate::tui::views;
 use crate::tui::widgets::tree::sample;
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::sync::Arc;
@@ -83,6 +84,7 @@ fn image(base: Option<Base>) -> Image {
         annotations: Default::default(),
         layers: facts.map(|facts| Layer { facts, reading: Reading::Waiting }).collect(),
         base,
+        alone: Default::default(),
         tree: FileTree::default(),
         inventory: None,
         failure: None,
@@ -104,12 +106,12 @@ fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
     let mut at = 0;
     while at < effects.len() {
         if let Effect::Load(slot, query) = effects[at].clone() {
-            let subject = Subject::new(explorer.image.tree.clone(), explorer.image.inventory.clone());
+            let subject = Subject::new(&explorer.image);
             let answer = runtime.block_on(subject.answer(&query));
             effects.extend(update(explorer, Message::Loaded { slot, query, answer }));
         }
         if effects[at] == Effect::Account {
-            let report = Report::of(explorer.image.inventory.as_ref().unwrap(), 0);
+            let report = Report::of(explorer.image.inventory.as_ref().unwrap(), explorer.image.base.as_ref());
             effects.extend(update(explorer, Message::Accounted(Box::new(report))));
         }
         at += 1;
@@ -118,7 +120,7 @@ fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
 }
 
 fn press(explorer: &mut Explorer, code: KeyCode) -> Vec<Effect> {
-    tell(explorer, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    tell(explorer, Message::Terminal(Heard::Key(KeyEvent::new(code, KeyModifiers::NONE))))
 }
 
 fn drawn(explorer: &mut Explorer) -> String {
@@ -132,7 +134,7 @@ fn drawn(explorer: &mut Explorer) -> String {
 fn check(name: &str, base: Option<Base>, messages: fn() -> Vec<Message>, keys: &[KeyCode]) {
     for size in [(80, 24), (200, 60)] {
         let mut explorer = explorer(base.clone(), size);
-        update(&mut explorer, Message::Tick);
+        update(&mut explorer, Message::Terminal(Heard::Resize(size.0, size.1)));
         for message in messages() {
             tell(&mut explorer, message);
         }
@@ -156,19 +158,32 @@ fn layers_are_there_before_anything_is_read() {
     check("opened", None, Vec::new, &[]);
 }
 
+/// Layer 0 is read, 1 and 3 are on their way.
+fn some() -> Vec<Message> {
+    let facts = Box::new(LayerFacts { unpacked: 16_003_072, compressed: 6_100_000, ..LayerFacts::default() });
+    vec![
+        Message::Progress(Progress::Fetched { layer: 3, done: 60, total: 120 }),
+        Message::Progress(Progress::Read { layer: 1, done: 20_000_000, total: 31_000_000 }),
+        Message::Progress(Progress::Finished { layer: 0, facts }),
+        Message::Progress(Progress::Tree(FileTree::merge(&layers()[..1]))),
+    ]
+}
+
+/// Layer 2 is read too, and waits for 1.
+fn some_waits() -> Vec<Message> {
+    let facts = Box::new(LayerFacts { unpacked: 8_192, compressed: 700, ..LayerFacts::default() });
+    let mut messages = some();
+    messages.push(Message::Progress(Progress::Finished { layer: 2, facts }));
+    messages.push(Message::Progress(Progress::Alone { layer: 2, tree: FileTree::merge(&layers()[2..3]) }));
+    messages
+}
+
 #[test]
 fn trees_come_as_layers_are_read() {
-    let some = || {
-        let facts = Box::new(LayerFacts { unpacked: 16_003_072, compressed: 6_100_000, ..LayerFacts::default() });
-        vec![
-            Message::Progress(Progress::Fetched { layer: 3, done: 60, total: 120 }),
-            Message::Progress(Progress::Read { layer: 1, done: 20_000_000, total: 31_000_000 }),
-            Message::Progress(Progress::Finished { layer: 0, facts }),
-            Message::Progress(Progress::Tree(FileTree::merge(&layers()[..1]))),
-        ]
-    };
     check("reading", None, some, &[]);
     check("reading-above", None, some, &[KeyCode::Down]);
+    check("reading-alone", None, some_waits, &[KeyCode::Down, KeyCode::Down]);
+    check("reading-alone-files", None, some_waits, &[KeyCode::Down, KeyCode::Down, KeyCode::Char('4')]);
 }
 
 #[test]
@@ -201,6 +216,11 @@ fn the_bytes_are_a_picture() {
 }
 
 #[test]
+fn the_bytes_flow_from_the_layers() {
+    check("flow", Some(Base { name: "golang:1.23".to_owned(), layers: 1 }), read, &typed("7"));
+}
+
+#[test]
 fn what_is_dead_is_told_and_leads_to_the_file() {
     check("waste", None, read, &typed("6"));
     let mut explorer = explorer(None, (120, 40));
@@ -210,7 +230,7 @@ fn what_is_dead_is_told_and_leads_to_the_file() {
     press(&mut explorer, KeyCode::Enter);
     press(&mut explorer, KeyCode::Enter);
     assert_eq!(explorer.layer, 0);
-    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Copy("/usr/bin/gofmt".to_owned())]);
+    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Terminal(Wish::Copy("/usr/bin/gofmt".to_owned()))]);
 }
 
 #[test]
@@ -250,7 +270,7 @@ fn a_path_is_copied_and_extracted() {
     let mut explorer = explorer(None, (120, 40));
     read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
     typed("4").into_iter().for_each(|code| drop(press(&mut explorer, code)));
-    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Copy("/etc".to_owned())]);
+    assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Terminal(Wish::Copy("/etc".to_owned()))]);
     press(&mut explorer, KeyCode::Char('e'));
     let effects = press(&mut explorer, KeyCode::Enter);
     let [Effect::Extract { path, to, .. }] = &effects[..] else { panic!("{effects:?}") };
@@ -360,4 +380,17 @@ fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
     assert_eq!(["one", "two", "three", "four"].map(read), ["again", "lower", "again", "outside"]);
     assert!(extract("a", &to.join("one")).unwrap_err().contains("exists already"));
     assert!(extract("nowhere", &dir.path().join("x")).unwrap_err().contains("there is no"));
+}
+
+#[test]
+fn the_mouse_turns_the_help_and_closes_it() {
+    let mut explorer = explorer(None, (80, 24));
+    let kinds = [MouseEventKind::ScrollDown, MouseEventKind::ScrollUp, MouseEventKind::Down(MouseButton::Left)];
+    press(&mut explorer, KeyCode::Char('?'));
+    let tops = kinds.map(|kind| {
+        let event = MouseEvent { kind, column: 10, row: 10, modifiers: KeyModifiers::NONE };
+        tell(&mut explorer, Message::Terminal(Heard::Mouse(event)));
+        explorer.help
+    });
+    assert_eq!(tops, [Some(1), Some(0), None]);
 }

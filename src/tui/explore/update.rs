@@ -3,29 +3,28 @@
 use super::layout::content;
 use super::state::{Explorer, PaneId};
 use super::waste::Report;
-use super::{draw, layers};
+use super::{actions, mouse};
 use crate::engine::EngineError;
 use crate::image::base::Base;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::SourceError;
 use crate::layers::Kind;
 use crate::snapshot::SnapshotId;
+use crate::tui::front::{Heard, Wish};
 use crate::tui::input::{Input, Purpose, Typed};
-use crate::tui::keymap::{self, Action, Context, Key, Motion, key_of};
-use crate::tui::text;
-use crate::tui::widgets::scroll::moved;
+use crate::tui::keymap::{self, Action, Context, Key};
+use crate::tui::views::flow::picture::Picture;
+use crate::tui::views::origins::Traced;
 use crate::tui::widgets::{Answer, Outcome, Query, Request, Slot};
 use bstr::BString;
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::KeyEvent;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything that can happen to the screen.
 #[derive(Debug)]
 pub enum Message {
-    Key(KeyEvent),
-    Mouse(MouseEvent),
-    Paste(String),
-    Resize(u16, u16),
+    Terminal(Heard),
     Progress(Progress),
     /// All layers have been read, or nothing can be.
     Read(Box<Result<Inventory, SourceError>>),
@@ -38,10 +37,10 @@ pub enum Message {
     Base(Base),
     /// What of the image is dead, and what is there twice.
     Accounted(Box<Report>),
+    /// How the image was built, and where its files come from.
+    Traced(Arc<Traced>),
     /// What became of writing files out.
     Extracted(Result<String, String>),
-    Signal(i32),
-    Tick,
 }
 
 /// What the loop is to do.
@@ -55,28 +54,12 @@ pub enum Effect {
         path: BString,
         to: PathBuf,
     },
-    Copy(String),
-    Suspend,
-    /// Draw every cell again.
-    Redraw,
-    Quit,
+    Terminal(Wish),
 }
 
 pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
     let mut effects = match message {
-        Message::Key(key) if key.kind == KeyEventKind::Release => Vec::new(),
-        Message::Key(key) => on_key(explorer, key),
-        Message::Mouse(event) => on_mouse(explorer, event),
-        Message::Paste(text) => {
-            if let Some(input) = &mut explorer.input {
-                input.insert(&text);
-            }
-            Vec::new()
-        }
-        Message::Resize(columns, rows) => {
-            explorer.size = (columns, rows);
-            Vec::new()
-        }
+        Message::Terminal(heard) => on_heard(explorer, heard),
         Message::Progress(progress) => {
             let is_tree = matches!(progress, Progress::Tree(_));
             explorer.image.progress(progress);
@@ -92,7 +75,16 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
         }
         Message::Accounted(mut report) => {
             explorer.waste.set(&mut report);
+            if explorer.built.is_none() {
+                let at = explorer.image.at(explorer.image.layers.len());
+                explorer.flow.set(report.picture.clone(), at);
+            }
             explorer.account = Some(report.waste);
+            Vec::new()
+        }
+        Message::Traced(traced) => {
+            explorer.built = Some(Arc::new(Picture::of_build(&traced)));
+            draw_flow(explorer);
             Vec::new()
         }
         Message::Read(read) => {
@@ -101,6 +93,7 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
                 Ok(inventory) => {
                     explorer.image.finish(inventory);
                     new_tree(explorer);
+                    draw_flow(explorer);
                     if let Some(broken) = explorer.image.layers.iter().find_map(|it| it.facts.broken.clone()) {
                         explorer.complain(format!("not whole: {broken}"));
                     }
@@ -124,20 +117,39 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
             explorer.complain(text);
             Vec::new()
         }
-        Message::Signal(number) => {
-            explorer.signal = Some(number);
-            vec![Effect::Quit]
-        }
-        Message::Tick => Vec::new(),
     };
     effects.extend(settle(explorer));
     effects
+}
+
+fn on_heard(explorer: &mut Explorer, heard: Heard) -> Vec<Effect> {
+    match heard {
+        Heard::Key(key) => return on_key(explorer, key),
+        Heard::Mouse(event) => return mouse::on_mouse(explorer, event),
+        Heard::Paste(text) => {
+            if let Some(input) = &mut explorer.input {
+                input.insert(&text);
+            }
+        }
+        Heard::Resize(columns, rows) => explorer.size = (columns, rows),
+        // Nothing of an image is edited.
+        Heard::Edited(_) => {}
+    }
+    Vec::new()
 }
 
 fn new_tree(explorer: &mut Explorer) {
     let image = &explorer.image;
     let at = image.at(image.tree.height() as usize).filter(|_| image.tree.height() > 0);
     explorer.map.set(image.tree.clone(), at);
+}
+
+/// Shows how the image was built, as soon as its files can be looked into.
+fn draw_flow(explorer: &mut Explorer) {
+    let at = explorer.image.at(explorer.image.layers.len());
+    if let Some(picture) = explorer.built.clone().filter(|_| explorer.image.inventory.is_some()) {
+        explorer.flow.set(picture, at);
+    }
 }
 
 /// Tells the panes that are seen what they are about and how much room they have.
@@ -151,26 +163,13 @@ fn settle(explorer: &mut Explorer) -> Vec<Effect> {
     {
         explorer.focus = *first;
     }
-    let place = explorer.place();
+    let (whole, of_layer) = (explorer.place(), explorer.layer_place());
     let mut effects = Vec::new();
     for (id, area) in areas.panes {
+        let place = if id == PaneId::Layer { &of_layer } else { &whole };
         let inner = content(area);
-        let size = (inner.width, inner.height);
-        let resized = explorer.sizes.insert(id, size) != Some(size);
-        let moved = explorer.shown.get(&id) != Some(&place);
-        let mut requests = Vec::new();
-        if let Some(widget) = explorer.widget(id) {
-            if resized {
-                requests.extend(widget.resized(size.0, size.1));
-            }
-            if moved && id != PaneId::Viewer {
-                requests.extend(widget.show(&place));
-            }
-            requests.extend(widget.wants());
-        }
-        if moved {
-            explorer.shown.insert(id, place.clone());
-        }
+        let news = explorer.told.news(id, (inner.width, inner.height), place);
+        let requests = explorer.widget(id).map(|widget| news.tell(widget)).unwrap_or_default();
         effects.extend(on_requests(explorer, requests));
     }
     effects
@@ -180,7 +179,7 @@ fn on_requests(explorer: &mut Explorer, requests: Vec<Request>) -> Vec<Effect> {
     requests.into_iter().flat_map(|request| on_request(explorer, request)).collect()
 }
 
-fn on_request(explorer: &mut Explorer, request: Request) -> Vec<Effect> {
+pub(super) fn on_request(explorer: &mut Explorer, request: Request) -> Vec<Effect> {
     let loading = explorer.image.inventory.is_none();
     match request {
         Request::Load(slot, query) => vec![Effect::Load(slot, query)],
@@ -203,26 +202,23 @@ fn on_request(explorer: &mut Explorer, request: Request) -> Vec<Effect> {
             Vec::new()
         }
         Request::Extract { at, path } => {
-            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let name = text::sanitise_bytes(name).into_owned();
-            let name = if name.is_empty() { "root".to_owned() } else { name };
-            explorer.input = Some(Input::new(Purpose::Extract { at, path }, format!("./{name}")));
+            explorer.input = Some(Input::extract(at, path));
             Vec::new()
         }
         Request::Copy(text) => {
             explorer.say("copied");
-            vec![Effect::Copy(text)]
+            vec![Effect::Terminal(Wish::Copy(text))]
         }
         Request::Say(text) => {
             explorer.say(text);
             Vec::new()
         }
         // An image runs nothing.
-        Request::OpenShell(_) | Request::Shell(_) | Request::Session(_) => Vec::new(),
+        Request::Shell(_) | Request::Session(_) => Vec::new(),
     }
 }
 
-fn on_outcome(explorer: &mut Explorer, outcome: Outcome) -> Vec<Effect> {
+pub(super) fn on_outcome(explorer: &mut Explorer, outcome: Outcome) -> Vec<Effect> {
     match outcome {
         Outcome::Effect(request) => on_request(explorer, request),
         Outcome::Ignored | Outcome::Consumed => Vec::new(),
@@ -238,6 +234,7 @@ pub(super) fn context(pane: PaneId) -> Context {
         PaneId::Files => Context::Files,
         PaneId::Map => Context::Map,
         PaneId::Waste => Context::Waste,
+        PaneId::Flow => Context::Flow,
         PaneId::Viewer => Context::Viewer,
     }
 }
@@ -248,147 +245,17 @@ fn on_key(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
     }
     explorer.note = None;
     let action = keymap::lookup(Context::Explorer, context(explorer.focus), Key::from(key));
-    if let Some(top) = explorer.help {
-        return in_help(explorer, top, action);
+    if explorer.help.is_some() {
+        return actions::in_help(explorer, action);
     }
     match action {
         Some(Action::Pane | Action::Move(_) | Action::Open | Action::Close) => {
             match explorer.widget(explorer.focus).map(|widget| widget.key(key)) {
-                None | Some(Outcome::Ignored) => perform(explorer, action),
+                None | Some(Outcome::Ignored) => actions::perform(explorer, action),
                 Some(outcome) => on_outcome(explorer, outcome),
             }
         }
-        action => perform(explorer, action),
-    }
-}
-
-fn perform(explorer: &mut Explorer, action: Option<Action>) -> Vec<Effect> {
-    match action {
-        Some(Action::Focus(number)) => {
-            if let Some(id) = PaneId::NUMBERED.get(usize::from(number).wrapping_sub(1)) {
-                focus(explorer, *id);
-            }
-        }
-        Some(Action::FocusNext) => cycle(explorer, true),
-        Some(Action::FocusPrevious) => cycle(explorer, false),
-        Some(Action::Zoom) => explorer.zoomed = !explorer.zoomed,
-        Some(Action::Find) => explorer.input = Some(Input::new(Purpose::Find, String::new())),
-        Some(Action::FindNext) => find_next(explorer, true),
-        Some(Action::FindPrevious) => find_next(explorer, false),
-        Some(Action::Help) => explorer.help = Some(0),
-        Some(Action::Close) => close(explorer),
-        Some(Action::Mark) => mark(explorer),
-        Some(Action::Move(motion)) => go(explorer, motion),
-        Some(Action::Open) if explorer.focus == PaneId::Layers => focus(explorer, PaneId::Layer),
-        Some(Action::Open) if explorer.focus == PaneId::Waste => reveal(explorer),
-        Some(Action::Extract) => return extract(explorer),
-        Some(Action::Redraw) => return vec![Effect::Redraw],
-        Some(Action::Suspend) => return vec![Effect::Suspend],
-        Some(Action::Quit | Action::Interrupt) => return vec![Effect::Quit],
-        _ => {}
-    }
-    Vec::new()
-}
-
-/// While the help is open, keys move in it or close it.
-fn in_help(explorer: &mut Explorer, top: usize, action: Option<Action>) -> Vec<Effect> {
-    let page = usize::from(explorer.size.1).saturating_sub(6).max(1);
-    explorer.help = match action {
-        Some(Action::Move(motion)) => Some(moved(top, motion, page, usize::MAX / 2)),
-        Some(Action::Close | Action::Help | Action::Quit | Action::Interrupt) => None,
-        _ => Some(top),
-    };
-    match action {
-        Some(Action::Suspend) => vec![Effect::Suspend],
-        Some(Action::Redraw) => vec![Effect::Redraw],
-        _ => Vec::new(),
-    }
-}
-
-/// Gives a pane the focus, and the place with the tabs if it is one of them.
-fn focus(explorer: &mut Explorer, id: PaneId) {
-    if explorer.areas().tabs.contains(&id) {
-        // The open file belongs to the pane that it was opened from.
-        explorer.viewing &= explorer.shows == id;
-        explorer.shows = id;
-    }
-    explorer.focus = id;
-    // Where there is no room for both, the file gives way.
-    explorer.viewing &= explorer.areas().of(id).is_some();
-}
-
-/// To the layer and the path that the selected row of the waste is about.
-fn reveal(explorer: &mut Explorer) {
-    let Some(target) = explorer.waste.target() else { return };
-    explorer.layer = (target.layer as usize).min(explorer.image.layers.len().saturating_sub(1));
-    explorer.mark = None;
-    if let Some(path) = target.path {
-        explorer.layer_pane.reveal(path);
-    }
-    focus(explorer, PaneId::Layer);
-}
-
-fn cycle(explorer: &mut Explorer, forward: bool) {
-    let zoomed = std::mem::replace(&mut explorer.zoomed, false);
-    let panes: Vec<PaneId> = explorer.areas().panes.iter().map(|(id, _)| *id).collect();
-    explorer.zoomed = zoomed;
-    let Some(at) = panes.iter().position(|id| *id == explorer.focus) else { return };
-    let next = if forward { at + 1 } else { at + panes.len() - 1 };
-    explorer.focus = panes[next % panes.len()];
-}
-
-fn close(explorer: &mut Explorer) {
-    if explorer.viewing && explorer.focus == PaneId::Viewer {
-        explorer.viewing = false;
-        explorer.focus = explorer.shows;
-    } else if explorer.zoomed {
-        explorer.zoomed = false;
-    } else if explorer.mark.take().is_some() {
-        explorer.say("each layer is compared with the one below it");
-    } else {
-        explorer.focus = PaneId::Layers;
-    }
-}
-
-/// Sets the layer that others are compared with, or takes it back.
-fn mark(explorer: &mut Explorer) {
-    if explorer.mark.take().is_some() {
-        explorer.say("each layer is compared with the one below it");
-        return;
-    }
-    if explorer.image.layers.is_empty() {
-        explorer.complain("there is no layer to compare with");
-        return;
-    }
-    let layer = explorer.layer;
-    explorer.mark = Some(layer);
-    explorer.say(format!("whatever is selected is compared with layer {layer}, until {}", key_of(Action::Mark)));
-}
-
-fn go(explorer: &mut Explorer, motion: Motion) {
-    let height = explorer.areas().of(explorer.focus).map_or(1, |area| usize::from(content(area).height));
-    match explorer.focus {
-        PaneId::Layers => {
-            explorer.layer = moved(explorer.layer, motion, height, explorer.image.layers.len());
-            explorer.details_top = 0;
-        }
-        PaneId::Details => explorer.details_top = moved(explorer.details_top, motion, height, usize::MAX / 4),
-        _ => {}
-    }
-}
-
-/// What is selected in the pane with the focus; of a layer, the whole file system there.
-fn extract(explorer: &mut Explorer) -> Vec<Effect> {
-    if let (PaneId::Layers | PaneId::Details, Some(at)) = (explorer.focus, explorer.image.at(explorer.layer + 1)) {
-        return on_request(explorer, Request::Extract { at, path: BString::default() });
-    }
-    let key = KeyEvent::new(KeyCode::Char('x'), KeyModifiers::NONE);
-    match explorer.widget(explorer.focus).map(|widget| widget.key(key)) {
-        Some(outcome @ Outcome::Effect(_)) => on_outcome(explorer, outcome),
-        _ => {
-            explorer.complain("nothing is selected that could be extracted");
-            Vec::new()
-        }
+        action => actions::perform(explorer, action),
     }
 }
 
@@ -406,7 +273,7 @@ fn on_typed(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
 
 fn accept(explorer: &mut Explorer, input: Input) -> Vec<Effect> {
     match input.purpose {
-        Purpose::Find => find(explorer, &input.text),
+        Purpose::Find => actions::find(explorer, &input.text),
         Purpose::Extract { at, path } => match input.text.trim() {
             "" => explorer.complain("not written: no name was given"),
             to => {
@@ -415,113 +282,6 @@ fn accept(explorer: &mut Explorer, input: Input) -> Vec<Effect> {
             }
         },
         Purpose::Command => {}
-    }
-    Vec::new()
-}
-
-/// Searches the pane with the focus.
-fn find(explorer: &mut Explorer, needle: &str) {
-    let id = explorer.focus;
-    explorer.needle.insert(id, needle.to_owned());
-    let hits = match id {
-        PaneId::Layers => find_layer(explorer, None),
-        PaneId::Details => {
-            explorer.complain("there is nothing to search in the details");
-            return;
-        }
-        _ => explorer.widget(id).map_or(0, |widget| widget.find(needle)),
-    };
-    match (needle.is_empty(), hits) {
-        (true, _) => {
-            explorer.needle.remove(&id);
-        }
-        (false, 0) if explorer.widget(id).is_some_and(|widget| widget.is_searching()) => explorer.say("searching"),
-        (false, 0) => explorer.complain(format!("{needle:?} is not in this pane")),
-        (false, hits) => explorer.say(format!(
-            "{}, {} and {} go through them",
-            text::count(hits, "hit"),
-            key_of(Action::FindNext),
-            key_of(Action::FindPrevious)
-        )),
-    }
-}
-
-fn find_next(explorer: &mut Explorer, forward: bool) {
-    let id = explorer.focus;
-    if !explorer.needle.contains_key(&id) {
-        explorer.complain(format!("nothing was searched for here: {} does", key_of(Action::Find)));
-        return;
-    }
-    match id {
-        PaneId::Layers => drop(find_layer(explorer, Some(forward))),
-        _ => {
-            if let Some(widget) = explorer.widget(id) {
-                widget.find_next(forward);
-            }
-        }
-    }
-}
-
-/// Selects a layer whose instruction holds the needle. How many do.
-fn find_layer(explorer: &mut Explorer, forward: Option<bool>) -> usize {
-    let needle = explorer.needle.get(&PaneId::Layers).map(|it| it.to_lowercase()).unwrap_or_default();
-    let image = &explorer.image;
-    let holds = |at: &usize| !needle.is_empty() && image.instruction(*at).to_lowercase().contains(&needle);
-    let hits: Vec<usize> = (0..image.layers.len()).filter(holds).collect();
-    let here = explorer.layer;
-    let next = match forward {
-        None => hits.iter().find(|at| **at >= here).or(hits.first()),
-        Some(true) => hits.iter().find(|at| **at > here).or(hits.first()),
-        Some(false) => hits.iter().rev().find(|at| **at < here).or(hits.last()),
-    };
-    explorer.layer = next.copied().unwrap_or(here);
-    hits.len()
-}
-
-fn on_mouse(explorer: &mut Explorer, event: MouseEvent) -> Vec<Effect> {
-    if explorer.input.is_some() || explorer.help.is_some() {
-        return Vec::new();
-    }
-    let areas = explorer.areas();
-    let Some((id, area)) = areas.at(event.column, event.row) else { return Vec::new() };
-    let inner = content(area);
-    let wheel = match event.kind {
-        MouseEventKind::ScrollUp => Some(Motion::Up),
-        MouseEventKind::ScrollDown => Some(Motion::Down),
-        _ => None,
-    };
-    if let MouseEventKind::Down(MouseButton::Left) = event.kind {
-        explorer.note = None;
-        if event.row == area.y {
-            if let Some(tab) = draw::tab_at(&areas.tabs, id, area, event.column) {
-                focus(explorer, tab);
-            } else {
-                explorer.focus = id;
-            }
-            return Vec::new();
-        }
-        explorer.focus = id;
-    }
-    match (id, wheel) {
-        (PaneId::Layers | PaneId::Details, Some(motion)) => {
-            let focus = std::mem::replace(&mut explorer.focus, id);
-            go(explorer, motion);
-            explorer.focus = focus;
-        }
-        (PaneId::Layers, None) if matches!(event.kind, MouseEventKind::Down(_)) => {
-            let row = usize::from(event.row.saturating_sub(inner.y));
-            if let Some(layer) = layers::at_row(explorer, row) {
-                if layer == explorer.layer {
-                    focus(explorer, PaneId::Layer);
-                }
-                explorer.layer = layer;
-            }
-        }
-        _ => {
-            if let Some(outcome) = explorer.widget(id).map(|widget| widget.mouse(event, inner)) {
-                return on_outcome(explorer, outcome);
-            }
-        }
     }
     Vec::new()
 }

@@ -3,12 +3,14 @@
 
 use super::image::{UNATTRIBUTED, one_line};
 use crate::engine::EngineError;
+use crate::image::base::Base;
 use crate::image::inventory::Inventory;
 use crate::layers::findings::{self, Made, Severity};
 use crate::layers::waste::{DeadBytes, How};
 use crate::layers::{self, Account, FileTree};
 use crate::tui::text;
 use crate::tui::theme::Look;
+use crate::tui::views::flow::picture::Picture;
 use crate::tui::views::mark_hits;
 use crate::tui::widgets::browser::words;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, scroll};
@@ -17,6 +19,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
+use std::sync::Arc;
 
 /// Files, and groups of equal ones, that are told one by one.
 const MOST: usize = 300;
@@ -31,6 +34,8 @@ const WHEEL: isize = 3;
 #[derive(Debug)]
 pub struct Report {
     pub waste: layers::waste::Waste,
+    /// What each layer brings into the image.
+    pub picture: Arc<Picture>,
     summary: String,
     rows: Vec<Row>,
 }
@@ -95,10 +100,12 @@ impl Waste {
 }
 
 impl Report {
-    /// Looks at all of an image, of which the lowest `base` layers are another's. Takes its time.
-    pub fn of(inventory: &Inventory, base: usize) -> Report {
+    /// Looks at all of an image, of which the lowest layers may be another's. Takes its time.
+    pub fn of(inventory: &Inventory, base: Option<&Base>) -> Report {
         let account = Account::of(&inventory.tree);
         let waste = &account.waste;
+        let picture = Arc::new(Picture::of_image(inventory, waste, base));
+        let base = base.map_or(0, |base| base.layers);
         let summary = format!("{} of {} are dead", text::size(waste.dead.total()), text::size(waste.total()));
         let mut rows = vec![
             head(&format!(
@@ -126,7 +133,7 @@ impl Report {
         section(&mut rows, "Dead, by the layer that killed it", killers.collect());
         section(&mut rows, "Dead, the largest", gone(&inventory.tree, waste));
         section(&mut rows, "The same content more than once", copies(&inventory.tree, &account));
-        Report { waste: account.waste, summary, rows }
+        Report { picture, waste: account.waste, summary, rows }
     }
 }
 
@@ -281,19 +288,12 @@ impl Pane for Waste {
     fn find(&mut self, text: &str) -> usize {
         self.needle = text.to_owned();
         let hits = self.hits();
-        if !hits.contains(&self.selected) {
-            self.find_next(true);
-        }
+        self.selected = scroll::next_hit(&hits, self.selected, None).unwrap_or(self.selected);
         hits.len()
     }
 
     fn find_next(&mut self, forward: bool) {
-        let hits = self.hits();
-        let next = match forward {
-            true => hits.iter().find(|at| **at > self.selected).or(hits.first()),
-            false => hits.iter().rev().find(|at| **at < self.selected).or(hits.last()),
-        };
-        self.selected = next.copied().unwrap_or(self.selected);
+        self.selected = scroll::next_hit(&self.hits(), self.selected, Some(forward)).unwrap_or(self.selected);
     }
 
     fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look, focused: bool) {
@@ -332,7 +332,9 @@ fn draw(row: &Row, line: Rect, buffer: &mut Buffer, look: &Look) {
         buffer.set_stringn(line.x, line.y, clipped, width, look.text.add_modifier(Modifier::BOLD));
         return;
     };
-    let size = format!("{:>1$} ", text::size(bytes), SIZE - 1);
+    // What is dangerous weighs nothing.
+    let size = if row.danger && bytes == 0 { "danger".to_owned() } else { text::size(bytes) };
+    let size = format!("{size:>0$} ", SIZE - 1);
     buffer.set_stringn(line.x, line.y, &size, width, look.text);
     let room = width.saturating_sub(SIZE);
     // The fate gives way first, then the beginning of a path.

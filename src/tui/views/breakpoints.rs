@@ -1,6 +1,6 @@
 //! The breakpoints: where each stops, or why it cannot.
 
-use crate::debug::{Breakpoint, BreakpointState, Location};
+use crate::debug::{Breakpoint, BreakpointState, Location, Trigger};
 use crate::plan::Plan;
 use crate::tui::app::{App, PaneId};
 use crate::tui::text;
@@ -55,12 +55,14 @@ fn one(app: &App, it: &Breakpoint, width: usize) -> Line<'static> {
     let (sign, style): (&'static str, Style) = match (&it.state, it.enabled) {
         (_, false) => (signs.disabled, look.muted),
         (BreakpointState::Bound { .. }, _) => (signs.set, look.removed),
+        (BreakpointState::Watching, _) => (signs.watch, look.removed),
         (BreakpointState::Pending, _) => (signs.pending, look.removed),
         (BreakpointState::Unbound { .. }, _) => (signs.unbound, look.warning),
     };
     let (place, rest) = match (&it.state, app.plan()) {
         (BreakpointState::Bound { step, .. }, Some(plan)) => bound(plan, it, *step),
         (BreakpointState::Unbound { reason }, _) => (wanted(&it.wanted), reason.clone()),
+        (BreakpointState::Watching, _) => (wanted(&it.wanted), hits(it)),
         _ => (wanted(&it.wanted), String::new()),
     };
     let number = format!("#{}", it.id.0);
@@ -87,15 +89,17 @@ fn one(app: &App, it: &Breakpoint, width: usize) -> Line<'static> {
 fn bound(plan: &Plan, it: &Breakpoint, step: crate::plan::StepId) -> (String, String) {
     let place = format!("{}:{}", plan.stage(step.stage).label(), step.index);
     let line = format!("line {}", plan.step(step).lines.start);
-    match it.hits {
-        0 => (place, line),
-        hits => (place, format!("{line}, {}", text::count(hits as usize, "hit"))),
-    }
+    let told = [line, hits(it)].into_iter().filter(|it| !it.is_empty());
+    (place, told.collect::<Vec<_>>().join(", "))
 }
 
-fn wanted(location: &Location) -> String {
-    match location {
-        Location::Line(line) => format!("line {line}"),
-        Location::Instruction { stage, index } => format!("{stage}:{index}"),
+fn hits(it: &Breakpoint) -> String {
+    if it.hits == 0 { String::new() } else { text::count(it.hits as usize, "hit") }
+}
+
+fn wanted(wanted: &Trigger) -> String {
+    match wanted {
+        Trigger::Before(Location::Line(line)) => format!("line {line}"),
+        other => other.to_string(),
     }
 }

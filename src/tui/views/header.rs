@@ -1,8 +1,7 @@
 //! The first line: what is debugged, the state it is in, what runs it.
 
-use crate::debug::{Side, StopReason};
 use crate::tui::app::App;
-use crate::tui::build::Build;
+use crate::tui::standing::State;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
@@ -46,7 +45,7 @@ pub(in crate::tui) fn line(
 
 fn title(app: &App) -> String {
     let title = text::sanitise(&app.title);
-    match app.plan() {
+    match app.build.drawn() {
         Some(plan) => {
             let target = plan.stage(plan.target).label();
             format!("{title} {} {}", app.look.signs.arrow, text::sanitise(&target))
@@ -58,34 +57,22 @@ fn title(app: &App) -> String {
 /// What the build does, in capitals where it is one of the states it can be in.
 pub fn state(app: &App) -> (String, Style) {
     let look = &app.look;
-    let bold = |style: Style| style.add_modifier(Modifier::BOLD);
-    let build = &app.build;
-    let Some(plan) = app.plan() else {
-        return match build.problem {
-            Some(_) => ("NO PLAN".to_owned(), bold(look.removed)),
-            None => (format!("{} STARTING", app.spinner()), look.accent),
-        };
+    let state = State::of(app);
+    let style = state.style(look);
+    let words = match state {
+        State::Starting => return (format!("{} STARTING", app.spinner()), style),
+        State::NoPlan => "NO PLAN".to_owned(),
+        State::Running => {
+            let time = text::duration(app.now.saturating_sub(app.build.resumed));
+            format!("{} RUNNING {time}", app.spinner())
+        }
+        State::Failed { at } => format!("{} FAILED {at}", look.signs.failed),
+        State::Past { stage, done, total } => format!("in the past: {stage} {done} of {total}"),
+        State::Finished => format!("{} FINISHED", look.signs.done),
+        State::Cancelled { side, at } => format!("CANCELLED {side} {at}"),
+        State::Paused { side, at } => format!("PAUSED {side} {at}"),
     };
-    if build.running {
-        let time = text::duration(app.now.saturating_sub(build.resumed));
-        return (format!("{} RUNNING {time}", app.spinner()), bold(look.accent));
-    }
-    let Some(stop) = &build.stop else { return (format!("{} STARTING", app.spinner()), look.accent) };
-    let stage = plan.stage(stop.position.stage);
-    let label = text::sanitise(&stage.label()).into_owned();
-    if stop.side == Side::Failed {
-        return (format!("{} FAILED {label}:{}", look.signs.failed, stop.step.index), bold(look.removed));
-    }
-    if stop.in_the_past {
-        let total = stage.steps.len();
-        return (format!("in the past: {label} {} of {total}", stop.position.done), bold(look.changed));
-    }
-    let side = Build::side(stop);
-    match stop.reason {
-        _ if app.is_final() => (format!("{} FINISHED", look.signs.done), bold(look.added)),
-        StopReason::Cancelled => (format!("CANCELLED {side} {label}:{}", stop.step.index), bold(look.warning)),
-        _ => (format!("PAUSED {side} {label}:{}", stop.step.index), bold(look.accent)),
-    }
+    (words, style.add_modifier(Modifier::BOLD))
 }
 
 /// Engine, mode and step; what does not fit is left out from the left.

@@ -2,9 +2,11 @@
 
 use crate::engine::Capabilities;
 use crate::tui::command::VERBS;
-use crate::tui::keymap::{self, Context};
+use crate::tui::keymap::{self, Action, Context, Motion};
 use crate::tui::text;
 use crate::tui::theme::Look;
+use crate::tui::widgets::scroll::moved;
+use crossterm::event::MouseEventKind;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
@@ -73,6 +75,26 @@ fn pair(look: &Look, left: &str, right: &str, (keys, width): (usize, usize)) -> 
     ]);
     let rest = words.map(|line| Line::from(vec![Span::raw(" ".repeat(indent)), Span::styled(line, look.text)]));
     std::iter::once(first).chain(rest).collect()
+}
+
+/// The line that it begins with after an action, on a screen of so many rows. `None`: it is closed.
+pub fn after(action: Option<Action>, top: usize, rows: u16) -> Option<usize> {
+    let page = usize::from(rows).saturating_sub(6).max(1);
+    match action {
+        Some(Action::Move(motion)) => Some(moved(top, motion, page, usize::MAX / 2)),
+        Some(Action::Close | Action::Help | Action::Quit | Action::Interrupt) => None,
+        _ => Some(top),
+    }
+}
+
+/// The action that the mouse stands for while it is open.
+pub fn pointed(event: MouseEventKind) -> Option<Action> {
+    match event {
+        MouseEventKind::ScrollUp => Some(Action::Move(Motion::Up)),
+        MouseEventKind::ScrollDown => Some(Action::Move(Motion::Down)),
+        MouseEventKind::Down(_) => Some(Action::Close),
+        _ => None,
+    }
 }
 
 /// Draws it from line `top` on, as far as there is so much. Answers with the line that it begins with.

@@ -9,6 +9,7 @@ use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
+use std::collections::HashSet;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Option<Position> {
     if let Some(input) = &app.input {
@@ -45,7 +46,15 @@ pub(crate) fn said(look: &Look, note: &Note, area: Rect, buffer: &mut Buffer) {
 }
 
 fn leaving(app: &App) -> &'static str {
+    let elsewhere = app.tracks.iter().enumerate().filter(|(at, _)| *at != app.track);
+    let (mut runs, mut shell) = (false, false);
+    for (_, it) in elsewhere {
+        runs |= it.is_running();
+        shell |= it.has_shell;
+    }
     match (app.build.running, app.panes.shell_is_open()) {
+        _ if runs => "What runs is killed, on all platforms; what is done is kept.",
+        (false, false) if shell => "The shells of all platforms are ended, with what was changed in them.",
         (true, _) => "The instruction that runs is killed; what is done is kept.",
         (false, true) => "The shell is ended, and what was changed in it is thrown away.",
         (false, false) => "What was run is kept for the next time.",
@@ -150,6 +159,9 @@ fn chosen(app: &App) -> Vec<(String, &'static str)> {
         keys.push(key(Action::Branches, "branches"));
     }
     keys.extend([key(Action::Zoom, "zoom"), key(Action::FocusNext, "next pane"), key(Action::CommandLine, "command")]);
+    // The pane's own word for a key is said first, and is enough.
+    let mut said = HashSet::new();
+    keys.retain(|(key, _)| said.insert(key.clone()));
     keys
 }
 
@@ -187,7 +199,15 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
         PaneId::Shell if app.panes.shell_is_open() => vec![raw("Enter", "type into it"), key(Action::Find, "find")],
         PaneId::Shell => vec![key(Action::ShellAfter, "open a shell")],
         PaneId::Breakpoints => vec![raw("Space", "on/off"), raw("x", "remove"), raw("Enter", "to its line")],
-        PaneId::Image => vec![key(Action::Open, "open"), key(Action::Find, "find")],
+        PaneId::Image if app.panes.shows_picture() => {
+            vec![
+                raw("Enter", "into it"),
+                raw("Backspace", "out"),
+                raw("Right", "to the image"),
+                key(Action::Picture, "list"),
+            ]
+        }
+        PaneId::Image => vec![key(Action::Open, "open"), key(Action::Picture, "picture"), key(Action::Find, "find")],
         PaneId::Variables => vec![key(Action::Find, "find")],
     }
 }
@@ -220,12 +240,7 @@ fn hint(app: &App, input: &Input) -> String {
         Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
         Purpose::Command => {
             let offers = match input.offers.is_empty() {
-                true => crate::tui::command::complete(
-                    &input.text,
-                    app.plan(),
-                    &app.build.breakpoints,
-                    app.build.branches.len(),
-                ),
+                true => crate::tui::command::complete(&input.text, app),
                 false => input.offers.clone(),
             };
             let word = |offer: &String| offer.trim().rsplit(' ').next().unwrap_or_default().to_owned();

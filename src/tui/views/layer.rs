@@ -30,6 +30,8 @@ pub struct Layer {
     goal: Option<BString>,
     /// What became of the installed packages, once that is known and anything did.
     packages: Option<Installed>,
+    /// Whether that is being found out.
+    asked: bool,
     /// Whether they are on show instead of the files.
     listed: bool,
 }
@@ -43,7 +45,15 @@ struct Installed {
 impl Default for Layer {
     fn default() -> Layer {
         let browser = Browser::new(Slot::Layer, Flavour::Changes);
-        Layer { wanted: Place::default(), shown: Place::default(), browser, goal: None, packages: None, listed: false }
+        Layer {
+            wanted: Place::default(),
+            shown: Place::default(),
+            browser,
+            goal: None,
+            packages: None,
+            asked: false,
+            listed: false,
+        }
     }
 }
 
@@ -97,6 +107,7 @@ impl Pane for Layer {
             None => {
                 self.browser.clear();
                 self.packages = None;
+                self.asked = false;
                 self.shown = place.clone();
                 Vec::new()
             }
@@ -113,7 +124,11 @@ impl Pane for Layer {
     fn key(&mut self, key: KeyEvent) -> Outcome {
         if key.code == KeyCode::Char('P') {
             if self.packages.is_none() {
-                return Outcome::Effect(Request::Say("no package was installed or taken out here".to_owned()));
+                let none = match self.asked || (self.wanted.after.is_some() && !self.browser.is_current()) {
+                    true => "which packages were installed here is being read",
+                    false => "no package was installed or taken out here",
+                };
+                return Outcome::Effect(Request::Say(none.to_owned()));
             }
             self.listed = !self.listed;
             return Outcome::Consumed;
@@ -140,7 +155,9 @@ impl Pane for Layer {
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
         if let Query::Packages { after, .. } = query {
-            if self.shown.after.as_ref() == Some(after)
+            let is_this = self.shown.after.as_ref() == Some(after);
+            self.asked &= !is_this;
+            if is_this
                 && let Ok(Answer::Packages(changes)) = answer
                 && !changes.is_empty()
             {
@@ -153,7 +170,9 @@ impl Pane for Layer {
         if self.browser.loaded(query, answer, keep) {
             self.shown = self.wanted.clone();
             self.packages = None;
-            return self.ask_for_packages(query);
+            let requests = self.ask_for_packages(query);
+            self.asked = !requests.is_empty();
+            return requests;
         }
         Vec::new()
     }
@@ -254,7 +273,7 @@ fn without_tree(place: &Place) -> String {
         None => format!("Nothing has run yet: {} runs the first instruction.", key_of(Action::StepOver)),
         Some(_) if place.running => {
             format!(
-                "{keyword} runs: what it changes is shown when it is done, {} shows its output.",
+                "{keyword} runs: its changes come when it is done, {} shows all its output.",
                 key_of(Action::Focus(5))
             )
         }
@@ -342,6 +361,7 @@ mod tests {
     use crate::snapshot::SnapshotId;
     use crate::tui::theme::{Depth, Theme};
     use crate::tui::widgets::tree::sample;
+    use crossterm::event::KeyModifiers;
     use std::sync::Arc;
 
     fn check_words(instruction: &str, expected: &str) {
@@ -383,6 +403,21 @@ mod tests {
     }
 
     #[test]
+    fn packages_that_are_not_known_yet_are_not_none() {
+        let key = KeyEvent::new(KeyCode::Char('P'), KeyModifiers::NONE);
+        let check = |pane: &mut Layer, expected: &str| match pane.key(key) {
+            Outcome::Effect(Request::Say(said)) => assert!(said.starts_with(expected), "{said}"),
+            other => panic!("{other:?}"),
+        };
+        let mut pane = Layer::default();
+        check(&mut pane, "no package");
+        let [Request::Load(Slot::Layer, query)] = &pane.show(&place(6, "RUN true"))[..] else { panic!() };
+        check(&mut pane, "which packages were installed here is being read");
+        pane.loaded(query, Ok(Answer::Diff(Arc::new(sample::diff()))));
+        check(&mut pane, "no package");
+    }
+
+    #[test]
     fn says_what_kept_it_from_being_cached() {
         let mut at = place(6, "RUN go mod download");
         at.why = vec!["user was \"root\" and is \"a\u{1b}\"".to_owned(), "the content has changed".to_owned()];
@@ -406,7 +441,7 @@ mod tests {
         assert_eq!(pane.title(), "6 · RUN go mod download");
         assert_eq!(pane.loaded(first, Ok(Answer::Diff(Arc::new(sample::diff())))), []);
         assert_eq!(pane.title(), "6 · RUN go mod download");
-        let error = EngineError { message: "the layer is gone".to_owned(), help: vec!["run it again".to_owned()] };
+        let error = EngineError::new("the layer is gone").with_help("run it again");
         pane.loaded(second, Err(error));
         assert_eq!(pane.title(), "7 · COPY . .");
         assert_eq!(drawn(&mut pane).trim_end(), " the layer is gone\n run it again");
@@ -426,7 +461,7 @@ mod tests {
         at.after = None;
         assert_eq!(said(&at), "RUN has not run yet.");
         at.running = true;
-        assert_eq!(said(&at), "RUN runs: what it changes is shown when it is done, 5 shows its output.");
+        assert_eq!(said(&at), "RUN runs: its changes come when it is done, 5 shows all its output.");
         at.running = false;
         at.failed = true;
         assert_eq!(said(&at), "RUN failed, and left no file system.");

@@ -32,7 +32,7 @@ pub(crate) fn gutter(app: &App, wide: bool) -> usize {
 pub(crate) fn draw(app: &mut App, area: Rect, buffer: &mut Buffer, wide: bool) {
     let height = usize::from(area.height);
     app.source.follow(height);
-    let Some(plan) = app.build.plan.clone() else { return };
+    let Some(plan) = app.build.drawn().cloned() else { return };
     let needle = app.needle.get(&PaneId::Source).map(|needle| needle.to_lowercase());
     let painter = Painter { app, plan: &plan, wide, focused: app.focus == PaneId::Source };
     for (at, row) in app.source.rows().iter().enumerate().skip(app.source.top).take(height) {
@@ -192,7 +192,7 @@ impl Painter<'_> {
     fn unbound(&self, row: &Row) -> Span<'static> {
         let look = self.look();
         let Row::Line(line) = row else { return Span::raw(" ") };
-        let wanted = crate::debug::Location::Line(*line);
+        let wanted = crate::debug::Trigger::Before(crate::debug::Location::Line(*line));
         let found = self.build().breakpoints.iter().find(|it| it.wanted == wanted);
         match found.map(|it| &it.state) {
             Some(BreakpointState::Pending) => Span::styled(look.signs.pending, look.removed),

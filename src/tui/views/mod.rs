@@ -8,6 +8,7 @@ pub(crate) mod bar;
 pub mod branches;
 pub mod breakpoints;
 pub mod files;
+pub mod flow;
 pub mod header;
 pub mod help;
 pub mod image;
@@ -21,6 +22,7 @@ pub mod shell;
 pub mod source;
 pub mod stages;
 pub mod start;
+pub mod tracks;
 pub mod variables;
 pub mod viewer;
 
@@ -46,6 +48,7 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
         return None;
     }
     header::draw(app, areas.header, buffer);
+    tracks::draw(app, areas.tracks, buffer);
     for (id, area) in areas.panes.clone() {
         pane(app, &areas, id, area, buffer);
     }
@@ -130,33 +133,53 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     let inner = layout::content(id, area);
     let rows = usize::from(inner.height);
     match id {
-        PaneId::Stages if app.build.plan.is_some() => stages::draw(app, inner, buffer),
-        PaneId::Source if app.build.plan.is_some() => {
-            listing::draw(app, inner, buffer, areas.wide);
-            scrollbar(&app.look, area, app.source.top, rows, app.source.line_count(), focused, buffer);
+        PaneId::Stages => stages::draw(app, inner, buffer),
+        PaneId::Source => {
+            let room = if app.build.plan.is_none() { start::draw(app, inner, buffer) } else { inner };
+            listing::draw(app, room, buffer, areas.wide);
+            let bar = Rect { y: area.y + room.y - inner.y, height: area.height - (inner.height - room.height), ..area };
+            let (top, rows) = (app.source.top, usize::from(room.height));
+            scrollbar(&app.look, bar, top, rows, app.source.line_count(), focused, buffer);
         }
-        PaneId::Stages => {}
-        PaneId::Source => start::draw(app, inner, buffer),
         PaneId::Variables => {
             let total = variables::draw(app, inner, buffer);
             scrollbar(&app.look, area, app.variables_top, rows, total, focused, buffer);
         }
         PaneId::Breakpoints => breakpoints::draw(app, inner, buffer),
-        PaneId::Image => {
+        PaneId::Image if !app.panes.shows_picture() => {
             let (top, rows, total) = image::draw(app, inner, focused, buffer);
             scrollbar(&app.look, area, top, rows, total, focused, buffer);
         }
         PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Viewer if app.build.plan.is_none() => {}
-        PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Shell | PaneId::Viewer => {
+        PaneId::Image | PaneId::Layer | PaneId::Files | PaneId::Output | PaneId::Shell | PaneId::Viewer => {
             let look = app.look.clone();
             if let Some(widget) = app.widget(id) {
                 widget.render(inner, buffer, &look, focused);
-                let path = widget.selected_path();
+                // The picture says it by itself.
+                let path = widget.selected_path().filter(|_| id != PaneId::Image);
                 if let Some(way) = path.and_then(|path| app.way_of(&path)) {
                     note_below(&look, area, &way, buffer);
                 }
             }
+            if id == PaneId::Layer {
+                what_is_written(app, inner, buffer);
+            }
         }
+    }
+}
+
+/// The last lines that a running instruction has written, where its layer is going to be.
+fn what_is_written(app: &App, area: Rect, buffer: &mut Buffer) {
+    /// For the sentence that says what the pane waits for.
+    const ABOVE: u16 = 3;
+    let place = app.told.place(PaneId::Layer).filter(|place| place.running);
+    let Some(step) = place.and_then(|place| place.step) else { return };
+    let area = Rect { y: area.y + ABOVE.min(area.height), height: area.height.saturating_sub(ABOVE), ..area };
+    let lines = app.build.last_lines(step, usize::from(area.height));
+    for (y, line) in (area.y..area.bottom()).zip(&lines) {
+        let room = usize::from(area.width.saturating_sub(1));
+        let line = text::sanitise(line);
+        buffer.set_stringn(area.x + 1, y, text::clip(&line, room, app.look.signs.ellipsis), room, app.look.text);
     }
 }
 
@@ -238,7 +261,7 @@ pub fn tab_at(tabs: &[PaneId], area: Rect, column: u16) -> Option<PaneId> {
 /// What a pane says at the right of its upper edge.
 fn pane_note(app: &mut App, id: PaneId) -> String {
     match id {
-        PaneId::Source | PaneId::Stages | PaneId::Breakpoints | PaneId::Image => String::new(),
+        PaneId::Source | PaneId::Stages | PaneId::Breakpoints => String::new(),
         PaneId::Variables => variables::title(app),
         _ if app.build.plan.is_none() => String::new(),
         PaneId::Output => {

@@ -7,7 +7,7 @@ use crate::tui::keymap::Motion;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::bar::bar;
-use crate::tui::widgets::scroll::follow;
+use crate::tui::widgets::scroll::{follow, next_hit};
 use bstr::{BStr, BString, ByteSlice};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -116,14 +116,7 @@ impl Origins {
         let needle = needle.to_lowercase();
         let holds = |row: &Row| self.words(&traced, *row).to_lowercase().contains(&needle);
         let hits: Vec<usize> = (0..self.rows.len()).filter(|at| holds(&self.rows[*at])).collect();
-        let next = match forward {
-            None => hits.iter().find(|at| **at >= self.selected).or(hits.first()),
-            Some(true) => hits.iter().find(|at| **at > self.selected).or(hits.first()),
-            Some(false) => hits.iter().rev().find(|at| **at < self.selected).or(hits.last()),
-        };
-        if let Some(at) = next {
-            self.selected = *at;
-        }
+        self.selected = next_hit(&hits, self.selected, forward).unwrap_or(self.selected);
         hits.len()
     }
 
@@ -279,6 +272,12 @@ impl Origins {
 }
 
 impl Traced {
+    /// Follows every file of the target. `None` if it has not run to its end.
+    pub fn of(facts: Facts) -> Option<Traced> {
+        let contribution = Contribution::of(&facts, facts.plan.target)?;
+        Some(Traced { facts, contribution })
+    }
+
     /// The way of a path of the finished image.
     pub fn chain(&self, path: &BStr) -> Option<Chain> {
         self.facts.chain(self.contribution.target, path)

@@ -27,7 +27,8 @@ pub struct Shell {
     at: Option<SnapshotId>,
     /// Who is in the shell, where, and what it is.
     about: String,
-    borrowed: Option<String>,
+    /// Its programs are this machine's.
+    borrowed: bool,
     /// Columns and rows of the whole pane.
     size: (u16, u16),
     /// Whether keys are for the shell.
@@ -64,7 +65,7 @@ impl Default for Shell {
             where_: String::new(),
             at: None,
             about: String::new(),
-            borrowed: None,
+            borrowed: false,
             size: (80, 24),
             typing: false,
             needle: String::new(),
@@ -94,7 +95,7 @@ impl Shell {
             ShellNews::Started { program, borrowed_tools, user, directory } => {
                 let user = if user.is_empty() { "root".to_owned() } else { user };
                 self.about = format!("{program} as {user} in {directory}");
-                self.borrowed = borrowed_tools.then(|| program.clone());
+                self.borrowed = borrowed_tools;
                 let (columns, rows) = self.room();
                 let opened = std::mem::replace(&mut self.state, State::Open(Terminal::new(columns, rows)));
                 // The program was started before it was known what stands above it.
@@ -182,16 +183,18 @@ impl Shell {
 
     fn draw_banner(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let bullet = look.signs.bullet;
-        // Who and where come first: the place is in the header too.
-        let place = [self.about.as_str(), self.where_.as_str()].into_iter().filter(|it| !it.is_empty());
-        let place = text::sanitise(&place.collect::<Vec<_>>().join(bullet)).into_owned();
-        let mut notes = vec![format!("exit or Ctrl-D ends it, {} leaves it open", key_of(Action::LeaveShell))];
-        notes.insert(0, "changes are thrown away".to_owned());
-        if let Some(program) = &self.borrowed {
-            notes.push(format!("the image has no shell: {} and its tools are this machine's", text::sanitise(program)));
-        }
         let width = usize::from(area.width);
-        let lines = [(place, look.accent), (notes.join(bullet), look.muted)];
+        let borrowed = self.borrowed.then_some("this machine's tools: the image has no shell");
+        // Who and where come first: the place is in the header too.
+        let place = [self.about.as_str(), borrowed.unwrap_or_default(), self.where_.as_str()];
+        let place = place.into_iter().filter(|it| !it.is_empty());
+        let place = text::sanitise(&place.collect::<Vec<_>>().join(bullet)).into_owned();
+        let open = format!("{} leaves it open", key_of(Action::LeaveShell));
+        let mut notes = format!("changes are thrown away{bullet}exit or Ctrl-D ends it, {open}");
+        if text::width(&notes) > width {
+            notes = format!("exit throws changes away{bullet}{open}");
+        }
+        let lines = [(place, look.accent), (notes, look.muted)];
         for ((line, style), y) in lines.iter().zip(area.y..area.bottom()) {
             let line = text::clip(line, width, look.signs.ellipsis);
             buffer.set_stringn(area.x, y, line, width, *style);
@@ -430,6 +433,7 @@ mod tests {
         assert_eq!(drawn(&mut pane, 150, 8), " The shell is being opened.");
         assert_eq!(pane.news(started(true)), [Request::Shell(ShellInput::Resize(150, 6))]);
         insta::assert_snapshot!(drawn(&mut pane, 150, 8));
+        insta::assert_snapshot!(drawn(&mut pane, 52, 8));
     }
 
     #[test]
@@ -536,7 +540,11 @@ mod tests {
         let mut pane = Shell::default();
         pane.news(opening());
         let help = vec!["give it a shell".to_owned()];
-        pane.news(ShellNews::Failed(EngineError { message: "no \x1b[31mshell".to_owned(), help }));
+        pane.news(ShellNews::Failed(EngineError {
+            message: "no \x1b[31mshell".to_owned(),
+            help,
+            ..EngineError::default()
+        }));
         assert_eq!(drawn(&mut pane, 40, 5), " no ^[[31mshell\n give it a shell");
         assert!(!pane.is_open());
     }

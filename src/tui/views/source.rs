@@ -8,7 +8,7 @@ use crate::tui::keymap::Motion;
 use crate::tui::rail::{Rail, rail};
 use crate::tui::text;
 use crate::tui::views::remarks::remarks;
-use crate::tui::widgets::scroll::follow;
+use crate::tui::widgets::scroll::{follow, next_hit};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -227,21 +227,16 @@ impl Source {
             true => Vec::new(),
             false => all.filter(|line| self.line(*line).to_lowercase().contains(&needle)).collect(),
         };
-        let here = self.selected_line();
-        if let Some(line) = self.hits.iter().find(|line| **line >= here).or(self.hits.first()).copied() {
-            self.select_line(line);
-            self.moved = true;
-        }
+        self.go_to_hit(None);
         self.hits.len()
     }
 
     pub fn find_next(&mut self, forward: bool) {
-        let here = self.selected_line();
-        let next = match forward {
-            true => self.hits.iter().find(|line| **line > here).or(self.hits.first()),
-            false => self.hits.iter().rev().find(|line| **line < here).or(self.hits.last()),
-        };
-        if let Some(line) = next.copied() {
+        self.go_to_hit(Some(forward));
+    }
+
+    fn go_to_hit(&mut self, forward: Option<bool>) {
+        if let Some(line) = next_hit(&self.hits, self.selected_line(), forward) {
             self.select_line(line);
             self.moved = true;
         }

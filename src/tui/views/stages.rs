@@ -9,6 +9,7 @@ use crate::tui::signs::Lines;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::{bar::bar, wire_sign};
+use crate::tui::widgets::scroll::next_hit;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -146,13 +147,8 @@ impl Stages {
         let needle = needle.to_lowercase();
         let holds = |node: &Node| name(plan, node).to_lowercase().contains(&needle);
         let hits: Vec<usize> = (0..self.nodes.len()).filter(|at| holds(&self.nodes[*at])).collect();
-        let next = match forward {
-            None => hits.iter().find(|at| **at >= self.selected).or(hits.first()),
-            Some(true) => hits.iter().find(|at| **at > self.selected).or(hits.first()),
-            Some(false) => hits.iter().rev().find(|at| **at < self.selected).or(hits.last()),
-        };
-        if let Some(at) = next {
-            self.selected = *at;
+        if let Some(at) = next_hit(&hits, self.selected, forward) {
+            self.selected = at;
             self.moved = true;
         }
         hits.len()
@@ -187,7 +183,7 @@ fn shape(plan: &Plan, node: &Node, most: usize) -> Shape {
 }
 
 pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
-    let Some(plan) = app.build.plan.clone() else { return };
+    let Some(plan) = app.build.drawn().cloned() else { return };
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     app.stages.follow(usize::from(inner.width), usize::from(inner.height));
     let canvas = Canvas { area: inner, left: app.stages.left, top: app.stages.top };

@@ -9,19 +9,37 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
-pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
-    let lines = match &app.build.problem {
-        Some(problem) => problem_lines(app, &problem.message, &problem.rendered),
-        None => waiting_lines(app, usize::from(area.width)),
+/// Draws what there is to say. Answers with the room that it leaves for the Dockerfile, where that can be drawn already.
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
+    let width = usize::from(area.width);
+    let sketched = app.build.drawn().is_some();
+    let (said, rest) = match &app.build.problem {
+        // Why there is no plan is said first, and whole, however little room that leaves.
+        Some(problem) => {
+            let mut lines = problem_lines(app, &problem.message, &problem.rendered, width);
+            lines.push(Line::default());
+            let taken = area.height.min(lines.len() as u16);
+            (lines, Rect { y: area.y + taken, height: area.height - taken, ..area })
+        }
+        None if sketched && app.build.bases.is_empty() => (Vec::new(), area),
+        // Below it, so that the Dockerfile stands where it is going to stay.
+        None => {
+            let lines = waiting_lines(app, width);
+            let most = if sketched { area.height / 2 } else { area.height };
+            let taken = most.min(lines.len() as u16);
+            (lines, Rect { height: area.height - taken, ..area })
+        }
     };
-    for (row, line) in lines.iter().enumerate() {
-        super::put_line(buffer, area, row, line);
+    let top = if app.build.problem.is_some() { area.y } else { rest.bottom() };
+    let room = Rect { y: top, height: area.height - rest.height, ..area };
+    for (row, line) in said.iter().take(usize::from(room.height)).enumerate() {
+        super::put_line(buffer, room, row, line);
     }
+    rest
 }
 
-fn problem_lines(app: &App, message: &str, rendered: &str) -> Vec<Line<'static>> {
+fn problem_lines(app: &App, message: &str, rendered: &str, width: usize) -> Vec<Line<'static>> {
     let look = &app.look;
-    let safe = |line: &str| text::sanitise(line).into_owned();
     let mut lines = vec![Line::default()];
     // The drawing says it all; the message alone is for what has no place in the file.
     let drawn = if rendered.trim().is_empty() { message } else { rendered };
@@ -31,7 +49,11 @@ fn problem_lines(app: &App, message: &str, rendered: &str) -> Vec<Line<'static>>
             _ if line.trim_start().starts_with(|c: char| c == '^' || c == '|' && line.contains('^')) => look.removed,
             _ => look.text,
         };
-        lines.push(Line::styled(format!("  {}", safe(line)), style));
+        let line = text::sanitise(line);
+        // A line of the file, and what points into it, are cut where the pane ends.
+        let whole = at == 0 || line.trim_start().starts_with('=');
+        let parts = if whole { text::wrap(&line, width.saturating_sub(4)) } else { vec![line.into_owned()] };
+        lines.extend(parts.into_iter().map(|part| Line::styled(format!("  {part}"), style)));
     }
     lines.push(Line::default());
     let hint = |action: Action, word: &'static str| {

@@ -1,7 +1,7 @@
 //! Arguments, environment and configuration as they are after an instruction, and where each was set.
 
 use crate::image::config::RunConfig;
-use crate::plan::{Origin, Plan, State, StepId, Variable};
+use crate::plan::{Origin, Plan, State, StepId, Variable, proxies};
 use crate::tui::app::App;
 use crate::tui::text;
 use crate::tui::theme::Look;
@@ -63,7 +63,11 @@ pub fn entries(plan: &Plan, step: StepId) -> Vec<Entry> {
 }
 
 fn value(variable: &Variable) -> String {
-    variable.value.clone().unwrap_or_else(|| "(unset)".to_owned())
+    match &variable.value {
+        Some(value) if proxies::is_proxy(&variable.name) => proxies::shown(value).into_owned(),
+        Some(value) => value.clone(),
+        None => "(unset)".to_owned(),
+    }
 }
 
 fn origin(origin: &Origin) -> String {

@@ -1,5 +1,6 @@
 //! One file, beside the tree it was opened from: its text, what changed in it, its bytes, or what is in an archive.
 
+mod errand;
 mod rows;
 
 use crate::engine::EngineError;
@@ -13,12 +14,13 @@ use crate::tui::widgets::archive::ArchiveText;
 use crate::tui::widgets::browser::{error_words, words};
 use crate::tui::widgets::hex::{self, Hex};
 use crate::tui::widgets::paged::{self, Paged};
-use crate::tui::widgets::pager::{Pager, Text};
+use crate::tui::widgets::pager::{self, Pager, Text};
 use crate::tui::widgets::patch::PatchText;
 use crate::tui::widgets::syntax::Tones;
 use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Slot, Source, scroll};
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent};
+use errand::Errand;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rows::{How, draw};
@@ -76,41 +78,6 @@ enum Mode {
     Diff,
     /// There is nothing in it to read.
     Facts,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Errand {
-    /// To the end of the text.
-    End,
-    /// To the next place that holds what is searched for.
-    Search(Search),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Search {
-    /// The piece or block to look through, from this row or byte on or before it; `None`: all of it.
-    unit: usize,
-    from: Option<u64>,
-    forward: bool,
-    /// How many more are looked through after it.
-    left: usize,
-}
-
-impl Search {
-    /// The next to look through, of so many.
-    fn next(self, units: usize) -> Option<Search> {
-        let left = self.left.checked_sub(1)?;
-        let unit = match (self.forward, self.unit) {
-            (true, unit) => unit + 1,
-            (false, 0) => units.checked_sub(1)?,
-            (false, unit) => unit - 1,
-        };
-        Some(Search { unit, from: None, left, ..self })
-    }
-
-    fn start(self) -> u64 {
-        self.from.unwrap_or(if self.forward { 0 } else { u64::MAX })
-    }
 }
 
 impl Viewer {
@@ -220,8 +187,8 @@ impl Pane for Viewer {
         }
         file.search(true);
         match (file.hit.is_some() || file.hex.hit.is_some(), file.mode, &file.patch, &file.listing) {
-            (true, Mode::Diff, Some(patch), _) => patch.count(text),
-            (true, Mode::Archive, _, Listed::Known(archive)) => archive.count(text),
+            (true, Mode::Diff, Some(patch), _) => pager::count(patch, text),
+            (true, Mode::Archive, _, Listed::Known(archive)) => pager::count(archive, text),
             (found, ..) => usize::from(found),
         }
     }
@@ -421,101 +388,6 @@ impl File {
         Outcome::Consumed
     }
 
-    /// Looks for the next hit, or the one before, from the last one or what is in sight.
-    fn search(&mut self, forward: bool) {
-        if self.mode == Mode::Diff {
-            let Some(patch) = &self.patch else { return };
-            let from = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
-            self.hit = patch.find(&self.pager.needle, from, forward);
-            if let Some(row) = self.hit {
-                self.pager.reveal(row, patch);
-            }
-            return;
-        }
-        if self.mode == Mode::Archive {
-            let Listed::Known(archive) = &self.listing else { return };
-            let from = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
-            self.hit = archive.find(&self.pager.needle, from, forward);
-            if let Some(row) = self.hit {
-                self.pager.reveal(row, archive);
-            }
-            return;
-        }
-        let past = u64::from(forward);
-        let (unit, from, units) = match self.mode {
-            Mode::Hex => {
-                let from = self.hex.hit.map_or(self.hex.byte_of(self.pager.top()), |(byte, _)| byte + past);
-                ((from / hex::BLOCK as u64) as usize, from, self.hex.blocks())
-            }
-            _ => {
-                let row = self.hit.map_or(self.pager.top(), |row| row + usize::from(forward));
-                (self.text.piece_of(row), row as u64, self.text.pieces())
-            }
-        };
-        // Once around, and the first again for what lies on its other side.
-        self.errand = Some(Errand::Search(Search { unit, from: Some(from), forward, left: units }));
-        self.run_errand();
-    }
-
-    /// Goes on with what is to be done beyond what is in sight, as far as it has been read.
-    fn run_errand(&mut self) {
-        match self.errand {
-            Some(Errand::End) if self.mode == Mode::Text => {
-                self.pager.go(self.text.len(), &self.text);
-                if self.text.is_complete() {
-                    self.errand = None;
-                }
-            }
-            Some(Errand::Search(_)) if self.mode == Mode::Text => self.search_text(),
-            Some(Errand::Search(_)) if self.mode == Mode::Hex => self.search_hex(),
-            _ => self.errand = None,
-        }
-    }
-
-    fn search_text(&mut self) {
-        while let Some(Errand::Search(search)) = self.errand {
-            let units = self.text.pieces();
-            let is_past = search.unit >= units;
-            if is_past && self.text.is_complete() {
-                // Around the end.
-                self.errand = search.next(units).map(|next| Errand::Search(Search { unit: 0, ..next }));
-            } else if is_past || !self.text.has(search.unit) {
-                return;
-            } else {
-                let start = usize::try_from(search.start()).unwrap_or(usize::MAX);
-                if let Some(row) = self.text.find(search.unit, &self.pager.needle, start, search.forward) {
-                    self.hit = Some(row);
-                    self.pager.reveal(row, &self.text);
-                    self.errand = None;
-                    return;
-                }
-                // A text of which not all is known has more to come.
-                let left = search.left + usize::from(!self.text.is_complete());
-                self.errand = Search { left, ..search }.next(units).map(Errand::Search);
-            }
-        }
-    }
-
-    fn search_hex(&mut self) {
-        let needle = hex::needle(&self.pager.needle);
-        while let Some(Errand::Search(search)) = self.errand {
-            let units = self.hex.blocks();
-            if search.unit >= units {
-                self.errand = search.next(units).map(|next| Errand::Search(Search { unit: 0, ..next }));
-            } else if !self.hex.has(search.unit) {
-                return;
-            } else {
-                if let Some(byte) = self.hex.find(search.unit, &needle, search.start(), search.forward) {
-                    self.hex.hit = Some((byte, needle.len()));
-                    self.pager.reveal(self.hex.row_of(byte), &self.hex);
-                    self.errand = None;
-                    return;
-                }
-                self.errand = search.next(units).map(Errand::Search);
-            }
-        }
-    }
-
     fn render(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let foot = u16::from(area.height > 3);
         let inner = Rect { height: area.height - foot, ..area };
@@ -526,6 +398,19 @@ impl File {
         }
         if let Some(error) = &self.error {
             return words(&error_words(error), inner, buffer, look);
+        }
+        let is_empty = match self.mode {
+            Mode::Facts => false,
+            Mode::Text => self.text.len() == 0,
+            Mode::Hex => !self.hex.has(self.hex.block_of(self.pager.top())),
+            Mode::Diff => self.patch.is_none(),
+            Mode::Archive => !matches!(self.listing, Listed::Known(_)),
+        };
+        if is_empty && self.asked.is_some() {
+            // A layer is read from its beginning.
+            let area = Rect { height: inner.height.min(1), ..inner };
+            buffer.set_stringn(area.x, area.y, "reading the file", usize::from(area.width), look.muted);
+            return;
         }
         match self.mode {
             Mode::Facts => words(&[self.fact()], inner, buffer, look),

@@ -1,7 +1,7 @@
 //! What is in an archive, as lines to scroll through.
 
 use super::ansi::Line;
-use super::pager::{self, Text};
+use super::pager::Text;
 use super::tree::columns;
 use crate::image::listing::{Listing, Member};
 use crate::tui::text;
@@ -26,25 +26,6 @@ impl ArchiveText {
         let rest = listing.incomplete.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
         let members = text::count(listing.members.len(), "member");
         format!("{}: {members}, {} unpacked{rest}", listing.format, text::size(bytes))
-    }
-
-    /// How many members hold a text.
-    pub fn count(&self, needle: &str) -> usize {
-        (0..self.len()).filter(|row| self.holds(*row, needle)).count()
-    }
-
-    /// The first row that holds a text, from a row on or before it, around the end.
-    pub fn find(&self, needle: &str, from: usize, forward: bool) -> Option<usize> {
-        let (from, len) = (from.min(self.len()), self.len());
-        let holds = |row: &usize| self.holds(*row, needle);
-        match forward {
-            true => (from..len).chain(0..from).find(holds),
-            false => (from..len).chain(0..from).rev().find(holds),
-        }
-    }
-
-    fn holds(&self, row: usize, needle: &str) -> bool {
-        self.line(row).is_some_and(|line| pager::holds(&line.text, needle))
     }
 }
 
@@ -75,6 +56,7 @@ fn line(member: &Member) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pager;
     use super::*;
     use bstr::BString;
 
@@ -106,7 +88,7 @@ mod tests {
         );
         assert_eq!(text.summary(), "tar: 3 members, 4.5 kB unpacked; cut");
         assert_eq!(
-            (text.count("tool"), text.find("class", 0, true), text.find("nowhere", 0, true)),
+            (pager::count(&text, "tool"), pager::find(&text, "class", 0, true), pager::find(&text, "nowhere", 0, true)),
             (1, Some(2), None)
         );
     }

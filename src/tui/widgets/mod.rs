@@ -17,6 +17,7 @@ pub mod packages;
 pub mod paged;
 pub mod pager;
 pub mod patch;
+pub mod ribbons;
 pub(crate) mod scroll;
 pub mod syntax;
 pub mod terminal;
@@ -141,7 +142,6 @@ pub enum Request {
     },
     /// To the terminal's clipboard.
     Copy(String),
-    OpenShell(ShellPlace),
     Shell(ShellInput),
     Session(Command),
     /// One line for the user, shown until the next key.

@@ -101,12 +101,7 @@ impl Packages {
     }
 
     pub fn find_next(&mut self, forward: bool) {
-        let hits = self.hits();
-        let next = match forward {
-            true => hits.iter().find(|at| **at > self.top).or(hits.first()),
-            false => hits.iter().rev().find(|at| **at < self.top).or(hits.last()),
-        };
-        self.top = next.copied().unwrap_or(self.top);
+        self.top = scroll::next_hit(&self.hits(), self.top, Some(forward)).unwrap_or(self.top);
     }
 
     fn hits(&self) -> Vec<usize> {

@@ -39,6 +39,25 @@ pub trait Text {
     fn line(&self, index: usize) -> Option<std::borrow::Cow<'_, Line>>;
 }
 
+/// How many lines hold a text.
+pub fn count(text: &impl Text, needle: &str) -> usize {
+    (0..text.len()).filter(|line| holds_at(text, *line, needle)).count()
+}
+
+/// The first line that holds a text, from a line on or before it, around the end.
+pub fn find(text: &impl Text, needle: &str, from: usize, forward: bool) -> Option<usize> {
+    let (from, len) = (from.min(text.len()), text.len());
+    let found = |line: &usize| holds_at(text, *line, needle);
+    match forward {
+        true => (from..len).chain(0..from).find(found),
+        false => (from..len).chain(0..from).rev().find(found),
+    }
+}
+
+fn holds_at(text: &impl Text, line: usize, needle: &str) -> bool {
+    text.line(line).is_some_and(|line| holds(&line.text, needle))
+}
+
 impl Default for Pager {
     fn default() -> Pager {
         Pager { top: 0, sub: 0, left: 0, wrap: true, follow: false, width: 80, height: 1, needle: String::new() }

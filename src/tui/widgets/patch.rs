@@ -2,7 +2,7 @@
 
 use super::ansi::Line as Drawn;
 use super::paged::printable;
-use super::pager::{self, Text};
+use super::pager::Text;
 use super::syntax::{Run, Tones};
 use crate::layers::patch::{Hunk, Line, Sign};
 use std::borrow::Cow;
@@ -94,25 +94,6 @@ impl PatchText {
             Row::Unended(sign) => Some(*sign),
         }
     }
-
-    /// How many rows hold a text.
-    pub fn count(&self, needle: &str) -> usize {
-        (0..self.rows.len()).filter(|row| self.holds(*row, needle)).count()
-    }
-
-    /// The first row that holds a text, from a row on or before it, around the end.
-    pub fn find(&self, needle: &str, from: usize, forward: bool) -> Option<usize> {
-        let (from, len) = (from.min(self.rows.len()), self.rows.len());
-        let holds = |row: &usize| self.holds(*row, needle);
-        match forward {
-            true => (from..len).chain(0..from).find(holds),
-            false => (from..len).chain(0..from).rev().find(holds),
-        }
-    }
-
-    fn holds(&self, row: usize, needle: &str) -> bool {
-        self.line(row).is_some_and(|line| pager::holds(&line.text, needle))
-    }
 }
 
 impl Text for PatchText {
@@ -139,6 +120,7 @@ impl Text for PatchText {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pager;
     use super::*;
     use crate::layers::Patch;
 
@@ -161,7 +143,10 @@ mod tests {
     fn hits_go_around() {
         let Patch::Text(hunks) = Patch::between(b"x\ny\n", b"z\nx\n") else { panic!() };
         let text = PatchText::new(&hunks, &Default::default());
-        assert_eq!((text.count("x"), text.find("x", 0, true), text.find("x", 3, true)), (1, Some(2), Some(2)));
-        assert_eq!((text.find("z", 1, false), text.find("nothing", 0, true)), (Some(1), None));
+        assert_eq!(
+            (pager::count(&text, "x"), pager::find(&text, "x", 0, true), pager::find(&text, "x", 3, true)),
+            (1, Some(2), Some(2))
+        );
+        assert_eq!((pager::find(&text, "z", 1, false), pager::find(&text, "nothing", 0, true)), (Some(1), None));
     }
 }

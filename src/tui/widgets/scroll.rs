@@ -33,6 +33,16 @@ pub(crate) fn moved(at: usize, motion: Motion, height: usize, total: usize) -> u
     next.min(total.saturating_sub(1))
 }
 
+/// Of what a search has found, in order, the next on from `at`, around the end; without a direction, `at` too.
+pub(crate) fn next_hit<T: Copy + Ord>(hits: &[T], at: T, forward: Option<bool>) -> Option<T> {
+    let found = match forward {
+        None => hits.iter().find(|hit| **hit >= at).or(hits.first()),
+        Some(true) => hits.iter().find(|hit| **hit > at).or(hits.first()),
+        Some(false) => hits.iter().rev().find(|hit| **hit < at).or(hits.last()),
+    };
+    found.copied()
+}
+
 /// Draws a bar into the last column of `area` if not all lines can be seen. Answers with what is left.
 pub(crate) fn bar(area: Rect, buffer: &mut Buffer, look: &Look, top: usize, total: usize) -> Rect {
     let height = usize::from(area.height);
@@ -73,6 +83,19 @@ mod tests {
         check(5, 1, 12, 3, 0);
         check(7, 3, 0, 100, 7);
         check(0, 3, 1, 100, 3);
+    }
+
+    #[test]
+    fn hits_are_gone_through_around_the_end() {
+        let check = |at, forward, expected| assert_eq!(next_hit(&[2, 5, 9], at, forward), Some(expected), "{at}");
+        check(5, None, 5);
+        check(6, None, 9);
+        check(10, None, 2);
+        check(5, Some(true), 9);
+        check(9, Some(true), 2);
+        check(5, Some(false), 2);
+        check(2, Some(false), 9);
+        assert_eq!(next_hit(&[], 0, None), None);
     }
 
     #[test]

@@ -702,3 +702,95 @@ fn capabilities_of_the_host_do_not_come_along() {
         assert_eq!(has(&top.path().join(into).join("ping")), kept, "{into}");
     }
 }
+
+/// CVE-2018-15664. What is copied was looked up, or was begun, and then a directory of it changes places with a link to
+/// one outside. It is an error, and nothing from outside is copied.
+#[test]
+fn a_link_that_comes_after_the_look_is_not_followed() {
+    use crate::engine::embedded::selection::{Visit, Wanted, walk};
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::os::fd::BorrowedFd;
+
+    /// Swaps right before the visit of a path.
+    struct Swapping<'a, V> {
+        before: &'a str,
+        swap: &'a dyn Fn(),
+        inner: V,
+    }
+    impl<V: Visit> Visit for Swapping<'_, V> {
+        fn directory(&mut self, found: &Found, relative: &BStr, wanted: Wanted) -> Result<(), TaskError> {
+            if found.path == self.before {
+                (self.swap)();
+            }
+            self.inner.directory(found, relative, wanted)
+        }
+
+        fn entry(&mut self, dir: BorrowedFd<'_>, found: &Found, relative: &BStr) -> Result<(), TaskError> {
+            if found.path == self.before {
+                (self.swap)();
+            }
+            self.inner.entry(dir, found, relative)
+        }
+    }
+
+    // The source, what changes places with the link, before which visit (or before the first), and whether that is an
+    // error: a directory that is open already is read to its end.
+    for (source, swapped, before, error) in [
+        ("dir/file", "dir", None, true),
+        ("dir/file", "dir/file", None, true),
+        ("dir/sub/file", "dir/sub", None, true),
+        ("dir", "dir", None, true),
+        ("dir", "dir/sub", None, false),
+        ("dir", "dir/file", Some("dir/file"), true),
+        ("dir", "dir/sub", Some("dir/sub"), true),
+        ("dir", "dir/sub", Some("dir/sub/file"), false),
+        ("dir", "dir/sub/file", Some("dir/sub/file"), true),
+        ("dir", "dir", Some("dir/sub"), true),
+    ] {
+        for foreign in [true, false] {
+            let top = fixture::dir();
+            for name in ["from", "to", "outside"] {
+                std::fs::create_dir(top.path().join(name)).unwrap();
+            }
+            build(
+                &top.path().join("from"),
+                &["dir 755 dir", "file 644 dir/file inside", "dir 755 dir/sub", "file 644 dir/sub/file inside"],
+            );
+            build(&top.path().join("outside"), &["file 600 file outside"]);
+            let file = swapped.ends_with("file");
+            let outside = top.path().join(if file { "outside/file" } else { "outside" });
+            std::os::unix::fs::symlink(outside, top.path().join("from/link")).unwrap();
+            let swap = || {
+                let (dir, link) = (top.path().join("from").join(swapped), top.path().join("from/link"));
+                renameat_with(CWD, dir, CWD, link, RenameFlags::EXCHANGE).unwrap();
+            };
+
+            let root = Root::open(&top.path().join("from")).unwrap();
+            let input = match foreign {
+                true => Input::Directory { path: top.path().join("from"), ignore: None },
+                false => Input::Stack(Stack::default()),
+            };
+            let tree = Source::open(Some(&input), Some(root.as_fd())).unwrap();
+            let found = tree.find(BStr::new(source)).unwrap().unwrap();
+            let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (NO_TIME, 0) };
+            let mut writer = TreeWriter::new(Root::open(&top.path().join("to")).unwrap(), implied);
+            let rules = Rules::default();
+            let mut copier = Copier::new(&tree, &rules, &mut writer);
+            let selection = Selection::new(None, &[]).unwrap();
+            let result = match before {
+                None => {
+                    swap();
+                    copier.copy(&found, &selection, BStr::new("file"))
+                }
+                Some(before) => walk(&tree, &found, &selection, &mut Swapping { before, swap: &swap, inner: copier }),
+            };
+            let what = format!("{source}: {swapped} before {before:?}: {result:?}");
+            assert_eq!(result.is_err(), error, "{what}");
+            let copied = list(&top.path().join("to"), false);
+            assert!(
+                copied.iter().all(|line| !line.contains("outside") || line.starts_with("link")),
+                "{what}: {copied:?}"
+            );
+        }
+    }
+}

@@ -70,6 +70,17 @@ fn drawn(viewer: &mut Viewer, width: u16, height: u16) -> String {
 }
 
 #[test]
+fn what_takes_long_to_read_says_so() {
+    let content = b"one\n";
+    let mut viewer = Viewer::default();
+    let requests = viewer.open(snapshot("1"), "etc/app.conf".into(), None, meta(Kind::File, content.len()));
+    assert!(drawn(&mut viewer, 30, 6).starts_with("reading the file\n"));
+    serve(&mut viewer, requests, b"", content);
+    assert!(drawn(&mut viewer, 30, 6).contains("one"));
+    assert!(!drawn(&mut viewer, 30, 6).contains("reading"));
+}
+
+#[test]
 fn text_is_shown_with_line_numbers() {
     let mut viewer = opened(b"[main]\r\n\tname = app\n\nlong = the quick brown fox jumps over it\n");
     assert_eq!(viewer.title(), "/etc/app.conf");
@@ -129,7 +140,7 @@ fn what_has_no_content_says_what_it_is() {
     let [Request::Load(Slot::Viewer, query)] = &viewer.open(snapshot("1"), "x".into(), None, link)[..] else {
         panic!()
     };
-    let error = EngineError { message: "/a is not there".to_owned(), help: Vec::new() };
+    let error = EngineError::new("/a is not there");
     assert_eq!(viewer.loaded(query, Err(error)), []);
     assert_eq!(drawn(&mut viewer, 60, 4), " /a is not there\n\n\nlink to ../a^[ · m shows its bytes");
 }

@@ -1,0 +1,106 @@
+//! Files by their address.
+
+use super::{EngineError, Output, OutputEvent};
+use std::path::{Path, PathBuf};
+
+/// Puts the file into `dir`, under the name that the server gives it, with its time. `checksum` is `sha256:…`.
+pub(crate) async fn download(
+    url: &str,
+    dir: &Path,
+    checksum: Option<&str>,
+    output: &Output,
+) -> Result<PathBuf, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::new(format!("cannot get {url}: {error}"));
+    crate::image::install_tls_provider();
+    let client = reqwest::Client::builder().build().map_err(|error| failed(&error))?;
+    let mut response = client.get(url).send().await.map_err(|error| failed(&chain(&error)))?;
+    if !response.status().is_success() {
+        return Err(failed(&format!("the server answered {}", response.status())));
+    }
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let name = file_name(url, header("content-disposition").as_deref());
+    let modified = header("last-modified").and_then(|text| httpdate(&text));
+    let total = response.content_length().unwrap_or(0);
+    let path = dir.join(name);
+    let mut file = tokio::fs::File::create(&path).await.map_err(|error| failed(&error))?;
+    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+    let mut done = 0;
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(&error)))? {
+        sha2::Digest::update(&mut hash, &chunk);
+        tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(|error| failed(&error))?;
+        done += chunk.len() as u64;
+        let _ = output.0.try_send(OutputEvent::Progress { what: url.to_owned(), done, total });
+    }
+    let file = file.into_std().await;
+    if let Some(time) = modified {
+        file.set_modified(time).map_err(|error| failed(&error))?;
+    }
+    let got = crate::image::digest::Digest::from_hash(&sha2::Digest::finalize(hash)).to_string();
+    match checksum {
+        Some(wanted) if wanted != got => Err(failed(&format!("digest mismatch: expected {wanted}, got {got}"))),
+        _ => Ok(path),
+    }
+}
+
+/// An error with what lies behind it; reqwest's own text stops at the first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}
+
+/// The server's name for the file, or the address's last part; never a path. The name that BuildKit gives where there is
+/// none.
+fn file_name(url: &str, disposition: Option<&str>) -> String {
+    let given = disposition.and_then(|text| {
+        let (_, name) = text.split_once("filename=")?;
+        Some(name.split(';').next().unwrap_or(name).trim().trim_matches('"').to_owned())
+    });
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let from_path = path.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = given.map(|name| last(&name)).or_else(|| from_path.map(last));
+    name.filter(|name| !name.is_empty() && name != "." && name != "..").unwrap_or_else(|| "download".to_owned())
+}
+
+/// An HTTP date in its usual form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7); none before 1970.
+fn httpdate(text: &str) -> Option<std::time::SystemTime> {
+    let seconds = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(u64::try_from(seconds).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_downloaded_files() {
+        let check = |url: &str, disposition: Option<&str>, expected: &str| {
+            assert_eq!(file_name(url, disposition), expected, "{url} {disposition:?}");
+        };
+        check("http://host/a/b.tar.gz", None, "b.tar.gz");
+        check("http://host/a/b?x=/y#z", None, "b");
+        check("http://host/a/", None, "download");
+        check("http://host", None, "download");
+        check("http://host/a", Some("attachment; filename=\"c.zip\"; size=3"), "c.zip");
+        check("http://host/a", Some("attachment; filename=../../etc/passwd"), "passwd");
+        check("http://host/..", None, "download");
+    }
+
+    #[test]
+    fn dates_of_downloaded_files() {
+        let check = |text: &str, expected: Option<u64>| {
+            let seconds = httpdate(text).map(|it| it.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
+            assert_eq!(seconds, expected, "{text}");
+        };
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777));
+        check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
+        check("Thu, 29 Feb 2024 12:00:00 GMT", Some(1_709_208_000));
+        check("Wed, 31 Dec 1969 23:59:59 GMT", None);
+        check("yesterday", None);
+    }
+}
