@@ -126,7 +126,7 @@ pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) -> usize {
     let entries = match (app.plan(), app.variables_step()) {
         (Some(plan), Some(step)) => entries(plan, step),
         _ => {
-            let line = Line::styled(" before the first instruction nothing is set", look.muted);
+            let line = Line::styled(" nothing is set yet", look.muted);
             super::put_line(buffer, area, 0, &line);
             return 1;
         }
