@@ -6,19 +6,15 @@ use super::exit::Failure;
 use super::project::{self, Project};
 use crate::dockerfile::diagnostic::{Position, position, render};
 use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::lint::{BaseImage, Finding, Report};
-use crate::dockerfile::stages::Rejected;
-use crate::dockerfile::{self, Diagnostic, Dockerfile, Instruction, Severity};
+use crate::dockerfile::lint::{Finding, Report};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Severity};
 use crate::engine::{Engine, Output};
-use crate::image::config::ImageConfig;
-use crate::plan::{self, checks};
+use crate::plan::checks::{self, Bases};
+use crate::plan::image_and_platform;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Bases that are looked up at once.
@@ -34,23 +30,28 @@ pub async fn run(mut args: CheckArgs) -> Result<(), Failure> {
     }
     let project = project::open(&args.build)?;
     let checked = Checked::new(&project)?;
-    let wanted = checked.bases(project.options.target.as_deref());
-    let mut bases = BTreeMap::new();
-    if !args.offline && !wanted.is_empty() {
-        let engine = engine::start(&args.build, &project).await?;
-        bases = look_up(engine.as_ref(), wanted).await;
+    let mut bases = Bases::new();
+    let mut engine = None;
+    // What is wrong already is told with the rest.
+    while let Ok(missing) = checks::missing_bases(&checked.dockerfile, &project.options, &bases)
+        && !missing.is_empty()
+    {
+        if args.offline {
+            bases.extend(missing.into_iter().map(|name| (name, None)));
+            continue;
+        }
+        let engine = match &mut engine {
+            Some(engine) => engine,
+            none => none.insert(engine::start(&args.build, &project).await?),
+        };
+        bases.extend(look_up(engine.as_ref(), missing).await);
     }
-    let mut report = checked.report(project.options.target.as_deref(), &bases);
-    if report.rejected.is_none() {
-        report.rejected = checked.plan_error(bases);
-    }
+    let report = checks::report(&checked.dockerfile, &project.options, &bases, checked.ignore.as_ref());
     checked.print(&report, args.json)
 }
 
 /// What is known of each base: nothing, where it could not be looked up.
-type Bases = BTreeMap<String, Option<ImageConfig>>;
-
-async fn look_up(engine: &dyn Engine, names: BTreeSet<String>) -> Bases {
+async fn look_up(engine: &dyn Engine, names: Vec<String>) -> Bases {
     let lookups = names.into_iter().map(async |name| {
         // Nobody watches the progress of so little.
         let (sender, mut progress) = mpsc::channel(4);
@@ -62,7 +63,9 @@ async fn look_up(engine: &dyn Engine, names: BTreeSet<String>) -> Bases {
         };
         let (found, ()) = tokio::join!(found, async { while progress.recv().await.is_some() {} });
         if let Err(error) = &found {
-            let note = format!("note: variables of {name} are not checked: {}", error.message);
+            let (image, platform) = image_and_platform(&name);
+            let platform = platform.map(|it| format!(" for {it}")).unwrap_or_default();
+            let note = format!("note: variables of {image}{platform} are not checked: {}", error.message);
             super::print::note(super::plain::printable(&note));
         }
         (name, found.ok().map(|it| it.config))
@@ -73,7 +76,7 @@ async fn look_up(engine: &dyn Engine, names: BTreeSet<String>) -> Bases {
 /// A Dockerfile, and what stands around it.
 struct Checked<'a> {
     project: &'a Project,
-    dockerfile: Arc<Dockerfile>,
+    dockerfile: Dockerfile,
     ignore: Option<Ignore>,
 }
 
@@ -81,58 +84,12 @@ impl Checked<'_> {
     fn new(project: &Project) -> Result<Checked<'_>, Failure> {
         let text = (project.read)()
             .map_err(|error| Failure::Dockerfile(format!("stagedive: cannot read {}: {error}", project.name)))?;
-        let dockerfile = Arc::new(dockerfile::parse(&text));
+        let dockerfile = dockerfile::parse(&text);
         let ignore = match &project.settings.context {
             Some(context) => context.patterns().map_err(|error| Failure::Dockerfile(format!("stagedive: {error}")))?,
             None => None,
         };
         Ok(Checked { project, dockerfile, ignore })
-    }
-
-    /// The images whose configuration the checks ask for.
-    fn bases(&self, target: Option<&str>) -> BTreeSet<String> {
-        let asked = RefCell::new(BTreeSet::new());
-        self.lint(target, &|name| {
-            asked.borrow_mut().insert(name.to_owned());
-            None
-        });
-        asked.into_inner()
-    }
-
-    fn report(&self, target: Option<&str>, bases: &Bases) -> Report {
-        self.lint(target, &|name| bases.get(name)?.as_ref().map(checks::base_image))
-    }
-
-    fn lint(&self, target: Option<&str>, base: &dyn Fn(&str) -> Option<BaseImage>) -> Report {
-        checks::report(&self.dockerfile, &self.project.options, target, self.ignore.as_ref(), base)
-    }
-
-    /// What ends a build for other reasons than its words: cycles, flags that do not fit, and their like. Where a
-    /// base is not known, only what does not depend on it.
-    fn plan_error(&self, bases: Bases) -> Option<Rejected> {
-        let mut options = self.project.options.clone();
-        options.all_stages |= options.target.is_none();
-        let unknown = bases.values().any(Option::is_none);
-        let mut bases = bases.into_iter().map(|(name, config)| (name, config.unwrap_or_default())).collect();
-        let errors = match plan::missing_bases(&self.dockerfile, &options, &bases) {
-            Err(errors) => errors,
-            Ok(missing) => {
-                let unknown = unknown || !missing.is_empty();
-                bases.extend(missing.into_iter().map(|name| (name, ImageConfig::default())));
-                let mut errors = plan::lower(self.dockerfile.clone(), &options, &bases).err()?;
-                errors.retain(|error| !unknown || !self.expands(error));
-                errors
-            }
-        };
-        let diagnostic = errors.into_iter().next()?;
-        let Position { line, .. } = position(&self.dockerfile.text, diagnostic.span.start);
-        Some(Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic })
-    }
-
-    /// Whether something is expanded in the instruction that an error is about: then another base may make it right.
-    fn expands(&self, error: &Diagnostic) -> bool {
-        let about = |it: &&Instruction| it.span.start <= error.span.start && error.span.start <= it.span.end;
-        self.dockerfile.instructions.iter().find(about).is_none_or(|it| it.original.contains('$'))
     }
 
     fn draw(&self, diagnostic: &Diagnostic) -> String {

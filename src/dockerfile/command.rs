@@ -133,11 +133,17 @@ pub struct Fault {
     pub help: String,
     /// The offending text; empty if it is the whole instruction.
     pub word: String,
+    /// The official front end lets it through: only a build that runs is refused.
+    pub late: bool,
 }
 
 impl Fault {
     pub fn new(code: &'static str, message: impl Into<String>, word: impl Into<String>) -> Fault {
-        Fault { code, message: message.into(), help: String::new(), word: word.into() }
+        Fault { code, message: message.into(), help: String::new(), word: word.into(), late: false }
+    }
+
+    pub fn late(self) -> Fault {
+        Fault { late: true, ..self }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Fault {

@@ -23,6 +23,7 @@ pub mod fields;
 mod flags;
 mod healthcheck;
 pub mod mount;
+pub mod ports;
 pub mod stages;
 mod substitution;
 

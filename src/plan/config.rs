@@ -3,9 +3,10 @@
 use super::go_format::{duration, plain_list, quoted_char, quoted_list};
 use super::scope::Scope;
 use super::stages::Stages;
-use super::{Options, Origin, ports};
+use super::{Options, Origin};
 use crate::dockerfile::Healthcheck;
 use crate::dockerfile::command::{Argument, Assignment, Command, CommandLine, Fault};
+use crate::dockerfile::ports::Ports;
 use crate::image::config::{self, Empty};
 
 /// Applies an instruction to the scope and says what history has of it; empty if nothing.
@@ -144,10 +145,10 @@ fn expose(words: &[String], scope: &mut Scope) -> Result<String, Fault> {
         let expanded =
             scope.lex.words(word, &lookup).map_err(|error| Fault::new("expansion", error.to_string(), word))?;
         for port in &expanded {
-            let ports = ports::parse(port).map_err(|why| {
+            let wrong = |why: String| {
                 Fault::new("port", format!("EXPOSE {port}: {why}"), word).help("for instance 80, 53/udp or 8000-8010")
-            })?;
-            exposed.extend(ports);
+            };
+            exposed.extend(Ports::parse(port).map_err(wrong)?.list().map_err(wrong)?);
         }
     }
     scope.touch();

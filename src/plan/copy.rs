@@ -134,7 +134,7 @@ pub(super) fn heredoc_file(name: &str) -> Result<String, Fault> {
         return Ok(path);
     }
     let message = format!("the heredoc {name} cannot be a file: a name of one part is expected");
-    Err(Fault::new("heredoc", message, format!("<<{name}")))
+    Err(Fault::new("heredoc", message, format!("<<{name}")).late())
 }
 
 /// A variable that is not set can leave nothing of a path; that means the root of the source.

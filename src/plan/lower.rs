@@ -1,7 +1,7 @@
 //! A Dockerfile and options, lowered to a plan: the only code that does it.
 
 use super::scope::{self, Budget, Scope};
-use super::stages::{self, Draft, StageDraft, Stages};
+use super::stages::{self, Draft, Others, StageDraft, Stages};
 use super::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Op, Options, Plan, Stage, StageId, Step, StepId, config, copy,
     proxies, run, text, unix_path,
@@ -26,14 +26,7 @@ pub fn missing_bases(
     options: &Options,
     known: &BTreeMap<String, ImageConfig>,
 ) -> Result<Vec<String>, Vec<Diagnostic>> {
-    let stages = stages::read(dockerfile, options, known)?;
-    let mut seen = BTreeSet::new();
-    let needed = stages.stages.iter().filter(|stage| stage.needed);
-    let images = needed.filter_map(|stage| match &stage.base {
-        Base::Image(name) if !known.contains_key(name) => Some(name.clone()),
-        _ => None,
-    });
-    Ok(images.filter(|name| seen.insert(name.clone())).collect())
+    Ok(stages::read(dockerfile, options, Others::of(options), known)?.missing(known))
 }
 
 /// Makes the plan. `bases` holds a configuration for every name that [`bases`] and [`missing_bases`] gave.
@@ -59,17 +52,8 @@ fn plan(
     bases: &BTreeMap<String, ImageConfig>,
     strict: bool,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let stages = stages::read(&dockerfile, options, bases)?;
-    let mut lowering = Lowering {
-        stages: &stages,
-        options,
-        bases,
-        strict,
-        proxies: proxies::environment(options),
-        budget: Budget::new(),
-        built_on: stages.stages.iter().filter_map(StageDraft::parent).collect(),
-        ends: BTreeMap::new(),
-    };
+    let stages = stages::read(&dockerfile, options, Others::of(options), bases)?;
+    let mut lowering = Lowering::new(&stages, options, bases, strict);
     let mut lowered = Vec::with_capacity(stages.stages.len());
     let mut errors = Vec::new();
     let mut failed = BTreeSet::new();
@@ -99,12 +83,38 @@ fn plan(
     Ok(Plan { dockerfile, stages: lowered, target, order, platform, diagnostics })
 }
 
+/// An instruction that the official front end would refuse.
+pub(super) struct Refusal {
+    pub(super) stage: StageId,
+    /// Its place in the stage's body, triggers counted.
+    pub(super) at: usize,
+    pub(super) diagnostic: Diagnostic,
+}
+
+/// What the official front end would refuse of the stages that are needed, in its own order. A base that is not known
+/// is an empty image. The last may be what takes more than a plan may.
+pub(super) fn refusals(stages: &Stages, options: &Options, bases: &BTreeMap<String, ImageConfig>) -> Vec<Refusal> {
+    let mut lowering = Lowering::new(stages, options, bases, false);
+    for draft in &stages.stages {
+        if let Err(diagnostic) = lowering.stage(draft) {
+            let at = lowering.at;
+            lowering.refusals.push(Refusal { stage: draft.id, at, diagnostic });
+            break;
+        }
+    }
+    lowering.refusals
+}
+
 struct Lowering<'a> {
     stages: &'a Stages<'a>,
     options: &'a Options,
     bases: &'a BTreeMap<String, ImageConfig>,
     /// Whether the stages that run must be right in everything.
     strict: bool,
+    /// The instruction that is looked at, by its place in the stage's body.
+    at: usize,
+    /// What is wrong, where it need not be right.
+    refusals: Vec<Refusal>,
     proxies: Arc<[String]>,
     budget: Budget,
     /// The stages that others are built on, and how those end.
@@ -112,23 +122,41 @@ struct Lowering<'a> {
     ends: BTreeMap<StageId, Scope>,
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    fn new(
+        stages: &'a Stages<'a>,
+        options: &'a Options,
+        bases: &'a BTreeMap<String, ImageConfig>,
+        strict: bool,
+    ) -> Lowering<'a> {
+        Lowering {
+            stages,
+            options,
+            bases,
+            strict,
+            at: 0,
+            refusals: Vec::new(),
+            proxies: proxies::environment(options),
+            budget: Budget::new(),
+            built_on: stages.stages.iter().filter_map(StageDraft::parent).collect(),
+            ends: BTreeMap::new(),
+        }
+    }
+
     fn stage(&mut self, draft: &StageDraft) -> Result<Stage, Diagnostic> {
+        self.at = 0;
         let error = |fault: Fault| self.stages.error(fault, draft.from);
         let mut scope = self.begin(draft).map_err(error)?;
         let mut steps = self.first_steps(draft, &mut scope).map_err(error)?;
         let body = if draft.replaced { &[] } else { draft.body.as_slice() };
-        for item in body {
+        for (at, item) in body.iter().enumerate() {
+            self.at = at;
             let id = StepId { stage: draft.id, index: steps.len() as u32 };
-            match self.step(id, draft, item, &mut scope) {
+            self.check_sources(draft, item).or_else(|fault| self.refuse(fault, draft, item))?;
+            match self.step(id, item, &mut scope) {
                 Ok(step) => steps.push(step),
-                Err(fault) if draft.needed && self.strict => {
-                    let at = if item.onbuild { draft.from } else { &item.instruction };
-                    return Err(self.stages.error(fault, at));
-                }
-                // What does not run need not be right.
-                Err(fault) if fault.code == "too-large" => return Err(self.stages.error(fault, draft.from)),
-                Err(_) => {
+                Err(fault) => {
+                    self.refuse(fault, draft, item)?;
                     let state = scope.state(&mut self.budget).map_err(error)?;
                     let text = item.instruction.original.trim().to_owned();
                     let done = Done { state, ..Done::config(String::new()) };
@@ -159,6 +187,22 @@ impl Lowering<'_> {
                 .as_ref()
                 .is_some_and(|name| self.options.no_cache_stages.iter().any(|it| it.eq_ignore_ascii_case(name))),
         })
+    }
+
+    /// Ends it all, where everything must be right. What does not run need not be.
+    fn refuse(&mut self, fault: Fault, draft: &StageDraft, item: &Draft) -> Result<(), Diagnostic> {
+        let (must, late) = (draft.needed && self.strict, fault.late);
+        if fault.code == "too-large" && !must {
+            return Err(self.stages.error(fault, draft.from));
+        }
+        let diagnostic = self.stages.error(fault, if item.onbuild { draft.from } else { &item.instruction });
+        if must {
+            return Err(diagnostic);
+        }
+        if draft.needed && !late {
+            self.refusals.push(Refusal { stage: draft.id, at: self.at, diagnostic });
+        }
+        Ok(())
     }
 
     fn begin(&self, draft: &StageDraft) -> Result<Scope, Fault> {
@@ -221,10 +265,7 @@ impl Lowering<'_> {
         Ok(vec![from, files])
     }
 
-    fn step(&mut self, id: StepId, stage: &StageDraft, item: &Draft, scope: &mut Scope) -> Result<Step, Fault> {
-        if stage.needed && self.strict {
-            self.check_sources(stage, item)?;
-        }
+    fn step(&mut self, id: StepId, item: &Draft, scope: &mut Scope) -> Result<Step, Fault> {
         // ENV and ARG are shown as they were read: with the values before the line.
         let before = matches!(item.command, Command::Env(_) | Command::Arg(_))
             .then(|| text::line(item, self.stages.lex, &scope.vars, &[]));

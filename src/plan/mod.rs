@@ -15,7 +15,6 @@ mod globals;
 mod go_format;
 pub mod lower;
 pub mod options;
-mod ports;
 pub mod proxies;
 pub mod remote;
 mod run;

@@ -34,7 +34,8 @@ pub(super) fn run(
     ] {
         if asked && !given {
             let message = format!("{entitlement} is not allowed in this build");
-            return Err(Fault::new("not-allowed", message, "").help(format!("--allow {entitlement} allows it")));
+            let fault = Fault::new("not-allowed", message, "").late();
+            return Err(fault.help(format!("--allow {entitlement} allows it")));
         }
     }
     let (words, files) = words(&command.line)?;
@@ -43,7 +44,7 @@ pub(super) fn run(
         false => words,
     };
     if argv.is_empty() {
-        let fault = Fault::new("arguments", "RUN has an empty array, and no command".to_owned(), "");
+        let fault = Fault::new("arguments", "RUN has an empty array, and no command", "").late();
         return Err(fault.help("for instance RUN [\"program\", \"argument\"]"));
     }
     let history = history(&argv, scope);
@@ -197,11 +198,8 @@ impl Mounts {
         let path = unix_path::join("/", &options.source);
         let kind = match options.kind {
             MountType::Tmpfs if path != "/" => {
-                return Err(Fault::new(
-                    "mount",
-                    "a tmpfs mount is empty at first, and takes no source",
-                    options.source,
-                ));
+                let message = "a tmpfs mount is empty at first, and takes no source";
+                return Err(Fault::new("mount", message, options.source).late());
             }
             MountType::Tmpfs => MountKind::Tmpfs { size: options.size },
             MountType::Cache => {

@@ -59,7 +59,22 @@ pub(super) struct Stages<'a> {
     pub lex: Lex,
     pub globals: Globals,
     contexts: Contexts,
-    all: bool,
+}
+
+/// What becomes of the stages that the target does not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    Skipped,
+    /// They run like the target's.
+    Run,
+    /// They are needed as they are written: nothing of their bases' triggers is.
+    AsWritten,
+}
+
+impl Others {
+    pub(super) fn of(options: &Options) -> Others {
+        if options.all_stages { Others::Run } else { Others::Skipped }
+    }
 }
 
 /// Reads the stages of a Dockerfile. `bases` holds the configurations that are known; the stages that run are
@@ -67,6 +82,7 @@ pub(super) struct Stages<'a> {
 pub(super) fn read<'a>(
     dockerfile: &'a Dockerfile,
     options: &Options,
+    others: Others,
     bases: &BTreeMap<String, ImageConfig>,
 ) -> Result<Stages<'a>, Vec<Diagnostic>> {
     if let Some(rejected) = lint::wrong_options(dockerfile, &options.build_args) {
@@ -91,19 +107,18 @@ pub(super) fn read<'a>(
     let lex = Lex { escape: dockerfile.escape, ..Lex::default() };
     let globals = Globals::new(options, target_name.as_deref())
         .map_err(|fault| vec![general(fault.code, fault.message, &fault.help)])?;
-    let mut out = Stages {
-        dockerfile,
-        stages: Vec::new(),
-        target: StageId(0),
-        lex,
-        globals,
-        contexts: Contexts::new(options),
-        all: options.all_stages,
-    };
+    let mut out =
+        Stages { dockerfile, stages: Vec::new(), target: StageId(0), lex, globals, contexts: Contexts::new(options) };
     out.group(commands, options)?;
     out.connect()?;
     out.target = out.find_target(options.target.as_deref())?;
-    out.reach(bases)?;
+    out.reach([out.target], Some(bases))?;
+    let all: Vec<StageId> = out.stages.iter().map(|stage| stage.id).collect();
+    match others {
+        Others::Skipped => {}
+        Others::Run => out.reach(all, Some(bases))?,
+        Others::AsWritten => out.reach(all, None)?,
+    }
     Ok(out)
 }
 
@@ -133,6 +148,17 @@ fn commands(dockerfile: &Dockerfile) -> Result<Vec<(&Instruction, Command)>, Vec
 impl<'a> Stages<'a> {
     pub(super) fn stage(&self, id: StageId) -> Option<&StageDraft<'a>> {
         self.stages.get(id.0 as usize)
+    }
+
+    /// The images among the bases of the stages that run, but for those that are known.
+    pub(super) fn missing(&self, known: &BTreeMap<String, ImageConfig>) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let needed = self.stages.iter().filter(|stage| stage.needed);
+        let images = needed.filter_map(|stage| match &stage.base {
+            Base::Image(name) if !known.contains_key(name) => Some(name.clone()),
+            _ => None,
+        });
+        images.filter(|name| seen.insert(name.clone())).collect()
     }
 
     /// An error of an instruction, placed in the text.
@@ -387,12 +413,14 @@ impl<'a> Stages<'a> {
         Err(vec![general("target", format!("there is no stage {wanted:?} to build"), &help)])
     }
 
-    /// Marks the stages that run. A base's triggers can add to them, so that it goes on until nothing is new.
-    fn reach(&mut self, bases: &BTreeMap<String, ImageConfig>) -> Result<(), Vec<Diagnostic>> {
-        let mut open: Vec<StageId> = match self.all {
-            true => self.stages.iter().map(|stage| stage.id).collect(),
-            false => vec![self.target],
-        };
+    /// Marks stages and all that they need. A base's triggers can add to them, so that it goes on until nothing is new;
+    /// without `bases` there are none.
+    fn reach(
+        &mut self,
+        stages: impl IntoIterator<Item = StageId>,
+        bases: Option<&BTreeMap<String, ImageConfig>>,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let mut open: Vec<StageId> = stages.into_iter().collect();
         let names = self.names();
         while let Some(id) = open.pop() {
             let at = id.0 as usize;
@@ -400,7 +428,9 @@ impl<'a> Stages<'a> {
                 continue;
             }
             self.stages[at].needed = true;
-            self.add_triggers(at, bases, &names).map_err(|error| vec![error])?;
+            if let Some(bases) = bases {
+                self.add_triggers(at, bases, &names).map_err(|error| vec![error])?;
+            }
             open.extend(self.stages[at].needs());
         }
         Ok(())

@@ -2,12 +2,14 @@
 
 use super::from::{default_bases, global_arguments, predefined, system_and_architecture};
 use super::hints;
-use super::{BaseImage, Found, Surroundings};
-use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest, command};
+use super::{Found, Known, Surroundings};
+use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest};
+use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::expand::{ExpandError, Lex};
 use crate::dockerfile::nearest::nearest;
+use crate::dockerfile::ports::Ports;
 use crate::dockerfile::stages::{Outline, Rejected, StageOutline};
-use crate::dockerfile::{Diagnostic, Severity, Span, lex, parse};
+use crate::dockerfile::{Diagnostic, Severity, Span, lex};
 use regex::Regex;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +36,10 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
     walk.image_names(outline)?;
     let graph = walk.graph(outline);
     let wanted = walk.wanted(&graph)?;
+    if let Some(end) = surroundings.end {
+        let line = position(&walk.found.dockerfile.text, end.span.start).line;
+        return Err(Rejected { line: u32::try_from(line).unwrap_or(u32::MAX), diagnostic: end.clone() });
+    }
     for (index, stage) in outline.stages.iter().enumerate() {
         if wanted.contains(&index) {
             let state = walk.stage(index, stage)?;
@@ -79,8 +85,6 @@ pub(super) struct State {
     has_shell: bool,
     workdir_set: bool,
     windows: bool,
-    /// ONBUILD instructions of this stage.
-    triggers: Vec<String>,
     /// The last CMD, ENTRYPOINT and HEALTHCHECK here, each with its place.
     last: BTreeMap<&'static str, Place>,
 }
@@ -104,36 +108,36 @@ impl Walk<'_, '_> {
 
     fn stage(&mut self, index: usize, stage: &StageOutline) -> Result<State, Rejected> {
         let from = Place { index: from_index(stage), commented: false };
-        let (mut state, triggers) = self.start(index, from);
-        for trigger in triggers {
-            let parsed = parse(trigger.as_bytes());
-            if let [instruction] = parsed.instructions.as_slice()
-                && let Ok(command) = command(instruction)
-            {
-                self.instruction(&mut state, &command, from)?;
-            }
-        }
-        for (offset, command) in stage.commands.iter().enumerate() {
-            let place = Place { index: stage.body.start + offset, commented: true };
+        let unknown = Known::default();
+        let known = self.surroundings.stages.get(index).unwrap_or(&unknown);
+        let mut state = self.start(index, known, from);
+        // What stands in for a stage has its place, unless all is checked.
+        let own = if known.replaced && self.surroundings.target.is_some() { &[] } else { stage.commands.as_slice() };
+        let own = own.iter().enumerate();
+        let own = own.map(|(offset, it)| (it, Place { index: stage.body.start + offset, commented: true }));
+        let all = known.triggers.iter().map(|it| (*it, from)).chain(own);
+        for (at, (command, place)) in all.enumerate() {
             self.instruction(&mut state, command, place)?;
+            if let Some((end, diagnostic)) = &known.end
+                && *end == at
+            {
+                let instruction = self.found.dockerfile.instructions.get(place.index);
+                let line = instruction.map_or(0, |it| it.lines.start);
+                return Err(Rejected { line, diagnostic: diagnostic.clone() });
+            }
         }
         Ok(state)
     }
 
-    /// The state that a stage begins with, and what its base puts in.
-    fn start(&mut self, index: usize, from: Place) -> (State, Vec<String>) {
-        let Some((header, _)) = self.stages.get(index) else { return Default::default() };
+    /// The state that a stage begins with.
+    fn start(&mut self, index: usize, known: &Known, from: Place) -> State {
+        let Some((header, _)) = self.stages.get(index) else { return State::default() };
         let os = header.platform.as_ref().map(|it| it.0.clone());
         if let Some((_, Some(parent))) = header.parent.and_then(|it| self.stages.get(it)) {
-            let triggers = parent.triggers.clone();
-            return (State { triggers: Vec::new(), last: BTreeMap::new(), ..parent.clone() }, triggers);
+            return State { last: BTreeMap::new(), ..parent.clone() };
         }
-        let known = match header.base.as_str() {
-            "scratch" => Some(BaseImage::default()),
-            base => (self.surroundings.base)(base),
-        };
-        let open = known.is_none();
-        let base = known.unwrap_or_default();
+        let open = known.base.is_none();
+        let base = known.base.clone().unwrap_or_default();
         if let Some(actual) = &base.platform {
             self.base_platform(index, from, actual);
         }
@@ -141,8 +145,7 @@ impl Walk<'_, '_> {
         let os = os.unwrap_or_else(|| self.surroundings.platform.split('/').next().unwrap_or_default().to_owned());
         let mut env: Variables = base.env.into_iter().collect();
         env.entry("PATH".to_owned()).or_default();
-        let state = State { env, open, has_shell: base.has_shell, windows: os == "windows", ..State::default() };
-        (state, base.triggers)
+        State { env, open, has_shell: base.has_shell, windows: os == "windows", ..State::default() }
     }
 
     fn base_platform(&mut self, index: usize, from: Place, actual: &str) {
@@ -211,8 +214,7 @@ impl Walk<'_, '_> {
             Command::Entrypoint(line) => self.command_line("ENTRYPOINT", state, line.shell, place),
             Command::Healthcheck(_) => self.only_last("HEALTHCHECK", state, place),
             Command::Shell(_) => state.has_shell = true,
-            Command::Onbuild(text) => state.triggers.push(text.clone()),
-            Command::From(_) | Command::Maintainer(_) => {}
+            Command::Onbuild(_) | Command::From(_) | Command::Maintainer(_) => {}
         }
         Ok(())
     }
@@ -304,33 +306,33 @@ impl Walk<'_, '_> {
     }
 
     fn expose(&mut self, state: &State, ports: &[String], place: Place) -> Result<(), Rejected> {
+        let mut words = Vec::new();
         for text in ports {
-            let lookup = |name: &str| state.lookup(name);
-            let words = match self.lex.words(text, &lookup) {
-                Ok(words) => words,
-                Err(_) if state.open => continue,
+            match self.lex.words(text, &|name| state.lookup(name)) {
+                Ok(more) => words.extend(more),
+                Err(_) if state.open => {}
                 Err(problem) => return Err(rejected(self.found, place.index, text, problem)),
+            }
+        }
+        for word in &words {
+            // What is wrong with a port is no matter of checks, but ends the line.
+            let ports = match Ports::parse(word) {
+                Ok(ports) => ports,
+                Err(_) if state.open => continue,
+                Err(_) => return Ok(()),
             };
-            for port in words {
-                let (host, container) = match port.rsplit_once(':') {
-                    Some((host, container)) => (host, container),
-                    None => ("", port.as_str()),
-                };
-                let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
-                if !matches!(protocol.to_lowercase().as_str(), "" | "tcp" | "udp" | "sctp") {
-                    // Refused for good, and so no matter of checks.
-                    return Ok(());
-                }
-                if protocol != protocol.to_lowercase() {
-                    let message = format!("the protocol of {port} is not in lower case");
-                    let help = format!("write {}", protocol.to_lowercase());
-                    self.note("ExposeProtoCasing", place, &port, message, &help);
-                }
-                if !host.trim_matches(':').is_empty() {
-                    let message = format!("{port} has an address or a port of the host");
-                    let help = "EXPOSE takes the container's port only; mappings are given when it is run";
-                    self.note("ExposeInvalidFormat", place, &port, message, help);
-                }
+            let lower = ports.protocol.to_lowercase();
+            if ports.protocol != lower {
+                let message = format!("the protocol of {word} is not in lower case");
+                self.note("ExposeProtoCasing", place, word, message, &format!("write {lower}"));
+            }
+            if ports.has_host() {
+                let message = format!("{word} has an address or a port of the host");
+                let help = "EXPOSE takes the container's port only; mappings are given when it is run";
+                self.note("ExposeInvalidFormat", place, word, message, help);
+            }
+            if ports.range().is_err() && !state.open {
+                return Ok(());
             }
         }
         Ok(())

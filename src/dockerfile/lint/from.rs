@@ -97,7 +97,8 @@ impl Walk<'_, '_> {
             None => None,
         };
         let named = |it: &(Header, Option<State>)| it.0.name.as_deref() == Some(base.as_str());
-        let parent = self.stages.iter().rposition(named);
+        let replaced = self.surroundings.stages.get(self.stages.len()).is_some_and(|it| it.replaced);
+        let parent = self.stages.iter().rposition(named).filter(|_| !replaced);
         Ok(Header { name: stage.from.name.clone(), base, parent, platform })
     }
 

@@ -14,7 +14,7 @@ pub use evaluate::names_a_secret;
 
 use super::ignore::Ignore;
 use super::stages::{Outline, Rejected, outline};
-use super::{Diagnostic, Dockerfile, Instruction, Lines, Severity, Span};
+use super::{Command, Diagnostic, Dockerfile, Instruction, Lines, Severity, Span};
 use options::Options;
 use std::collections::BTreeMap;
 
@@ -30,8 +30,23 @@ pub struct Surroundings<'a> {
     pub build_platform: &'a str,
     /// The context's `.dockerignore`.
     pub ignore: Option<&'a Ignore>,
-    /// What is known of an image that a stage is based on. Where nothing is, no variable counts as undefined.
-    pub base: &'a dyn Fn(&str) -> Option<BaseImage>,
+    /// What the build as a whole makes of each stage.
+    pub stages: &'a [Known<'a>],
+    /// What ends the build before any of them is gone through.
+    pub end: Option<&'a Diagnostic>,
+}
+
+/// What is known of a stage besides its text.
+#[derive(Debug, Clone, Default)]
+pub struct Known<'a> {
+    /// A context of the command line takes the stage's place, so that it is not built on what its FROM says.
+    pub replaced: bool,
+    /// What it is built on, where that is no stage. Where nothing is known of it, no variable counts as undefined.
+    pub base: Option<BaseImage>,
+    /// What its base puts in with ONBUILD.
+    pub triggers: Vec<&'a Command>,
+    /// The instruction in which the build ends, counted from the first trigger, and why.
+    pub end: Option<(usize, Diagnostic)>,
 }
 
 /// What checks ask of a base image.
@@ -42,8 +57,6 @@ pub struct BaseImage {
     pub has_shell: bool,
     /// `os/arch`, if known.
     pub platform: Option<String>,
-    /// Its ONBUILD instructions.
-    pub triggers: Vec<String>,
 }
 
 /// What the checks have found.

@@ -1,28 +1,44 @@
+use super::evaluate::error;
 use super::*;
 use crate::dockerfile::parse;
 use proptest::prelude::*;
 
-/// Surroundings in which every image is known and sets BASE_VERSION; the one named `open` is not known, and
-/// `arm` is for another platform.
+/// Surroundings in which every image is known and sets BASE_VERSION; the one named `open` is not known, `arm` is for
+/// another platform, and `triggers` puts a WORKDIR in. The build ends in an instruction that says `the-end`.
 fn report(text: &str, ignore: Option<&str>, target: Option<&str>) -> Report {
     let ignore = ignore.map(|text| Ignore::parse(text).expect("good patterns"));
     let build_args = BTreeMap::from([("GIVEN".to_owned(), "given".to_owned())]);
     let base = |name: &str| match name {
         "open" => None,
+        "scratch" => Some(BaseImage::default()),
         "shelled" => Some(BaseImage { has_shell: true, ..BaseImage::default() }),
         "arm" => Some(BaseImage { platform: Some("linux/arm64".to_owned()), ..BaseImage::default() }),
-        "triggers" => Some(BaseImage { triggers: vec!["WORKDIR app".to_owned()], ..BaseImage::default() }),
         _ => Some(BaseImage { env: vec![("BASE_VERSION".to_owned(), "1".to_owned())], ..BaseImage::default() }),
     };
+    let dockerfile = parse(text.as_bytes());
+    let outline = outline(&dockerfile).unwrap_or_default();
+    let end = error("end", "the end", Span { start: 0, end: 0 }, "");
+    let trigger = Command::Workdir("app".to_owned());
+    let stages = outline.stages.iter().map(|stage| Known {
+        replaced: stage.from.name.as_deref() == Some("replaced"),
+        base: base(&stage.from.base),
+        triggers: Vec::from_iter((stage.from.base == "triggers").then_some(&trigger)),
+        end: {
+            let ends = |index: usize| dockerfile.instructions[index].original.contains("the-end");
+            stage.body.clone().position(ends).map(|at| (at, end.clone()))
+        },
+    });
+    let stages: Vec<Known> = stages.collect();
     let surroundings = Surroundings {
         build_args: &build_args,
         target,
         platform: "linux/amd64",
         build_platform: "linux/amd64",
         ignore: ignore.as_ref(),
-        base: &base,
+        stages: &stages,
+        end: text.contains("no-beginning").then_some(&end),
     };
-    lint(&parse(text.as_bytes()), &surroundings)
+    lint(&dockerfile, &surroundings)
 }
 
 fn shown(report: &Report) -> Vec<String> {
@@ -133,7 +149,6 @@ fn directories() {
     check("FROM a AS b\nWORKDIR /x\nFROM b\nWORKDIR y\n", &[]);
     check("FROM --platform=windows/amd64 a AS windows\nWORKDIR C:\\\\x\n", &[]);
     check("FROM triggers\n", &["WorkdirRelativePath:1"]);
-    check("FROM a AS b\nONBUILD WORKDIR x\nFROM b\nRUN y\n", &["WorkdirRelativePath:3"]);
 }
 
 #[test]
@@ -142,6 +157,8 @@ fn ports() {
     check("FROM a\nEXPOSE 80/TCP\n", &["ExposeProtoCasing:2"]);
     check("FROM a\nEXPOSE 127.0.0.1:80:80 90:90\n", &["ExposeInvalidFormat:2"; 2]);
     check("FROM a\nEXPOSE 80/x 90/UDP\n", &[]);
+    check("FROM a\nEXPOSE /TCP\n", &[]);
+    check("FROM a\nEXPOSE 1:2 x/UDP y/UDP\n", &["ExposeInvalidFormat:2", "ExposeProtoCasing:2"]);
 }
 
 #[test]
@@ -190,6 +207,19 @@ fn errors_end_the_checks() {
     check("FROM :\nENV a=$b\n", &["InvalidDefaultArgInFrom:1", "error:1"]);
     check("FROM a\nCOPY --from=B x y\nCMD z\n", &["error:2"]);
     check("FROM a as b c\n", &["FromAsCasing:1", "error:1"]);
+    // What ends the build does so in the order in which a build comes to it.
+    check(
+        "FROM a as b\nCMD x\nENV A=$B the-end=1\nENTRYPOINT y\nFROM a\nCMD x\n",
+        &["FromAsCasing:1", "JSONArgsRecommended:2", "UndefinedVar:3", "error:3"],
+    );
+    check("FROM a as b\nCMD no-beginning\n", &["FromAsCasing:1", "error:1"]);
+}
+
+#[test]
+fn what_stands_in_for_a_stage() {
+    let text = "FROM a AS one\nENV A=1\nFROM one AS replaced\nENV B=$A\nFROM replaced\nENV C=$B\n";
+    assert_eq!(shown(&report(text, None, None)), ["UndefinedVar:4"]);
+    assert_eq!(shown(&report(text, None, Some("2"))), ["UndefinedVar:6"]);
 }
 
 #[test]
