@@ -251,10 +251,24 @@ impl Arena {
         }
     }
 
-    /// Takes away what lower layers have at a path. What this layer itself has there stays, in any order.
+    /// Takes away what lower layers have at a path. What this layer itself has there stays, in any order. What it lies
+    /// in is a directory from this layer on, as unpacking a layer makes it, whether there is something to be taken away
+    /// or not.
     pub(super) fn whiteout(&mut self, path: &BStr, layer: u32) {
-        let found = components(path).try_fold(0, |node, name| self.find(node, name));
-        let Some(node) = found.filter(|node| *node != 0) else { return };
+        let names: Vec<&BStr> = components(path).collect();
+        let Some((name, parents)) = names.split_last() else { return };
+        let mut parent = 0;
+        for name in parents {
+            let Some(node) = self.find(parent, name).or_else(|| self.add(parent, name)) else { return };
+            match self.version_at(node, NONE).map(|version| &self.versions[version as usize]) {
+                Some(version) if version.kind == Kind::Directory => {}
+                // Nothing of lower layers is left below what this one has put there.
+                Some(version) if version.layer == layer => return,
+                _ => self.push_implied(node, layer),
+            }
+            parent = node;
+        }
+        let Some(node) = self.find(parent, name) else { return };
         let Some(version) = self.version_at(node, NONE) else { return };
         let kept = self.clear(node, layer, Sweep::Lower, Cause::Whiteout);
         if self.versions[version as usize].layer < layer {

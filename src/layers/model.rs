@@ -50,9 +50,19 @@ pub(super) fn apply(model: &mut Model, layer: &Layer, number: u32) {
                     put(model, path, &found.meta, number);
                 }
             }
-            Entry::Whiteout { .. } => {}
+            Entry::Whiteout { path } => {
+                let own = |it: &Found| it.layer == number && it.meta.kind != Kind::Directory;
+                if !path.is_empty() && !parents(path).any(|parent| model.get(&parent).is_some_and(own)) {
+                    make_parents(model, path, number);
+                }
+            }
         }
     }
+}
+
+/// The directories that a path lies in, but for the root.
+fn parents(path: &BString) -> impl Iterator<Item = BString> {
+    path.find_iter("/").map(|end| BString::from(&path[..end]))
 }
 
 fn put(model: &mut Model, path: &BString, meta: &Meta, layer: u32) {
@@ -118,6 +128,17 @@ fn layers() -> impl Strategy<Value = Layer> {
                 *meta = firsts.entry(meta.hard_link).or_insert_with(|| meta.clone()).clone();
             }
         }
+        // What hides a directory says nothing more of what is below it: no engine takes such layers.
+        let hidden = |entry: &Entry| match entry {
+            Entry::Whiteout { path } => Some(path.clone()),
+            Entry::Opaque { path } | Entry::Put { path, opaque: true, .. } => Some(path.clone()),
+            _ => None,
+        };
+        let hidden: Vec<BString> = entries.iter().filter_map(hidden).collect();
+        entries.retain(|entry| match entry {
+            Entry::Whiteout { path } => !hidden.iter().any(|it| is_below(path, it)),
+            _ => true,
+        });
         Layer { entries }
     })
 }

@@ -462,7 +462,18 @@ mod tests {
         let base = [dir("real"), file("real/x", 1), symlink("alias", "real")];
         let opaque = Entry::Opaque { path: "alias".into() };
         check([&base, &[opaque]], &["d alias 1 0", "d real 0 1", "f real/x 0 1"]);
-        check([&base, &[whiteout("alias/x")]], &["l alias 0 0", "d real 0 1", "f real/x 0 1"]);
+        check([&base, &[whiteout("alias/x")]], &["d alias 1 0", "d real 0 1", "f real/x 0 1"]);
+    }
+
+    #[test]
+    fn what_a_whiteout_lies_in_is_a_directory() {
+        check([&[whiteout("d/absent")]], &["d d 0 0"]);
+        check([&[file("d", 1)], &[whiteout("d/x")]], &["d d 1 0"]);
+        check([&[dir("d"), file("d/x", 1)], &[whiteout("d")], &[whiteout("d/x")]], &["d d 2 0"]);
+        check([&[dir("d"), file("d/x", 1)], &[whiteout("d/x")]], &["d d 0 0"]);
+        // What the layer itself has there is no directory, and stays.
+        check([&[], &[file("d", 1), whiteout("d/x")]], &["f d 1 1"]);
+        check([&[], &[whiteout("d/x"), file("d", 1)]], &["f d 1 1"]);
     }
 
     #[test]
@@ -558,8 +569,16 @@ mod tests {
                     }
                     _ => false,
                 });
+                // The same of what a whiteout lies in.
+                let fights_above = |path: &BString| layer.entries.iter().any(|entry| match entry {
+                    Entry::Put { path: other, meta, .. } => meta.kind != Kind::Directory && model::is_below(path, other),
+                    Entry::Link { path: other, target } => {
+                        model::is_below(path, other) || model::is_below(path, target)
+                    }
+                    _ => false,
+                });
                 let hides = |entry: &Entry| match entry {
-                    Entry::Whiteout { .. } => true,
+                    Entry::Whiteout { path } => !fights_above(path),
                     Entry::Opaque { path } => !fights(path),
                     _ => false,
                 };

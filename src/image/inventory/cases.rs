@@ -38,7 +38,10 @@ fn what_is_kept_is_no_waste() {
 
 #[test]
 fn a_whiteout_of_nothing_changes_nothing() {
-    check_waste(&[&["f a 5"], &["f .wh.absent 0", "f d/.wh.absent 0"]], &["5, 0, +1 ~0 -0", "0, 0, +0 ~0 -0"]);
+    let base: &[&str] = &["f a 5", "d d/"];
+    check_waste(&[base, &["f .wh.absent 0", "f d/.wh.absent 0"]], &["5, 0, +2 ~0 -0", "0, 0, +0 ~0 -0"]);
+    // But for the directory that it lies in: unpacking makes that.
+    check_waste(&[&["f a 5"], &["f d/.wh.absent 0"]], &["5, 0, +1 ~0 -0", "0, 0, +1 ~0 -0"]);
 }
 
 #[test]
