@@ -14,9 +14,10 @@ use super::resolve::{self, layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use crate::names::platform::Platform;
 use serde::Deserialize;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,12 +73,15 @@ impl TarFile {
             }
             Err(error) => return Err(io_error(path, &error)),
         }
-        let copy = decompressed(path, scratch)?;
+        let (copy, damage) = decompressed(path, scratch)?.unzip();
+        let damage = damage.flatten();
         let plain = copy.as_ref().map_or(path, |copy| copy).to_owned();
         let (members, cut) = scan(&plain).map_err(|error| {
-            let message = format!("{} cannot be read as an archive: {error}", path.display());
+            let why = damage.clone().unwrap_or_else(|| error.to_string());
+            let message = format!("{} cannot be read as an archive: {why}", path.display());
             SourceError::new(SourceErrorKind::Damaged, message)
         })?;
+        let cut = damage.or(cut);
         Ok(TarFile { path: path.to_owned(), plain, members, cut, _copy: copy, _directory: None })
     }
 
@@ -210,9 +214,12 @@ fn joined(dir: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// A copy without compression, if there is any.
-fn decompressed(path: &Path, scratch: &Path) -> Result<Option<tempfile::TempPath>, SourceError> {
-    let open = || compression::decode(BufReader::with_capacity(1 << 17, File::open(path)?));
+/// A copy without compression, if there is any, and why it ends too early, if it does.
+type Decompressed = (tempfile::TempPath, Option<String>);
+
+fn decompressed(path: &Path, scratch: &Path) -> Result<Option<Decompressed>, SourceError> {
+    let behind = Cell::new(false);
+    let open = || compression::decode_leniently(BufReader::with_capacity(1 << 17, File::open(path)?), &behind);
     let (format, mut reader) = open().map_err(|error| io_error(path, &error))?;
     if format == compression::Format::Plain {
         return Ok(None);
@@ -223,14 +230,29 @@ fn decompressed(path: &Path, scratch: &Path) -> Result<Option<tempfile::TempPath
     };
     let stored = path.metadata().map_err(|error| io_error(path, &error))?.len();
     let most = FREE_BYTES.max(stored.saturating_mul(MAX_RATIO));
-    let copied = std::io::copy(&mut (&mut reader).take(most + 1), copy.as_file_mut());
-    if copied.map_err(|error| damaged(error.to_string()))? > most {
+    let (mut buffer, mut length, mut cut) = (vec![0; 1 << 17], 0, None);
+    while length <= most {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => {
+                copy.write_all(&buffer[..got]).map_err(|error| io_error(scratch, &error))?;
+                length += got as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if length == 0 => return Err(damaged(error.to_string())),
+            Err(error) => {
+                cut = Some(format!("it cannot be decompressed beyond byte {length}: {error}"));
+                break;
+            }
+        }
+    }
+    if length > most {
         return Err(damaged(format!(
             "it unpacks to more than {FREE_BYTES} bytes and more than {MAX_RATIO} times its size: it is taken for a \
              decompression bomb"
         )));
     }
-    Ok(Some(copy.into_temp_path()))
+    Ok(Some((copy.into_temp_path(), cut)))
 }
 
 /// Which of the two forms is preferred; an archive that has only the other is read as that.

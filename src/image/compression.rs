@@ -1,6 +1,8 @@
 //! Compressed streams, told apart by their first bytes. Media types and file names lie; content does not.
 
+use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ pub fn decode<'a>(mut input: impl BufRead + 'a) -> io::Result<(Format, Box<dyn R
     let format = sniff(input.fill_buf()?);
     let reader: Box<dyn Read + 'a> = match format {
         Format::Plain => Box::new(input),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Format::Gzip => Box::new(Gzip { members: MultiGzDecoder::new(input), begun: false }),
         Format::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -48,6 +50,65 @@ pub fn decode<'a>(mut input: impl BufRead + 'a) -> io::Result<(Format, Box<dyn R
         Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
     };
     Ok((format, reader))
+}
+
+/// As [`decode`], but what is behind the last gzip member and is none itself is passed over, as GNU gzip does: it sets
+/// `behind`.
+pub fn decode_leniently<'a>(
+    input: impl BufRead + 'a,
+    behind: &'a Cell<bool>,
+) -> io::Result<(Format, Box<dyn Read + 'a>)> {
+    let (format, reader) = decode(input)?;
+    Ok((format, Box::new(Lenient { reader, behind })))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("behind the gzip stream there are bytes that are none")]
+struct Behind;
+
+struct Gzip<R> {
+    members: MultiGzDecoder<R>,
+    begun: bool,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.members.read(buffer) {
+            Ok(length) => {
+                self.begun |= length > 0;
+                Ok(length)
+            }
+            // The header of a further member is no header, or has too few bytes for one.
+            Err(error)
+                if self.begun
+                    && self.members.header().is_none()
+                    && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof) =>
+            {
+                Err(io::Error::new(io::ErrorKind::InvalidData, Behind))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+struct Lenient<'a> {
+    reader: Box<dyn Read + 'a>,
+    behind: &'a Cell<bool>,
+}
+
+impl Read for Lenient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.behind.get() {
+            return Ok(0);
+        }
+        match self.reader.read(buffer) {
+            Err(error) if error.get_ref().is_some_and(|error| error.is::<Behind>()) => {
+                self.behind.set(true);
+                Ok(0)
+            }
+            result => result,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_behind_a_gzip_stream_is_an_error_or_passed_over() {
+        let long = [b'x'; 600];
+        for behind in [&b"\0"[..], b"\n", b"123456789", b"0123456789", b"\x1f\x8b", &long, &[0; 512]] {
+            let stream = [&gzip(b"one "), &gzip(b"two"), behind].concat();
+            assert!(decode(&stream[..]).unwrap().1.read_to_end(&mut Vec::new()).is_err());
+            let (noticed, mut content) = (Cell::new(false), Vec::new());
+            decode_leniently(&stream[..], &noticed).unwrap().1.read_to_end(&mut content).unwrap();
+            assert_eq!((noticed.get(), &content[..]), (true, &b"one two"[..]));
+        }
+    }
+
+    #[test]
     fn a_cut_stream_is_an_error() {
         let stream = gzip(&[7; 4096]);
-        let (_, mut reader) = decode(&stream[..stream.len() - 5]).unwrap();
+        let behind = Cell::new(false);
+        let (_, mut reader) = decode_leniently(&stream[..stream.len() - 5], &behind).unwrap();
         assert!(reader.read_to_end(&mut Vec::new()).is_err());
     }
 }

@@ -12,6 +12,7 @@ use super::source::{Pick, SourceError, SourceErrorKind};
 use super::{compression, fetch};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -170,7 +171,9 @@ fn diff_id(origin: &str, archive: &TarFile, name: &str) -> Result<Digest, Source
     let hash = || -> io::Result<Digest> {
         let mut file = File::open(&place.path)?;
         file.seek(SeekFrom::Start(place.offset))?;
-        let (_, mut layer) = compression::decode(BufReader::with_capacity(1 << 17, file.take(place.size)))?;
+        let behind = Cell::new(false);
+        let file = BufReader::with_capacity(1 << 17, file.take(place.size));
+        let (_, mut layer) = compression::decode_leniently(file, &behind)?;
         let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 17]);
         loop {
             match layer.read(&mut buffer)? {

@@ -23,9 +23,6 @@ pub(super) const MAX_RECORDS: usize = 512 << 20;
 const FREE_BYTES: u64 = 4 << 30;
 const MAX_RATIO: u64 = 400;
 
-/// What the decoder says of bytes behind a gzip member that are not another one. GNU gzip passes over them, too.
-const NO_MEMBER: &str = "invalid gzip header";
-
 const BLOB_BUFFER: usize = 256 << 10;
 const ARCHIVE_BUFFER: usize = 128 << 10;
 
@@ -114,7 +111,8 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
     let mut unpacks_to_other = None;
     let result = if compressed {
         let count = blob.count.clone();
-        match compression::decode(&mut blob) {
+        let behind = Cell::new(false);
+        match compression::decode_leniently(&mut blob, &behind) {
             Err(error) => Err((error.into(), 0)),
             Ok((_, decoded)) => {
                 let limit = Limit::at_most(FREE_BYTES.max(job.place.size.saturating_mul(MAX_RATIO)), common);
@@ -125,6 +123,10 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
                 let result = entries(&mut archive, &mut index, common, &|| progress(count.get()));
                 let end = archive.position();
                 index.unpacked = end;
+                if behind.get() {
+                    let note = "behind the archive's end there are bytes that are no gzip stream, and are left out";
+                    index.found.notes.push(note.to_owned());
+                }
                 let is = archive.hash.take().map(Hashing::finish);
                 match (result, is) {
                     (Ok(()), Some(is)) if is != job.diff_id => {
@@ -188,11 +190,6 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
             Ok(None) => match archive.drain() {
                 Ok(true) => {
                     let note = "behind the archive's end there are more bytes, which nothing reads; they are left out";
-                    walk.found.notes.push(note.to_owned());
-                    break Ok(());
-                }
-                Err(error) if error.to_string() == NO_MEMBER => {
-                    let note = "behind the archive's end there are bytes that are no gzip stream, and are left out";
                     walk.found.notes.push(note.to_owned());
                     break Ok(());
                 }

@@ -414,11 +414,15 @@ fn damage_is_said_with_its_place() {
 fn what_is_behind_a_gzip_stream_is_noted() {
     let bytes = archive(&["f a 1"]);
     let behind = |rest: &[u8]| inventory(&[(bytes.clone(), [gzip(&bytes), rest.to_vec()].concat())]);
-    for rest in [&b"garbage and more"[..], &[0; 512]] {
+    for rest in [&b"garbage and more"[..], b"short", &[0; 512]] {
         let found = behind(rest);
         assert_eq!((listing(&found), found.broken().count()), (vec!["f a 0 1".to_owned()], 0));
         assert!(found.layers[0].checked && found.layers[0].notes[0].contains("no gzip stream"), "{:?}", found.layers);
     }
+    // Some writers leave the end of the archive out.
+    let open = [gzip(&bytes[..1024]), b"short".to_vec()].concat();
+    let found = inventory(&[(bytes[..1024].to_vec(), open)]);
+    assert_eq!((listing(&found), found.broken().count()), (vec!["f a 0 1".to_owned()], 0));
     // In the archive itself nothing is passed over.
     let cut = [gzip(&bytes[..700]), b"garbage and more".to_vec()].concat();
     assert_eq!(inventory(&[(bytes.clone(), cut)]).broken().count(), 1);

@@ -149,6 +149,24 @@ fn an_archive_that_ends_too_early_is_read_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_compressed_archive_that_ends_too_early_is_read_as_far_as_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("image.tar.gz");
+    // Layers that do not get smaller, behind what names them.
+    let mut entries = old_save(&manifest_of("aaa bbb aaa"));
+    let named = entries.pop().unwrap();
+    entries.insert(0, named);
+    let noise = (0u32..2000).flat_map(|it| it.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    entries.insert(3, Entry::File("noise", noise));
+    let packed = gzip(&archive(entries));
+    std::fs::write(&file, &packed[..packed.len() / 2]).unwrap();
+    let opened = open(&format!("docker-archive:{}", file.display()), "linux/amd64", dir.path()).unwrap();
+    assert!(opened.blobs.place(0).unwrap().is_some());
+    let missing = opened.blobs.place(1).unwrap_err().message;
+    assert!(missing.contains("is not in it: it cannot be decompressed beyond byte "), "{missing}");
+}
+
+#[test]
 fn several_images() {
     let several = r#"[{"Config":"config.json","RepoTags":["a:1"],"Layers":["aaa/layer.tar","bbb/layer.tar","ccc/layer.tar"]},
         {"Config":"missing.json","RepoTags":null,"Layers":[]}]"#;
@@ -177,8 +195,12 @@ fn compressed_as_a_whole() {
     let plain = archive(old_save(&manifest_of("aaa bbb ccc")));
     check_bytes(&gzip(&plain), "docker-archive", "", "amd64 [one two one]");
     check_bytes(&zstd::encode_all(plain.as_slice(), 1).unwrap(), "docker-archive", "", "amd64 [one two one]");
-    let cut = &gzip(&plain)[..200];
-    check_bytes(cut, "docker-archive", "", "Damaged: DIR/image.tar cannot be decompressed");
+    let behind = [&gzip(&plain)[..], b"and more"].concat();
+    check_bytes(&behind, "docker-archive", "", "amd64 [one two one]");
+    let garbled = |keep: usize| [&gzip(&plain)[..keep], &[0xff; 100]].concat();
+    check_bytes(&garbled(10), "docker-archive", "", "Damaged: DIR/image.tar cannot be decompressed");
+    let beyond = "Damaged: DIR/image.tar cannot be read as an archive: it cannot be decompressed beyond byte ";
+    check_bytes(&garbled(30), "docker-archive", "", beyond);
 }
 
 #[test]
