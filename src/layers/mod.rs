@@ -17,6 +17,7 @@ pub mod entry;
 pub mod findings;
 pub mod follow;
 pub mod glob;
+mod hasher;
 #[cfg(test)]
 mod model;
 pub mod packages;
@@ -35,6 +36,7 @@ pub use changes::{Changes, Index, changes};
 pub use diff::{Change, Diff, DiffId, Order, Scope};
 pub use differences::{Differences, differences};
 pub use entry::{ContentHash, Entry, Kind, Layer, Meta};
+pub use hasher::ContentHasher;
 pub use patch::Patch;
 pub use search::Pattern;
 pub use tree::{Builder, FileTree, MetaRef, NodeId, Version};

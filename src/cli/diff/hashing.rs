@@ -3,8 +3,8 @@
 use crate::engine::{Annotations, Destination, Engine, ExportRequest, Output, Packing};
 use crate::image::config::ImageConfig;
 use crate::image::tar_reader::{TarError, TarKind, TarReader};
-use crate::layers::ContentHash;
 use crate::layers::path::clean;
+use crate::layers::{ContentHash, ContentHasher};
 use crate::snapshot::SnapshotId;
 use bstr::{BString, ByteSlice};
 use std::collections::HashMap;
@@ -64,15 +64,11 @@ fn of_archive(archive: impl Read) -> Result<HashMap<BString, ContentHash>, TarEr
         let path = clean(entry.path.as_bstr());
         match entry.kind {
             TarKind::File => {
-                let mut hasher = XxHash3_128::new();
-                let mut at = 0;
+                let mut hasher = ContentHasher::default();
                 while let Some((offset, bytes)) = archive.chunk(&mut buffer)? {
-                    zeros(&mut hasher, offset.saturating_sub(at));
-                    hasher.write(bytes);
-                    at = offset + bytes.len() as u64;
+                    hasher.take(offset, bytes);
                 }
-                zeros(&mut hasher, entry.size.saturating_sub(at));
-                hashes.insert(path, ContentHash(hasher.finish_128()));
+                hashes.insert(path, hasher.finish(entry.size));
             }
             TarKind::HardLink => {
                 if let Some(hash) = hashes.get(&clean(entry.target.as_bstr())).copied() {
@@ -83,16 +79,6 @@ fn of_archive(archive: impl Read) -> Result<HashMap<BString, ContentHash>, TarEr
         }
     }
     Ok(hashes)
-}
-
-/// Holes, which archives do not store.
-fn zeros(hasher: &mut XxHash3_128, mut count: u64) {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    while count > 0 {
-        let part = count.min(ZEROS.len() as u64);
-        hasher.write(&ZEROS[..part as usize]);
-        count -= part;
-    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

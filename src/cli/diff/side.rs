@@ -108,7 +108,7 @@ impl Side {
         let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
         for (path, manager, size) in packages::databases(&self.tree) {
             if let Reader::Image(inventory) = &self.reader {
-                let layer = self.tree.lookup(path.as_bstr()).map(|id| self.tree.layer(id));
+                let layer = layer_of(inventory, &path);
                 let facts = layer.and_then(|layer| inventory.layers.get(layer as usize));
                 let known = facts.and_then(|facts| facts.databases.iter().rev().find(|(at, _)| *at == path));
                 all.extend(known.cloned());
@@ -132,14 +132,10 @@ impl Side {
         let mut contents = HashMap::new();
         match &self.reader {
             Reader::Image(inventory) => {
-                let mut by_layer: BTreeMap<u32, BTreeSet<BString>> = BTreeMap::new();
-                for path in paths {
-                    let Some(id) = self.tree.lookup(path.as_bstr()) else { continue };
-                    by_layer.entry(self.tree.layer(id)).or_default().insert(path.clone());
-                }
-                for (layer, paths) in by_layer {
-                    contents.extend(of_layer(inventory, layer, paths).await?);
-                }
+                let there = paths.iter().filter_map(|path| Some((layer_of(inventory, path)?, path.clone())));
+                let there: Vec<(u32, BString)> = there.collect();
+                let found = inventory.stretches(there.clone(), 0, limit).await?;
+                contents.extend(there.into_iter().map(|(_, path)| path).zip(found));
             }
             _ => {
                 for path in paths.iter().filter(|path| self.tree.lookup(path.as_bstr()).is_some()) {
@@ -153,7 +149,7 @@ impl Side {
     async fn read(&self, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, Failure> {
         match &self.reader {
             Reader::Image(inventory) => {
-                let layer = self.tree.lookup(path.as_bstr()).map_or(0, |id| self.tree.layer(id));
+                let layer = layer_of(inventory, path).unwrap_or_default();
                 Ok(inventory.content(layer, path.as_bstr(), offset, limit).await?)
             }
             Reader::Place(engine, at) => Ok(engine.read(at, path, offset, limit).await?),
@@ -170,7 +166,21 @@ impl Side {
         if nodes.is_empty() {
             return Ok(());
         }
-        let mut hashes: HashMap<NodeId, ContentHash> = HashMap::new();
+        let hashes = match &self.reader {
+            Reader::Image(inventory) => of_image(inventory, &self.tree, nodes).await?,
+            _ => self.hash_each(nodes).await?,
+        };
+        let entries = self.tree.walk(FileTree::ROOT).into_iter().map(|id| {
+            let mut meta = self.tree.meta(id).to_meta();
+            meta.content = hashes.get(&id).copied().or(meta.content);
+            Entry::Put { path: self.tree.path(id), meta, opaque: false }
+        });
+        self.tree = FileTree::merge(&[Arc::new(Layer { entries: entries.collect() })]);
+        Ok(())
+    }
+
+    async fn hash_each(&self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, ContentHash>, Failure> {
+        let mut hashes = HashMap::new();
         // A question for each file takes its time; of many, the whole file system is read once.
         let all = match &self.reader {
             Reader::Place(engine, at) if nodes.len() > FEW => hashing::of_all(engine.as_ref(), at).await,
@@ -189,13 +199,7 @@ impl Side {
             };
             hashes.insert(id, hash);
         }
-        let entries = self.tree.walk(FileTree::ROOT).into_iter().map(|id| {
-            let mut meta = self.tree.meta(id).to_meta();
-            meta.content = hashes.get(&id).copied().or(meta.content);
-            Entry::Put { path: self.tree.path(id), meta, opaque: false }
-        });
-        self.tree = FileTree::merge(&[Arc::new(Layer { entries: entries.collect() })]);
-        Ok(())
+        Ok(hashes)
     }
 
     async fn hash_by_parts(&self, path: &BString) -> Result<ContentHash, Failure> {
@@ -218,44 +222,20 @@ const FEW: usize = 64;
 /// Bytes that are read at once.
 const PART: usize = 4 << 20;
 
-/// Files of one layer, in one pass over it; what is a hard link there is looked up on its own.
-async fn of_layer(
+/// The layer that has what is at a path.
+fn layer_of(inventory: &Inventory, path: &BString) -> Option<u32> {
+    inventory.tree.lookup(path.as_bstr()).map(|id| inventory.tree.layer(id))
+}
+
+async fn of_image(
     inventory: &Inventory,
-    layer: u32,
-    paths: BTreeSet<BString>,
-) -> Result<HashMap<BString, Vec<u8>>, Failure> {
-    let limit = patch::LIMIT;
-    let mut contents = HashMap::new();
-    let Some(first) = paths.first().cloned() else { return Ok(contents) };
-    // The first one brings the layer here, if it is not.
-    contents.insert(first.clone(), inventory.content(layer, first.as_bstr(), 0, limit).await?);
-    if paths.len() == 1 {
-        return Ok(contents);
-    }
-    let (inventory, rest) = (inventory.clone(), paths);
-    let read = super::super::blocking(move || {
-        let mut found: HashMap<BString, Vec<u8>> = HashMap::new();
-        let mut tap = |path: &BString, offset: u64, bytes: &[u8]| {
-            if !rest.contains(path) {
-                return;
-            }
-            let content = found.entry(path.clone()).or_default();
-            // A path that comes again takes the place of what was there.
-            content.truncate(usize::try_from(offset).unwrap_or(limit).min(limit));
-            content.resize(usize::try_from(offset).unwrap_or(limit).min(limit), 0);
-            content.extend_from_slice(&bytes[..bytes.len().min(limit - content.len())]);
-        };
-        inventory.read_through(layer, &mut tap)?;
-        for path in rest.iter().filter(|path| **path != first) {
-            if !found.contains_key(path) {
-                let content = inventory.read(layer, path.as_bstr(), 0, limit)?;
-                found.insert(path.clone(), content);
-            }
-        }
-        Ok::<_, Failure>(found)
-    });
-    contents.extend(read.await??);
-    Ok(contents)
+    tree: &FileTree,
+    nodes: Vec<NodeId>,
+) -> Result<HashMap<NodeId, ContentHash>, Failure> {
+    let files =
+        nodes.iter().map(|id| tree.path(*id)).map(|path| (layer_of(inventory, &path).unwrap_or_default(), path));
+    let hashes = inventory.hashes(files.collect()).await?;
+    Ok(nodes.into_iter().zip(hashes).filter_map(|(id, hash)| Some((id, hash?))).collect())
 }
 
 fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, Failure> {

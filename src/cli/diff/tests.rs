@@ -85,3 +85,74 @@ fn contents_of_the_same_size_are_read() {
     check("file 644 a abc ~7", "file 644 a abc ~9", "");
     check("file 644 a abc ~7", "file 600 a abc ~9", "mode 0644 → 0600");
 }
+
+/// An archive of an image. Each layer has one file with this content, behind a hole if that is not 0.
+fn archived(path: &Path, time: u64, layers: &[(&str, u64, &str)]) {
+    let mut out = tar::Builder::new(std::fs::File::create(path).unwrap());
+    let mut put = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        out.append_data(&mut header, name, bytes).unwrap();
+    };
+    let mut diff_ids = Vec::new();
+    for (number, (name, hole, content)) in layers.iter().enumerate() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_size(content.len() as u64);
+        header.set_mtime(time);
+        if *hole > 0 {
+            header.set_entry_type(tar::EntryType::GNUSparse);
+            let octal = |number: u64| format!("{number:011o}\0").into_bytes().try_into().unwrap();
+            let gnu = header.as_gnu_mut().unwrap();
+            gnu.sparse[0].offset = octal(*hole);
+            gnu.sparse[0].numbytes = octal(content.len() as u64);
+            gnu.realsize = octal(hole + content.len() as u64);
+        }
+        header.set_cksum();
+        let mut layer = tar::Builder::new(Vec::new());
+        layer.append(&header, content.as_bytes()).unwrap();
+        let bytes = layer.into_inner().unwrap();
+        diff_ids.push(crate::image::digest::Digest::of(&bytes));
+        put(&number.to_string(), &bytes);
+    }
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    put("config.json", config.to_string().as_bytes());
+    let names: Vec<String> = (0..layers.len()).map(|number| number.to_string()).collect();
+    put("manifest.json", serde_json::json!([{"Config": "config.json", "Layers": names}]).to_string().as_bytes());
+    out.into_inner().unwrap();
+}
+
+#[test]
+fn images_with_large_holes_are_compared() {
+    use clap::Parser;
+    const HOLE: u64 = 65 << 20;
+    let dir = fixture::dir();
+    let root = dir.path().join("store").display().to_string();
+    let args = super::super::args::Cli::parse_from(["stagedive", "--root", &root]).debug.build;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let check = |old: &[(&str, u64, &str)], new: &[(&str, u64, &str)], expected: &[&str]| {
+        let diff = runtime.block_on(async {
+            let open = async |name: &str, time, layers| {
+                let path = dir.path().join(name);
+                archived(&path, time, layers);
+                let point = Point::Image(format!("docker-archive:{}", path.display()));
+                side::open(point, &args, &mut Vec::new()).await.unwrap()
+            };
+            let (mut before, mut after) = (open("old.tar", 1, old).await, open("new.tar", 2, new).await);
+            side::settle(&mut before, &mut after).await.unwrap();
+            // Contents are found all the same.
+            let contents = before.contents(&["c".into()].into()).await.unwrap();
+            assert_eq!(contents[bstr::BStr::new("c")], b"one");
+            let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
+            report::report(&diff, &before, &after, [Default::default(), Default::default()], &Default::default())
+        });
+        let json = serde_json::to_value(&diff).unwrap();
+        let paths: Vec<&str> =
+            json["entries"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+        assert_eq!(paths, expected);
+    };
+    check(&[("s", HOLE, "ab"), ("c", 0, "one")], &[("s", HOLE, "ba"), ("c", 0, "one")], &["s"]);
+    check(&[("s", HOLE, "\0a"), ("c", 0, "one")], &[("s", HOLE + 1, "a"), ("c", 0, "two")], &["c"]);
+}

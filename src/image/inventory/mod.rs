@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+pub use walk::Piece;
 
 /// Uncompressed layers up to so many bytes in all are held against their digests.
 pub const CHECKED_AT_ONCE: u64 = 256 << 20;

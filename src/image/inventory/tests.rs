@@ -518,24 +518,72 @@ fn progress_is_told() {
     assert_eq!(finished, [0, 1]);
 }
 
-#[test]
-fn a_layer_is_read_through_in_one_pass() {
+/// Expects the content of a file, and of all of them together. Members are as in [`member`], a file's last word is its
+/// content.
+#[track_caller]
+fn check_contents(layers: &[&[&str]], expected: &[(u32, &str, &str)]) {
+    let written = |line: &&str| match line.split(' ').collect::<Vec<_>>()[..] {
+        ["f", path, content] => {
+            let (mut entry, _) = member(&format!("f {path} 0"));
+            entry.size = content.len() as u64;
+            (header(&entry), content.as_bytes().to_vec())
+        }
+        _ => (header(&member(line).0), Vec::new()),
+    };
+    let layers: Vec<_> = layers.iter().map(|lines| plain(raw(lines.iter().map(written)))).collect();
     let dir = tempfile::tempdir().unwrap();
-    let layers = [
-        plain(archive(&["f a 3", "f b 2"])),
-        plain(archive(&["f c 1", "f c 5", "f empty 0", "h d c", "h lower a", "l link c"])),
-    ];
     let found = read_text(&layout(dir.path(), &layers), dir.path(), &Options::default());
-    let mut contents: BTreeMap<String, u64> = BTreeMap::new();
-    let links = found.read_through(1, &mut |path, offset, bytes| {
-        contents.insert(path.to_string(), offset + bytes.len() as u64);
-    });
-    let links: Vec<String> = links.unwrap().iter().map(|(path, target)| format!("{path} {target}")).collect();
-    assert_eq!(contents.into_iter().collect::<Vec<_>>(), [("c".to_owned(), 5)]);
-    assert_eq!(links, ["d c", "lower a"]);
-    // A link out of its layer leads to the layer that has the content.
-    assert_eq!(found.read(1, "lower".into(), 0, 9).unwrap(), b"xxx");
-    assert_eq!(found.layer_below(1, "a".into()), Some(0));
+    let files = expected.iter().map(|(layer, path, _)| (*layer, BString::from(*path))).collect();
+    let contents = block_on(found.stretches(files, 0, 100)).unwrap();
+    for ((layer, path, expected), content) in expected.iter().zip(contents) {
+        assert_eq!(content.as_bstr(), expected, "{path}");
+        assert_eq!(block_on(found.content(*layer, (*path).into(), 0, 100)).unwrap().as_bstr(), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_hard_link_has_what_its_target_had_then() {
+    check_contents(&[&["f a one", "h b a", "f a two"]], &[(0, "a", "two"), (0, "b", "one")]);
+    check_contents(&[&["f a one"], &["h b a", "f a two"]], &[(1, "a", "two"), (1, "b", "one")]);
+    check_contents(&[&["f a old", "f b new", "h a b"]], &[(0, "a", "new"), (0, "b", "new")]);
+    check_contents(&[&["f a one", "h b a", "h c b", "f b two", "h d b"]], &[(0, "c", "one"), (0, "d", "two")]);
+    check_contents(&[&["f a one"], &["h b a"], &["h c b", "f b two"]], &[(2, "c", "one"), (2, "b", "two")]);
+    check_contents(&[&["f a 1", "h b a", "f a 2", "h c a", "f a 3"]], &[(0, "a", "3"), (0, "b", "1"), (0, "c", "2")]);
+    check_contents(&[&["f a one", "f a ", "h b a"]], &[(0, "a", ""), (0, "b", "")]);
+}
+
+#[test]
+fn holes_are_read_as_zeros() {
+    let (mut entry, _) = member("f s 0");
+    entry.size = 5;
+    let mut block = header(&entry);
+    block[156] = b'S';
+    for (at, number) in [(386, 7), (398, 5), (483, 20)] {
+        block[at..at + 12].copy_from_slice(format!("{number:011o}\0").as_bytes());
+    }
+    fix(&mut block);
+    let layer = raw([(header(&member("f s 9").0), member("f s 9").1), (block, b"hello".to_vec())]);
+    let dir = tempfile::tempdir().unwrap();
+    let found = read_text(&layout(dir.path(), &[plain(layer)]), dir.path(), &Options::default());
+    let whole = b"\0\0\0\0\0\0\0hello\0\0\0\0\0\0\0\0";
+    assert_eq!(block_on(found.content(0, "s".into(), 0, 100)).unwrap(), whole);
+    assert_eq!(block_on(found.content(0, "s".into(), 9, 7)).unwrap(), whole[9..16]);
+    let hash = ContentHash(twox_hash::XxHash3_128::oneshot(whole));
+    assert_eq!(block_on(found.hashes(vec![(0, "s".into())])).unwrap(), [Some(hash)]);
+}
+
+#[test]
+fn what_comes_before_the_damage_can_be_looked_into() {
+    let bytes = archive(&["f a 3", "f b 2", "f c 2000", "f b 2000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let text = layout(dir.path(), &[plain(bytes.clone())]);
+    let blob = dir.path().join("layout/blobs/sha256").join(Digest::of(&bytes).hex());
+    std::fs::write(blob, &bytes[..bytes.len() - 2048]).unwrap();
+    let found = read_text(&text, dir.path(), &Options::default());
+    assert_eq!(listing(&found), ["f a 0 3", "f b 0 2", "f c 0 2000"]);
+    assert_eq!(block_on(found.content(0, "a".into(), 0, 9)).unwrap(), b"xxx");
+    // Of this one there is a beginning further on, which is not to be taken for the whole.
+    assert!(block_on(found.content(0, "b".into(), 0, 9)).is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
 use crate::layers::packages::{self, Manager, Package};
 use crate::layers::path::{child, clean, is_below, split};
-use crate::layers::{ContentHash, Entry, Kind, Meta};
+use crate::layers::{ContentHash, ContentHasher, Entry, Kind, Meta};
 use bstr::{BStr, BString, ByteSlice};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,6 +31,15 @@ const PIECE: usize = 64;
 
 /// As many things that are wrong with a layer are told one by one.
 const MOST_NOTES: usize = 20;
+
+/// What is told of a file's content on the way past.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'p> {
+    /// A file of so many bytes begins. What was told of its path before is void.
+    Begins(u64),
+    /// Bytes from an offset on. Holes are left out.
+    Bytes(u64, &'p [u8]),
+}
 
 /// What is remembered of a layer on the way through its archive.
 #[derive(Debug, Default)]
@@ -63,12 +72,12 @@ pub(super) struct Found {
 }
 
 impl Walk {
-    /// Takes one member. Its content is read, and shown to `tap` on the way: where it belongs, the offset, the bytes.
+    /// Takes one member. Its content is read, and shown to `tap` on the way with the path that it belongs to.
     pub(super) fn member<R: BufRead>(
         &mut self,
         member: TarEntry,
         archive: &mut TarReader<R>,
-        tap: &mut dyn FnMut(&BString, u64, &[u8]),
+        tap: &mut dyn FnMut(&BString, Piece<'_>),
         put: &mut dyn FnMut(&Entry),
     ) -> Result<(), TarError> {
         if member.path.len() > MAX_PATH || member.target.len() > MAX_PATH {
@@ -264,12 +273,13 @@ impl Walk {
         member: &TarEntry,
         path: &BString,
         archive: &mut TarReader<R>,
-        tap: &mut dyn FnMut(&BString, u64, &[u8]),
+        tap: &mut dyn FnMut(&BString, Piece<'_>),
     ) -> Result<Meta, TarError> {
         let manager = packages::manager_of(path.as_ref()).filter(|_| member.size <= packages::LARGEST_DATABASE);
         let mut content = Content::new(member, manager.is_some());
+        tap(path, Piece::Begins(member.size));
         let mut take = |offset: u64, bytes: &[u8]| {
-            tap(path, offset, bytes);
+            tap(path, Piece::Bytes(offset, bytes));
             content.take(offset, bytes);
         };
         while archive.with_chunk(&mut take)?.is_some() {}
@@ -356,7 +366,7 @@ enum Hashing {
     Nothing,
     /// It came as one piece.
     Whole(u128),
-    Pieces(Box<XxHash3_128>),
+    Pieces(Box<ContentHasher>),
     /// Not worth it.
     Off,
 }
@@ -381,11 +391,10 @@ impl Content {
                 self.end = self.size;
                 return;
             }
-            self.state = Hashing::Pieces(Box::new(XxHash3_128::new()));
+            self.state = Hashing::Pieces(Box::default());
         }
         if let Hashing::Pieces(hasher) = &mut self.state {
-            zeros(hasher, offset.saturating_sub(self.end));
-            hasher.write(bytes);
+            hasher.take(offset, bytes);
         }
         self.end = offset + bytes.len() as u64;
     }
@@ -394,25 +403,8 @@ impl Content {
         match self.state {
             Hashing::Off => None,
             Hashing::Whole(hash) => Some(ContentHash(hash)),
-            Hashing::Nothing if size == 0 => Some(ContentHash(XxHash3_128::oneshot(&[]))),
-            Hashing::Nothing => {
-                let mut hasher = XxHash3_128::new();
-                zeros(&mut hasher, size);
-                Some(ContentHash(hasher.finish_128()))
-            }
-            Hashing::Pieces(mut hasher) => {
-                zeros(&mut hasher, size.saturating_sub(self.end));
-                Some(ContentHash(hasher.finish_128()))
-            }
+            Hashing::Nothing => Some(ContentHasher::default().finish(size)),
+            Hashing::Pieces(hasher) => Some(hasher.finish(size)),
         }
-    }
-}
-
-fn zeros(hasher: &mut XxHash3_128, mut count: u64) {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    while count > 0 {
-        let some = count.min(ZEROS.len() as u64);
-        hasher.write(&ZEROS[..some as usize]);
-        count -= some;
     }
 }

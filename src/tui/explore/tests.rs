@@ -364,7 +364,7 @@ fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
         dir.path(),
         &[
             &["a/one first", "a/two lower", "b outside"],
-            &["a/one second", "a/one again", "a/three = a/one", "a/four = b"],
+            &["a/one second", "a/one again", "a/three = a/one", "a/four = b", "a/five old", "a/five = a/one"],
         ],
     );
     let to = dir.path().join("out");
@@ -375,9 +375,10 @@ fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
         runtime.block_on(super::extract::extract(inventory, at, path.into(), to.to_owned()))
     };
     let said = extract("a", &to).unwrap();
-    assert!(said.starts_with("4 files, 22 B written to"), "{said}");
+    assert!(said.starts_with("5 files, 27 B written to"), "{said}");
     let read = |name: &str| std::fs::read_to_string(to.join(name)).unwrap();
-    assert_eq!(["one", "two", "three", "four"].map(read), ["again", "lower", "again", "outside"]);
+    let names = ["one", "two", "three", "four", "five"];
+    assert_eq!(names.map(read), ["again", "lower", "again", "outside", "again"]);
     assert!(extract("a", &to.join("one")).unwrap_err().contains("exists already"));
     assert!(extract("nowhere", &dir.path().join("x")).unwrap_err().contains("there is no"));
 }
