@@ -54,7 +54,7 @@ pub enum ExpandError {
 }
 
 /// Bounds on what a few bytes of Dockerfile can blow up to; the official parser has none.
-const MAX_RESULT: usize = 16 << 20;
+pub(super) const MAX_RESULT: usize = 16 << 20;
 const MAX_DEPTH: u32 = 200;
 
 /// The value of a variable; `None` if it is not set.
@@ -74,7 +74,7 @@ impl Lex {
     fn run(&self, text: &str, vars: Lookup) -> Result<(String, Vec<String>), ExpandError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let chars = text.chars().peekable();
-        let mut reader = Reader { lex: *self, chars, vars, depth: 0, word: String::new() };
+        let mut reader = Reader { lex: *self, chars, vars, depth: 0, made: 0, word: String::new() };
         reader.until(None, self.raw_escapes)
     }
 }
@@ -84,6 +84,8 @@ struct Reader<'a> {
     chars: Peekable<Chars<'a>>,
     vars: Lookup<'a>,
     depth: u32,
+    /// Bytes of all substitutions so far.
+    made: usize,
     /// The word being collected. The text of a substitution is collected here as well, so that a word loses what
     /// stands before an operator like `:-` when it is split from others: `a${b:-c}` splits to `c`. Official builds
     /// behave so.
@@ -228,6 +230,12 @@ impl Reader<'_> {
     }
 
     fn dollar(&mut self) -> Result<String, ExpandError> {
+        let value = self.substitution()?;
+        self.made += value.len();
+        if self.made > MAX_RESULT { Err(ExpandError::TooLong) } else { Ok(value) }
+    }
+
+    fn substitution(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         if self.chars.peek() != Some(&'{') {
             let name = self.name();

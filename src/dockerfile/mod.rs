@@ -17,6 +17,7 @@ mod json;
 pub mod lex;
 
 // Instructions to what they mean.
+pub mod budget;
 pub mod command;
 pub mod expand;
 pub mod fields;

@@ -2,6 +2,7 @@
 //!
 //! `*` and `?` match as in a shell, but not across a line's end; brackets mean themselves.
 
+use super::expand::MAX_RESULT;
 use regex::Regex;
 
 /// What is wrong with a pattern.
@@ -13,6 +14,8 @@ pub enum PatternError {
     Open,
     #[error("it is too large")]
     Large,
+    #[error("what it makes is longer than {MAX_RESULT} bytes")]
+    Result,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +44,22 @@ pub(super) fn replace(value: &str, pattern: &str, text: &str, all: bool) -> Resu
     let regex = to_regex(pattern, Reach::Longest, "")?;
     Ok(match all {
         // `$0` and its like are looked up in the text here, and only here; so does the official lexer.
-        true => regex.replace_all(value, text).into_owned(),
+        true => {
+            let mut out = String::new();
+            let mut rest = 0;
+            let references = text.matches('$').count();
+            for found in regex.captures_iter(value) {
+                let Some(whole) = found.get(0) else { continue };
+                out.push_str(&value[rest..whole.start()]);
+                if out.len() + text.len() + references.saturating_mul(whole.len()) > MAX_RESULT {
+                    return Err(PatternError::Result);
+                }
+                found.expand(text, &mut out);
+                rest = whole.end();
+            }
+            out.push_str(&value[rest..]);
+            out
+        }
         false => regex.replacen(value, 1, regex::NoExpand(text)).into_owned(),
     })
 }

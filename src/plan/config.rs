@@ -1,7 +1,7 @@
 //! Lowers the instructions that change variables and the configuration, and no file.
 
 use super::go_format::{duration, plain_list, quoted_char, quoted_list};
-use super::scope::Scope;
+use super::scope::{Scope, WORD};
 use super::stages::Stages;
 use super::{Options, Origin};
 use crate::dockerfile::Healthcheck;
@@ -127,6 +127,7 @@ fn arg(
                 (stages.globals.vars.get(name).map(str::to_owned), origin)
             }
         };
+        scope.budget.take(name.len() + value.as_ref().map_or(0, String::len))?;
         scope.set_arg(name, value.as_deref(), origin);
         history.push(' ');
         history.push_str(name);
@@ -141,14 +142,14 @@ fn arg(
 fn expose(words: &[String], scope: &mut Scope) -> Result<String, Fault> {
     let mut exposed = Vec::new();
     for word in words {
-        let lookup = |name: &str| scope.vars.get(name).map(str::to_owned);
-        let expanded =
-            scope.lex.words(word, &lookup).map_err(|error| Fault::new("expansion", error.to_string(), word))?;
-        for port in &expanded {
+        for port in &scope.words(word)? {
             let wrong = |why: String| {
                 Fault::new("port", format!("EXPOSE {port}: {why}"), word).help("for instance 80, 53/udp or 8000-8010")
             };
-            exposed.extend(Ports::parse(port).map_err(wrong)?.list().map_err(wrong)?);
+            let ports = Ports::parse(port).map_err(wrong)?;
+            let list = ports.list().map_err(wrong)?;
+            scope.budget.take(list.len() * WORD)?;
+            exposed.extend(list);
         }
     }
     scope.touch();

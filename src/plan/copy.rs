@@ -117,7 +117,7 @@ fn words(files: &SourcesAndDest, scope: &Scope) -> Result<Words, Fault> {
     let inline = files.inline.iter().map(|source| {
         heredoc_file(&source.name)?;
         let content = match source.expand {
-            true => super::scope::expand(lex, &source.content, &scope.vars)
+            true => super::scope::expand(lex, &source.content, &scope.vars, scope.budget)
                 .map_err(|fault| Fault { word: format!("<<{}", source.name), ..fault })?,
             false => source.content.clone(),
         };

@@ -2,6 +2,7 @@
 
 use super::scope::{Vars, expand};
 use super::{Options, Origin};
+use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::{Argument, Fault};
 use crate::dockerfile::expand::Lex;
 use crate::names::platform::Platform;
@@ -56,11 +57,12 @@ impl Globals {
         line: u32,
         options: &Options,
         lex: Lex,
+        budget: &Budget,
     ) -> Result<(), Fault> {
         for argument in arguments {
             let (value, origin) = match (options.argument(&argument.name), &argument.default) {
                 (Some(value), _) => (value.clone(), Origin::BuildArg(line)),
-                (None, Some(default)) => (expand(lex, default, &self.vars)?, Origin::Line(line)),
+                (None, Some(default)) => (expand(lex, default, &self.vars, budget)?, Origin::Line(line)),
                 (None, None) => continue,
             };
             self.vars.set(&argument.name, &value);

@@ -1,6 +1,6 @@
 //! A Dockerfile and options, lowered to a plan: the only code that does it.
 
-use super::scope::{self, Budget, Scope};
+use super::scope::{self, Scope};
 use super::stages::{self, Draft, Others, StageDraft, Stages};
 use super::{
     Base, Copy, CopySource, Edge, EdgeKind, FileOrigin, Op, Options, Plan, Stage, StageId, Step, StepId, config, copy,
@@ -116,10 +116,9 @@ struct Lowering<'a> {
     /// What is wrong, where it need not be right.
     refusals: Vec<Refusal>,
     proxies: Arc<[String]>,
-    budget: Budget,
     /// The stages that others are built on, and how those end.
     built_on: BTreeSet<StageId>,
-    ends: BTreeMap<StageId, Scope>,
+    ends: BTreeMap<StageId, Scope<'a>>,
 }
 
 impl<'a> Lowering<'a> {
@@ -137,7 +136,6 @@ impl<'a> Lowering<'a> {
             at: 0,
             refusals: Vec::new(),
             proxies: proxies::environment(options),
-            budget: Budget::new(),
             built_on: stages.stages.iter().filter_map(StageDraft::parent).collect(),
             ends: BTreeMap::new(),
         }
@@ -157,7 +155,7 @@ impl<'a> Lowering<'a> {
                 Ok(step) => steps.push(step),
                 Err(fault) => {
                     self.refuse(fault, draft, item)?;
-                    let state = scope.state(&mut self.budget).map_err(error)?;
+                    let state = scope.state().map_err(error)?;
                     let text = item.instruction.original.trim().to_owned();
                     let done = Done { state, ..Done::config(String::new()) };
                     steps.push(done.step(id, item, text));
@@ -205,8 +203,9 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn begin(&self, draft: &StageDraft) -> Result<Scope, Fault> {
-        let on_image = |image: &ImageConfig| Scope::on_image(self.stages.lex, self.proxies.clone(), image);
+    fn begin(&self, draft: &StageDraft) -> Result<Scope<'a>, Fault> {
+        let Stages { lex, budget, .. } = self.stages;
+        let on_image = |image: &ImageConfig| Scope::on_image(*lex, budget, self.proxies.clone(), image);
         match &draft.base {
             Base::Stage(parent) => match self.ends.get(parent) {
                 Some(parent) => Ok(Scope::on_stage(parent)),
@@ -226,7 +225,7 @@ impl<'a> Lowering<'a> {
     /// FROM; and, if the stage begins with a directory of the command line, what brings its files.
     fn first_steps(&mut self, draft: &StageDraft, scope: &mut Scope) -> Result<Vec<Step>, Fault> {
         let text = text::expanded(draft.from.original.trim(), self.stages.lex, &self.stages.globals.vars, &[]);
-        let state = scope.state(&mut self.budget)?;
+        let state = scope.state()?;
         let from = Step {
             id: StepId { stage: draft.id, index: 0 },
             lines: draft.from.lines,
@@ -274,7 +273,7 @@ impl<'a> Lowering<'a> {
             Command::Run(command) => {
                 let lowered = run::run(command, &item.sources, self.options, scope)?;
                 secrets = lowered.secret_names;
-                self.budget.take(lowered.run.env.iter().map(|it| it.len() + 24).sum())?;
+                scope.budget.take(lowered.run.env.iter().map(|it| it.len() + 24).sum())?;
                 Done { inputs: lowered.inputs, layer: true, ..Done::new(Op::Run(lowered.run), lowered.history) }
             }
             Command::Copy(command) => {
@@ -292,9 +291,9 @@ impl<'a> Lowering<'a> {
                 Done::config(config::apply(command, line, self.stages, self.options, scope)?)
             }
         };
-        done.state = scope.state(&mut self.budget)?;
+        done.state = scope.state()?;
         let text = before.unwrap_or_else(|| text::line(item, self.stages.lex, &scope.vars, &secrets));
-        self.budget.take(text.len() + done.history.len())?;
+        scope.budget.take(text.len() + done.history.len())?;
         Ok(done.step(id, item, text))
     }
 

@@ -4,6 +4,7 @@
 //! whichever of the two set it. Only ENV reaches the configuration.
 
 use super::{Origin, State, Variable, proxies, unix_path};
+use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::Fault;
 use crate::dockerfile::expand::Lex;
 use crate::image::config::{History, ImageConfig, RootFs};
@@ -13,28 +14,8 @@ use std::sync::Arc;
 /// Where programs are looked for if the base image does not say.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How many bytes the states, texts and environments of one plan may take. A few lines of Dockerfile can ask for
-/// any amount, since every step keeps its own.
-const MAX_BYTES: usize = 128 << 20;
-
-/// What is left of [`MAX_BYTES`].
-#[derive(Debug)]
-pub(super) struct Budget(usize);
-
-impl Budget {
-    pub(super) fn new() -> Budget {
-        Budget(MAX_BYTES)
-    }
-
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.0 = self.0.checked_sub(bytes).ok_or_else(|| {
-            let limit = MAX_BYTES >> 20;
-            Fault::new("too-large", format!("the variables of this build grow beyond {limit} MB here"), "")
-                .help("every instruction keeps the environment it runs with: set fewer or shorter variables")
-        })?;
-        Ok(())
-    }
-}
+/// About what a word takes besides its bytes.
+pub(super) const WORD: usize = 32;
 
 /// Variables in the order in which they were last set.
 #[derive(Debug, Clone, Default)]
@@ -68,14 +49,17 @@ impl Vars {
 }
 
 /// One word with its variables expanded.
-pub(super) fn expand(lex: Lex, text: &str, vars: &Vars) -> Result<String, Fault> {
+pub(super) fn expand(lex: Lex, text: &str, vars: &Vars, budget: &Budget) -> Result<String, Fault> {
     let lookup = |name: &str| vars.get(name).map(str::to_owned);
-    lex.word(text, &lookup).map_err(|error| Fault::new("expansion", error.to_string(), text))
+    let word = lex.word(text, &lookup).map_err(|error| Fault::new("expansion", error.to_string(), text))?;
+    budget.take(word.len())?;
+    Ok(word)
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Scope {
+pub(super) struct Scope<'a> {
     pub lex: Lex,
+    pub budget: &'a Budget,
     pub vars: Vars,
     /// Without history and root file system.
     pub image: ImageConfig,
@@ -90,13 +74,14 @@ pub(super) struct Scope {
     state: Option<Arc<State>>,
 }
 
-impl Scope {
+impl<'a> Scope<'a> {
     /// At the beginning of a stage on an image.
-    pub(super) fn on_image(lex: Lex, proxies: Arc<[String]>, image: &ImageConfig) -> Scope {
+    pub(super) fn on_image(lex: Lex, budget: &'a Budget, proxies: Arc<[String]>, image: &ImageConfig) -> Scope<'a> {
         let image =
             ImageConfig { created: None, history: Vec::<History>::new(), rootfs: RootFs::default(), ..image.clone() };
         let mut scope = Scope {
             lex,
+            budget,
             vars: Vars::default(),
             image,
             env: Vec::new(),
@@ -113,7 +98,7 @@ impl Scope {
     }
 
     /// At the beginning of a stage on another stage, which ends as `parent`.
-    pub(super) fn on_stage(parent: &Scope) -> Scope {
+    pub(super) fn on_stage(parent: &Scope<'a>) -> Scope<'a> {
         let mut scope = Scope { cmd_set: false, state: None, ..parent.clone() };
         scope.image.config.on_build.clear();
         scope.begin();
@@ -139,7 +124,15 @@ impl Scope {
     }
 
     pub(super) fn expand(&self, text: &str) -> Result<String, Fault> {
-        expand(self.lex, text, &self.vars)
+        expand(self.lex, text, &self.vars, self.budget)
+    }
+
+    /// The words that a text expands to.
+    pub(super) fn words(&self, text: &str) -> Result<Vec<String>, Fault> {
+        let lookup = |name: &str| self.vars.get(name).map(str::to_owned);
+        let words = self.lex.words(text, &lookup).map_err(|error| Fault::new("expansion", error.to_string(), text))?;
+        self.budget.take(words.iter().map(|word| word.len() + WORD).sum())?;
+        Ok(words)
     }
 
     /// Says that something changes: the next step has a state of its own.
@@ -193,11 +186,11 @@ impl Scope {
     }
 
     /// The state at this point, shared with the last step if nothing has changed since.
-    pub(super) fn state(&mut self, budget: &mut Budget) -> Result<Arc<State>, Fault> {
+    pub(super) fn state(&mut self) -> Result<Arc<State>, Fault> {
         if let Some(state) = &self.state {
             return Ok(state.clone());
         }
-        budget.take(self.size())?;
+        self.budget.take(self.size())?;
         let state = Arc::new(State {
             image: self.image.clone(),
             env: self.env.clone(),

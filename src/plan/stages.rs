@@ -6,6 +6,7 @@ use super::contexts::Contexts;
 use super::globals::Globals;
 use super::scope::{Vars, expand};
 use super::{Base, FileOrigin, Options, StageId, circle};
+use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::{Command, Fault, FromCommand};
 use crate::dockerfile::expand::Lex;
 use crate::dockerfile::lint;
@@ -58,6 +59,7 @@ pub(super) struct Stages<'a> {
     pub target: StageId,
     pub lex: Lex,
     pub globals: Globals,
+    pub budget: Budget,
     contexts: Contexts,
 }
 
@@ -107,8 +109,15 @@ pub(super) fn read<'a>(
     let lex = Lex { escape: dockerfile.escape, ..Lex::default() };
     let globals = Globals::new(options, target_name.as_deref())
         .map_err(|fault| vec![general(fault.code, fault.message, &fault.help)])?;
-    let mut out =
-        Stages { dockerfile, stages: Vec::new(), target: StageId(0), lex, globals, contexts: Contexts::new(options) };
+    let mut out = Stages {
+        dockerfile,
+        stages: Vec::new(),
+        target: StageId(0),
+        lex,
+        globals,
+        budget: Budget::default(),
+        contexts: Contexts::new(options),
+    };
     out.group(commands, options)?;
     out.connect()?;
     out.target = out.find_target(options.target.as_deref())?;
@@ -173,7 +182,7 @@ impl<'a> Stages<'a> {
             let result = match command {
                 Command::From(from) => self.begin_stage(&from, instruction, &mut names),
                 Command::Arg(arguments) if self.stages.is_empty() => {
-                    self.globals.declare(&arguments, instruction.lines.start, options, self.lex)
+                    self.globals.declare(&arguments, instruction.lines.start, options, self.lex, &self.budget)
                 }
                 command => match self.stages.last_mut() {
                     Some(stage) => {
@@ -234,7 +243,7 @@ impl<'a> Stages<'a> {
         names: &HashMap<String, StageId>,
         stage: &mut StageDraft<'a>,
     ) -> Result<(), Fault> {
-        let base = expand(self.lex, &from.base, &self.globals.vars)?;
+        let base = expand(self.lex, &from.base, &self.globals.vars, &self.budget)?;
         if base.is_empty() {
             let fault = Fault::new("base", format!("{} is empty here, and FROM needs an image", from.base), &from.base);
             return Err(fault.help("give the argument a default before the first FROM, or --build-arg"));
@@ -291,7 +300,7 @@ impl<'a> Stages<'a> {
     }
 
     fn stage_platform(&self, written: &str) -> Result<String, Fault> {
-        let value = expand(self.lex, written, &self.globals.vars)?;
+        let value = expand(self.lex, written, &self.globals.vars, &self.budget)?;
         if value.is_empty() {
             let fault = Fault::new("platform", format!("--platform={written} is empty here"), written);
             let name = written.trim_start_matches(['$', '{']).trim_end_matches('}');
@@ -346,7 +355,7 @@ impl<'a> Stages<'a> {
     }
 
     fn copy_source(&self, from: &str, names: &HashMap<String, StageId>) -> Result<FileOrigin, Fault> {
-        if expand(self.lex, from, &Vars::default())? != from {
+        if expand(self.lex, from, &Vars::default(), &self.budget)? != from {
             let message = format!("variables are not expanded in --from={from}");
             return Err(Fault::new("copy-from", message, from)
                 .help("give the image a stage of its own, FROM … AS name, and copy --from=name"));

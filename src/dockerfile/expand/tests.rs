@@ -238,6 +238,11 @@ fn what_grows_has_a_bound() {
     assert_eq!(Lex::default().word(&"$A".repeat(100), &long), Err(ExpandError::TooLong));
     assert_eq!(Lex::default().word(&format!("\"{}\"", "$A".repeat(100)), &long), Err(ExpandError::TooLong));
     assert_eq!(Lex::default().word(&"${A:-".repeat(100_000), &|_| None), Err(ExpandError::TooDeep));
+    let nested = format!("{}{}", "$A${B:-".repeat(100), "}".repeat(100));
+    assert_eq!(Lex::default().word(&nested, &|name| long(name).filter(|_| name == "A")), Err(ExpandError::TooLong));
+    for text in ["${A//x/$A}", "${A//*/\\$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0}"] {
+        assert!(Lex::default().word(text, &long).is_err(), "{text}");
+    }
 }
 
 proptest! {

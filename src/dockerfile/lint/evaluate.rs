@@ -3,6 +3,7 @@
 use super::from::{default_bases, global_arguments, predefined, system_and_architecture};
 use super::hints;
 use super::{Found, Known, Surroundings};
+use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::{Argument, Assignment, Command, Fault, SourcesAndDest};
 use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::expand::{ExpandError, Lex};
@@ -27,8 +28,10 @@ pub(super) fn evaluate(found: &mut Found, outline: &Outline, surroundings: &Surr
     let lex = Lex { escape: found.dockerfile.escape, ..Lex::default() };
     let predefined = predefined(outline, surroundings);
     default_bases(found, outline, &lex, &predefined);
-    let (globals, declared) = global_arguments(found, outline, &lex, predefined, Some(surroundings.build_args))?;
-    let mut walk = Walk { found, surroundings, lex, globals, declared, stages: Vec::new() };
+    let budget = Budget::default();
+    let (globals, declared) =
+        global_arguments(found, outline, &lex, &budget, predefined, Some(surroundings.build_args))?;
+    let mut walk = Walk { found, surroundings, lex, budget, globals, declared, stages: Vec::new() };
     for stage in &outline.stages {
         let header = walk.header(stage)?;
         walk.stages.push((header, None));
@@ -58,6 +61,7 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) found: &'w mut Found<'a>,
     pub(super) surroundings: &'w Surroundings<'w>,
     pub(super) lex: Lex,
+    pub(super) budget: Budget,
     pub(super) globals: Variables,
     pub(super) declared: BTreeSet<String>,
     /// What is known of each stage before and after it is gone through.
@@ -111,6 +115,7 @@ impl Walk<'_, '_> {
         let unknown = Known::default();
         let known = self.surroundings.stages.get(index).unwrap_or(&unknown);
         let mut state = self.start(index, known, from);
+        self.take(state.size(), from)?;
         // What stands in for a stage has its place, unless all is checked.
         let own = if known.replaced && self.surroundings.target.is_some() { &[] } else { stage.commands.as_slice() };
         let own = own.iter().enumerate();
@@ -238,6 +243,7 @@ impl Walk<'_, '_> {
                 (None, None) => self.globals.get(name).cloned(),
             };
             if let Some(value) = value {
+                self.take(value.len(), place)?;
                 state.env.insert(name.clone(), value);
             }
             state.arguments.insert(name.clone());
@@ -309,7 +315,10 @@ impl Walk<'_, '_> {
         let mut words = Vec::new();
         for text in ports {
             match self.lex.words(text, &|name| state.lookup(name)) {
-                Ok(more) => words.extend(more),
+                Ok(more) => {
+                    self.take(size(&more), place)?;
+                    words.extend(more);
+                }
                 Err(_) if state.open => {}
                 Err(problem) => return Err(rejected(self.found, place.index, text, problem)),
             }
@@ -381,15 +390,33 @@ impl Walk<'_, '_> {
         match value {
             // With unknown variables, no error is certain.
             Err(_) if state.open => Ok(UNKNOWN.to_owned()),
-            value => value.map_err(|problem| rejected(self.found, place.index, text, problem)),
+            value => {
+                let value = value.map_err(|problem| rejected(self.found, place.index, text, problem))?;
+                self.take(value.len(), place)?;
+                Ok(value)
+            }
         }
+    }
+
+    fn take(&self, bytes: usize, place: Place) -> Result<(), Rejected> {
+        self.budget.take(bytes).map_err(|fault| rejected(self.found, place.index, "", fault.message))
     }
 }
 
 /// What a variable of an unknown base stands for: a path that gives no cause for any finding.
 const UNKNOWN: &str = "/";
 
+/// About what words take.
+fn size<'s>(words: impl IntoIterator<Item = &'s String>) -> usize {
+    words.into_iter().map(|it| it.len() + size_of::<String>()).sum()
+}
+
 impl State {
+    /// Bytes that a stage of its own takes, about.
+    fn size(&self) -> usize {
+        size(self.env.keys().chain(self.env.values()).chain(&self.arguments))
+    }
+
     fn lookup(&self, name: &str) -> Option<String> {
         let unknown = || (self.open && !self.arguments.contains(name)).then(|| UNKNOWN.to_owned());
         self.env.get(name).cloned().or_else(unknown)

@@ -4,6 +4,7 @@ use super::evaluate::{Header, State, Variables, Walk, error, expand, from_index,
 use super::hints::{self, Graph};
 use super::{Found, Surroundings};
 use crate::dockerfile::Span;
+use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::{Argument, Command};
 use crate::dockerfile::expand::{ExpandError, Lex};
 use crate::dockerfile::nearest::nearest;
@@ -40,6 +41,7 @@ pub(super) fn global_arguments(
     found: &Found,
     outline: &Outline,
     lex: &Lex,
+    budget: &Budget,
     mut values: Variables,
     given: Option<&Variables>,
 ) -> Result<(Variables, BTreeSet<String>), Rejected> {
@@ -50,7 +52,9 @@ pub(super) fn global_arguments(
                 (Some(value), _) => Some(value.clone()),
                 (None, Some(text)) => {
                     let value = lex.word(text, &|name| values.get(name).cloned());
-                    Some(value.map_err(|problem| rejected(found, *index, text, problem))?)
+                    let value = value.map_err(|problem| rejected(found, *index, text, problem))?;
+                    budget.take(value.len()).map_err(|fault| rejected(found, *index, "", fault.message))?;
+                    Some(value)
                 }
                 (None, None) => None,
             };
@@ -65,7 +69,8 @@ pub(super) fn global_arguments(
 
 /// Bases must make sense with the defaults alone, whatever is given now.
 pub(super) fn default_bases(found: &mut Found, outline: &Outline, lex: &Lex, predefined: &Variables) {
-    let Ok((values, _)) = global_arguments(found, outline, lex, predefined.clone(), None) else { return };
+    let values = global_arguments(found, outline, lex, &Budget::default(), predefined.clone(), None);
+    let Ok((values, _)) = values else { return };
     for stage in &outline.stages {
         let base = &stage.from.base;
         let Ok(name) = lex.word(base, &|name| values.get(name).cloned()) else { return };
@@ -88,6 +93,7 @@ impl Walk<'_, '_> {
         let index = from_index(stage);
         let text = &stage.from.base;
         let base = self.header_word(index, text).0.map_err(|problem| rejected(self.found, index, text, problem))?;
+        self.budget.take(base.len()).map_err(|fault| rejected(self.found, index, "", fault.message))?;
         if base.is_empty() {
             let problem = format!("the base {text} is empty once its variables are expanded");
             return Err(rejected(self.found, index, text, problem));

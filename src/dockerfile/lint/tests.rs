@@ -233,6 +233,16 @@ fn a_target_needs_only_some_stages() {
 }
 
 #[test]
+fn what_variables_grow_to_is_bounded() {
+    let large = format!("ENV A={}\n{}", "x".repeat(50_000), "ENV A=\"$A$A\"\n".repeat(7));
+    let many: String = (0..300).map(|at| format!(" B{at}=\"$A\"")).collect();
+    check(&format!("FROM a\n{large}ENV{many}\n"), &["error:10"]);
+    check(&format!("{}ARG{many}\nFROM a\n", large.replace("ENV", "ARG")), &["error:9"]);
+    let stages: String = (0..30).map(|at| format!("FROM s{at} AS s{}\n", at + 1)).collect();
+    check(&format!("FROM a AS s0\n{large}{stages}"), &["error:28"]);
+}
+
+#[test]
 fn our_hints() {
     fn check(text: &str, expected: &[&str]) {
         let report = report(text, None, None);

@@ -35,6 +35,18 @@ fn variables_that_double_are_stopped() {
 }
 
 #[test]
+fn what_one_line_makes_is_weighed() {
+    let large = format!("ENV A={}\n{}", "x".repeat(50_000), "ENV A=\"$A$A\"\n".repeat(7));
+    let grown = "the variables of this build grow beyond 128 MB here";
+    let many: String = (0..300).map(|at| format!(" B{at}=\"$A\"")).collect();
+    check(&format!("FROM scratch\n{large}ENV{many}\n"), grown);
+    let large = large.replace("ENV", "ARG");
+    check(&format!("{large}ARG{many}\nFROM scratch\n"), grown);
+    check(&format!("{large}FROM scratch\nARG{}\n", " A".repeat(300)), grown);
+    check(&format!("FROM scratch\nEXPOSE{}\n", " 0-65535".repeat(8000)), grown);
+}
+
+#[test]
 fn tens_of_thousands_of_instructions_are_no_trouble() {
     let run = "RUN true\n".repeat(20_000);
     let env = "ENV A=1 B=2\n".repeat(20_000);
