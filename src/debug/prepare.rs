@@ -11,7 +11,7 @@ use crate::engine::settings::Context;
 use crate::engine::{Engine, EngineError, EngineErrorKind, Output, ResolvedImage};
 use crate::image::config::ImageConfig;
 use crate::plan::step::image_and_platform;
-use crate::plan::{self, Options, checks};
+use crate::plan::{self, FileOrigin, Options, Plan, Step, checks};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
 use std::io;
@@ -102,8 +102,8 @@ async fn plan(
     let plan =
         blocking(move || plan::lower(file.dockerfile.clone(), &wanted, &known).map_err(|list| refused(&file, &list)));
     let plan = Arc::new(plan.await?);
-    let (file, wanted, known) = (named.clone(), options.clone(), bases.clone());
-    if let Err(error) = blocking(move || checked(&file, &wanted, &known, context.as_ref())).await {
+    let (file, wanted, known, made) = (named.clone(), options.clone(), bases.clone(), plan.clone());
+    if let Err(error) = blocking(move || checked(&file, &wanted, &known, &made, context.as_ref())).await {
         // What is refused for its style can be looked at all the same.
         if sketched {
             let _ = reports.send(Report::Sketched { attempt, plan }).await;
@@ -141,10 +141,16 @@ fn checked(
     file: &Named,
     options: &Options,
     bases: &BTreeMap<String, ImageConfig>,
+    plan: &Plan,
     context: Option<&Context>,
 ) -> Result<(), PlanError> {
-    // A broken one ends every build, as the official front end has it, and before anything runs.
-    let ignore = context.map_or(Ok(None), Context::patterns);
+    // A broken one ends every build that reads the context, as the official builder has it, and before anything runs.
+    let reads = |step: &Step| step.inputs.contains(&FileOrigin::Context { name: None });
+    let ignore = match context {
+        Some(context) if plan.steps().any(reads) => context.usable_patterns(),
+        Some(context) => context.patterns(),
+        None => Ok(None),
+    };
     let ignore = ignore.map_err(|error| undrawn(PlanFault::Dockerfile, error.to_string(), ""))?;
     let findings = checks::errors(&file.dockerfile, options, bases, ignore.as_ref());
     if findings.is_empty() {

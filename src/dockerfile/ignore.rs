@@ -25,7 +25,7 @@ pub struct IgnoreError {
     pub problem: String,
 }
 
-/// A list of patterns, compiled.
+/// A list of patterns, compiled. One that makes no sense is an error only where it is tried.
 #[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
@@ -38,10 +38,14 @@ struct Rule {
     exception: bool,
     /// Cleaned, and without its `!`.
     text: String,
-    pattern: Pattern,
+    pattern: Result<Pattern, IgnoreError>,
 }
 
 impl Rule {
+    fn matches(&self, path: &str) -> bool {
+        self.pattern.as_ref().is_ok_and(|pattern| pattern.matches(path))
+    }
+
     fn is_everything(&self) -> bool {
         !self.exception && matches!(self.text.as_str(), "*" | "**" | "**/*")
     }
@@ -84,7 +88,7 @@ impl Ignore {
                 _ => &pattern,
             };
             let pattern = if exception { format!("!{pattern}") } else { pattern.to_owned() };
-            rules.extend(rule(&pattern, line, written, &rules)?);
+            rules.extend(rule(&pattern, line, written)?);
         }
         Ok(Ignore { rules })
     }
@@ -93,9 +97,21 @@ impl Ignore {
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Ignore, IgnoreError> {
         let mut rules = Vec::new();
         for (index, pattern) in patterns.into_iter().enumerate() {
-            rules.extend(rule(pattern, number(index), pattern, &rules)?);
+            rules.extend(rule(pattern, number(index), pattern)?);
         }
-        Ok(Ignore { rules })
+        Ignore { rules }.usable()
+    }
+
+    /// The list, if every pattern that a walk may try makes sense.
+    pub fn usable(self) -> Result<Ignore, IgnoreError> {
+        for (index, rule) in self.rules.iter().enumerate() {
+            if let Err(error) = &rule.pattern
+                && !is_never_tried(rule.exception, &self.rules[..index])
+            {
+                return Err(error.clone());
+            }
+        }
+        Ok(self)
     }
 
     /// Whether there is nothing to ignore.
@@ -121,7 +137,7 @@ impl Ignore {
             let (word, bit) = (index / 64, 1u64 << (index % 64));
             let inherited = parent.matched.get(word).is_some_and(|it| it & bit != 0);
             // Where it could change nothing it is not tried, and so not inherited either.
-            if !inherited && (rule.exception != verdict.ignored || !rule.pattern.matches(path)) {
+            if !inherited && (rule.exception != verdict.ignored || !rule.matches(path)) {
                 continue;
             }
             if let Some(word) = verdict.matched.get_mut(word) {
@@ -138,12 +154,18 @@ impl Ignore {
         with_parents(path).fold(Verdict::default(), |parent, path| self.child(&parent, path))
     }
 
-    /// Whether a path is ignored, asked for alone.
-    pub fn is_ignored(&self, path: &str) -> bool {
-        self.rules.iter().fold(false, |ignored, rule| {
-            let changes = rule.exception == ignored && with_parents(path).any(|it| rule.pattern.matches(it));
-            ignored != changes
-        })
+    /// Whether a path is ignored, asked for alone. The error is that of the first pattern that makes no sense and is
+    /// tried.
+    pub fn is_ignored(&self, path: &str) -> Result<bool, IgnoreError> {
+        let mut ignored = false;
+        for rule in &self.rules {
+            if rule.exception != ignored {
+                continue;
+            }
+            let pattern = rule.pattern.as_ref().map_err(IgnoreError::clone)?;
+            ignored ^= with_parents(path).any(|it| pattern.matches(it));
+        }
+        Ok(ignored)
     }
 
     /// The line of the pattern that decided about this path in a walk, for or against it.
@@ -162,9 +184,10 @@ impl Ignore {
     }
 }
 
-/// `a`, `a/b` and `a/b/c` of `a/b/c`.
+/// `a`, `a/b` and `a/b/c` of `a/b/c`. The parents of `/a` are nothing and the root.
 fn with_parents(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let root = (path.rfind('/') == Some(0)).then_some(1);
+    let ends = path.match_indices('/').map(|(at, _)| at).chain(root).chain([path.len()]);
     ends.map(move |end| path.get(..end).unwrap_or(path))
 }
 
@@ -183,8 +206,8 @@ fn reaches_below(pattern: &str, directory: &str) -> bool {
     false
 }
 
-/// Reads one pattern; `before` are those that were read already.
-fn rule(pattern: &str, line: u32, written: &str, before: &[Rule]) -> Result<Option<Rule>, IgnoreError> {
+/// Reads one pattern.
+fn rule(pattern: &str, line: u32, written: &str) -> Result<Option<Rule>, IgnoreError> {
     let error = |problem: String| IgnoreError { line, pattern: written.trim().to_owned(), problem };
     let pattern = pattern.trim();
     if pattern.is_empty() {
@@ -197,11 +220,7 @@ fn rule(pattern: &str, line: u32, written: &str, before: &[Rule]) -> Result<Opti
         None => (false, pattern.as_str()),
     };
     check_beginning(text).map_err(|it| error(it.problem.to_owned()))?;
-    let pattern = match Pattern::new(text) {
-        Ok(pattern) => pattern,
-        Err(_) if is_never_tried(exception, before) => return Ok(None),
-        Err(problem) => return Err(error(problem)),
-    };
+    let pattern = Pattern::new(text).map_err(error);
     Ok(Some(Rule { line, exception, text: text.to_owned(), pattern }))
 }
 
@@ -274,7 +293,7 @@ mod tests {
         let ignore = Ignore::parse(text).expect("good patterns");
         for (paths, expected) in [(ignored, true), (kept, false)] {
             for path in paths {
-                assert_eq!(ignore.is_ignored(path), expected, "{text:?} {path}");
+                assert_eq!(ignore.is_ignored(path), Ok(expected), "{text:?} {path}");
                 assert_eq!(ignore.verdict(path).ignored, expected, "{text:?} {path}, walked to");
             }
         }
@@ -320,7 +339,7 @@ mod tests {
     fn a_walk_does_not_inherit_what_it_did_not_try() {
         fn check(text: &str, path: &str, walked: bool, alone: bool) {
             let ignore = Ignore::parse(text).expect("good patterns");
-            assert_eq!((ignore.verdict(path).ignored, ignore.is_ignored(path)), (walked, alone), "{text:?} {path}");
+            assert_eq!((ignore.verdict(path).ignored, ignore.is_ignored(path)), (walked, Ok(alone)), "{text:?} {path}");
         }
         check("**/b\n!a", "a/b", true, false);
         check("a\n!a/b\na", "a/b", false, true);
@@ -342,7 +361,7 @@ mod tests {
     #[test]
     fn malformed() {
         fn check(text: &str, line: u32, problem: &str) {
-            let error = Ignore::parse(text).expect_err("malformed patterns");
+            let error = Ignore::parse(text).and_then(Ignore::usable).expect_err("malformed patterns");
             assert!(error.line == line && error.problem.contains(problem), "{error}");
         }
         check("a\n!", 2, "needs a pattern");
@@ -361,6 +380,16 @@ mod tests {
         check("a*[-b]", &["ab", "ax-"], &["ac"]);
         check("![z-a]\nb", &["b"], &["a"]);
         check("*\nb\n[z-a]", &["a"], &[]);
+        let usable = |text: &str| Ignore::parse(text).and_then(Ignore::usable).is_ok();
+        assert!(usable("![z-a]\nb") && usable("*\nb\n[z-a]") && !usable("a\n[z-a]"));
+        let ignore = Ignore::parse("a\n[z-a]").expect("nothing wrong at the beginning");
+        assert!(ignore.is_ignored("a/b") == Ok(true) && ignore.is_ignored("b").is_err());
+    }
+
+    #[test]
+    fn the_root() {
+        let ignore = Ignore::parse("/").expect("a good pattern");
+        assert!(ignore.is_ignored("/a") == Ok(true) && ignore.is_ignored("/a/b") == Ok(false));
     }
 
     #[test]
@@ -385,8 +414,8 @@ mod tests {
     #[test]
     fn patterns_of_exclude() {
         let exclude = Ignore::from_patterns(["*.txt", "!keep.txt"]).expect("good patterns");
-        assert!(exclude.is_ignored("a.txt") && !exclude.is_ignored("keep.txt"));
-        assert!(!Ignore::from_patterns(["/a"]).expect("good").is_ignored("a"));
+        assert!(exclude.is_ignored("a.txt") == Ok(true) && exclude.is_ignored("keep.txt") == Ok(false));
+        assert_eq!(Ignore::from_patterns(["/a"]).expect("good").is_ignored("a"), Ok(false));
     }
 
     #[test]

@@ -5,8 +5,6 @@
 //! rewritten as well, `\d` is a digit, and a `**` at either end compares text and not path components.
 
 use regex::Regex;
-use std::iter::Peekable;
-use std::str::Chars;
 
 /// How a pattern meets a path.
 #[derive(Debug, Clone)]
@@ -108,14 +106,14 @@ fn to_expression(pattern: &str) -> (String, Kind) {
 /// Such an expression in the syntax of the `regex` crate, whose classes nest and know set operations.
 fn translate(expression: &str) -> Result<String, String> {
     let mut out = String::new();
-    let mut chars = expression.chars().peekable();
+    let mut rest = Rest(expression);
     let mut before = Before::Nothing;
-    while let Some(c) = chars.next() {
+    while let Some(c) = rest.next() {
         let last = std::mem::replace(&mut before, Before::Something);
         match c {
-            '[' => class(&mut chars, &mut out)?,
+            '[' => class(&mut rest, &mut out)?,
             ']' => out.push_str("\\]"),
-            '{' => match repetition(&mut chars)? {
+            '{' => match repetition(&mut rest)? {
                 Some(counts) if last == Before::Something => {
                     out.push_str(&counts);
                     before = Before::Repetition;
@@ -133,14 +131,68 @@ fn translate(expression: &str) -> Result<String, String> {
                 out.push(c);
                 before = Before::Repetition;
             }
-            '\\' => match escaped(&mut chars)? {
-                Escape::Set(set) => out.extend(["[", set, "]"]),
-                Escape::One(c) => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+            '\\' => match rest.0.chars().next() {
+                Some(c @ ('A' | 'z')) => {
+                    rest.next();
+                    out.extend(['\\', c]);
+                }
+                // Of ASCII only.
+                Some(c @ ('b' | 'B')) => {
+                    rest.next();
+                    out.push_str(&format!("(?-u:\\{c})"));
+                }
+                Some('Q') => {
+                    rest.next();
+                    let (text, after) = rest.0.split_once("\\E").unwrap_or((rest.0, ""));
+                    out.push_str(&regex::escape(text));
+                    rest = Rest(after);
+                }
+                _ => match escaped(&mut rest)? {
+                    Escape::Set(set) => out.push_str(&format!("[{set}]")),
+                    Escape::One(c) => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
+                },
             },
             _ => out.push(c),
         }
     }
     Ok(out)
+}
+
+/// What is not read yet.
+#[derive(Clone, Copy)]
+struct Rest<'a>(&'a str);
+
+impl Rest<'_> {
+    fn next(&mut self) -> Option<char> {
+        self.next_if(|_| true)
+    }
+
+    fn next_if(&mut self, wanted: impl Fn(char) -> bool) -> Option<char> {
+        let c = self.0.chars().next().filter(|c| wanted(*c))?;
+        self.0 = &self.0[c.len_utf8()..];
+        Some(c)
+    }
+
+    fn skip(&mut self, text: &str) -> bool {
+        match self.0.strip_prefix(text) {
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// As many digits as there are, but no more than `most`.
+    fn digits(&mut self, radix: u32, most: usize) -> String {
+        let mut out = String::new();
+        while out.len() < most
+            && let Some(c) = self.next_if(|c| c.is_digit(radix))
+        {
+            out.push(c);
+        }
+        out
+    }
 }
 
 /// What a repetition would repeat.
@@ -155,104 +207,129 @@ enum Before {
 const MOST_REPEATED: u32 = 1000;
 
 /// The rest of `{3}`, `{3,}` or `{3,4}` behind the brace, if it is one; nothing is taken otherwise.
-fn repetition(chars: &mut Peekable<Chars>) -> Result<Option<String>, String> {
-    let rest: String = chars.clone().collect();
-    let Some((counts, _)) = rest.split_once('}') else { return Ok(None) };
-    let (low, high) = counts.split_once(',').map_or((counts, None), |(low, high)| (low, Some(high)));
-    let is_number = |text: &str| {
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'))
-    };
-    if !is_number(low) || high.is_some_and(|high| !high.is_empty() && !is_number(high)) {
+fn repetition(rest: &mut Rest) -> Result<Option<String>, String> {
+    let mut ahead = *rest;
+    let is_number = |text: &str| !text.is_empty() && (text.len() == 1 || !text.starts_with('0'));
+    let low = ahead.digits(10, usize::MAX);
+    let high = ahead.skip(",").then(|| ahead.digits(10, usize::MAX));
+    let good = is_number(&low) && high.as_deref().is_none_or(|it| it.is_empty() || is_number(it));
+    if !good || !ahead.skip("}") {
         return Ok(None);
     }
-    let bounds = [Some(low), high].map(|text| text.map_or(0, |text| text.parse().unwrap_or(u32::MAX)));
-    let fits = low.parse().is_ok_and(|low: u32| low <= MOST_REPEATED)
-        && high.is_none_or(|high| high.is_empty() || (bounds[0]..=MOST_REPEATED).contains(&bounds[1]));
-    if !fits {
-        return Err(format!("{{{counts}}} is no count to repeat by"));
-    }
-    chars.nth(counts.chars().count());
-    Ok(Some(format!("{{{counts}}}")))
+    *rest = ahead;
+    let counts = format!("{{{low}{}}}", high.as_deref().map(|high| format!(",{high}")).unwrap_or_default());
+    let number = |text: &str| text.parse().unwrap_or(u32::MAX);
+    let fits = number(&low) <= MOST_REPEATED
+        && high.is_none_or(|high| high.is_empty() || (number(&low)..=MOST_REPEATED).contains(&number(&high)));
+    if fits { Ok(Some(counts)) } else { Err(format!("{counts} is no count to repeat by")) }
 }
 
 enum Escape {
     /// The inside of a class.
-    Set(&'static str),
+    Set(String),
     One(char),
 }
 
-fn escaped(chars: &mut Peekable<Chars>) -> Result<Escape, String> {
-    let Some(c) = chars.next() else { return Err("nothing follows the last \\".to_owned()) };
-    Ok(match c {
-        'd' => Escape::Set("0-9"),
-        'D' => Escape::Set("^0-9"),
-        's' => Escape::Set("\\t\\n\\x0c\\r "),
-        'S' => Escape::Set("^\\t\\n\\x0c\\r "),
-        'w' => Escape::Set("0-9A-Za-z_"),
-        'W' => Escape::Set("^0-9A-Za-z_"),
-        'a' => Escape::One('\x07'),
-        'f' => Escape::One('\x0c'),
-        'n' => Escape::One('\n'),
-        'r' => Escape::One('\r'),
-        't' => Escape::One('\t'),
-        'v' => Escape::One('\x0b'),
-        _ if c.is_ascii() && !c.is_ascii_alphanumeric() => Escape::One(c),
-        _ => return Err(format!("\\{c} has no meaning")),
-    })
+/// What stands behind a `\`, inside of a class or outside.
+fn escaped(rest: &mut Rest) -> Result<Escape, String> {
+    let Some(c) = rest.next() else { return Err("nothing follows the last \\".to_owned()) };
+    let set = |text: &str| Ok(Escape::Set(text.to_owned()));
+    let one = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+    let found = match c {
+        'd' => return set("0-9"),
+        'D' => return set("^0-9"),
+        's' => return set("\\t\\n\\x0c\\r "),
+        'S' => return set("^\\t\\n\\x0c\\r "),
+        'w' => return set("0-9A-Za-z_"),
+        'W' => return set("^0-9A-Za-z_"),
+        'p' | 'P' => return unicode(rest, c == 'P').map(Escape::Set),
+        'a' => Some('\x07'),
+        'f' => Some('\x0c'),
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        't' => Some('\t'),
+        'v' => Some('\x0b'),
+        'x' if rest.skip("{") => {
+            let digits = rest.digits(16, usize::MAX);
+            rest.skip("}").then(|| one(&digits, 16)).flatten()
+        }
+        'x' => Some(rest.digits(16, 2)).filter(|digits| digits.len() == 2).and_then(|digits| one(&digits, 16)),
+        // One digit that is not 0 would mean what a group has matched, which Go does not know.
+        '0'..='7' => {
+            let more = rest.digits(8, 2);
+            (c == '0' || !more.is_empty()).then(|| one(&format!("{c}{more}"), 8)).flatten()
+        }
+        _ => Some(c).filter(|c| c.is_ascii() && !c.is_ascii_alphanumeric()),
+    };
+    found.map(Escape::One).ok_or_else(|| format!("\\{c} has no meaning"))
+}
+
+/// `L` or `{Greek}` behind `\p`: a category of Unicode or a script.
+fn unicode(rest: &mut Rest, negated: bool) -> Result<String, String> {
+    let name = match rest.next() {
+        Some('{') => {
+            let (name, after) = rest.0.split_once('}').ok_or_else(|| "a \\p{ has no } that closes it".to_owned())?;
+            rest.0 = after;
+            name.to_owned()
+        }
+        c => c.map(String::from).unwrap_or_default(),
+    };
+    let (name, negated) = match name.strip_prefix('^') {
+        Some(name) => (name, !negated),
+        None => (name.as_str(), negated),
+    };
+    let letter = if negated { 'P' } else { 'p' };
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let classes = ["gc", "sc"].map(|kind| format!("\\{letter}{{{kind}={name}}}"));
+    let known = classes.into_iter().find(|class| plain && Regex::new(class).is_ok());
+    known.ok_or_else(|| format!("Unicode has no class named {name:?}"))
 }
 
 /// The class behind `[`, up to and with its `]`.
-fn class(chars: &mut Peekable<Chars>, out: &mut String) -> Result<(), String> {
+fn class(rest: &mut Rest, out: &mut String) -> Result<(), String> {
     const NAMES: [&str; 14] = [
         "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
         "word", "xdigit",
     ];
     out.push('[');
-    if chars.next_if_eq(&'^').is_some() {
+    if rest.skip("^") {
         out.push('^');
     }
     let mut first = true;
+    let mut names = true;
     loop {
-        match chars.peek() {
-            None => return Err("a [ has no ] that closes it".to_owned()),
-            Some(']') if !first => {
-                chars.next();
-                out.push(']');
-                return Ok(());
-            }
-            Some('[') => {
-                let rest: String = chars.clone().collect();
-                if let Some((name, _)) = rest.strip_prefix("[:").and_then(|it| it.split_once(":]")) {
-                    if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
-                        return Err(format!("there is no class named {name:?}"));
-                    }
-                    out.push_str(&format!("[:{name}:]"));
-                    chars.nth(name.chars().count() + 3);
-                    first = false;
-                    continue;
-                }
-            }
-            Some(_) => {}
+        if !std::mem::take(&mut first) && rest.skip("]") {
+            out.push(']');
+            return Ok(());
         }
-        first = false;
-        let low = match class_character(chars)? {
+        if let Some(name) = rest.0.strip_prefix("[:").filter(|_| names) {
+            if let Some((name, after)) = name.split_once(":]") {
+                if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+                    return Err(format!("there is no class named {name:?}"));
+                }
+                out.push_str(&format!("[:{name}:]"));
+                rest.0 = after;
+                continue;
+            }
+            // No name is closed further on either.
+            names = false;
+        }
+        let low = match class_character(rest)? {
             Escape::Set(set) => {
-                out.extend(["[", set, "]"]);
+                out.push_str(&format!("[{set}]"));
                 continue;
             }
             Escape::One(c) => c,
         };
-        let mut ahead = chars.clone();
-        let high = match (ahead.next(), ahead.peek()) {
-            (Some('-'), Some(&c)) if c != ']' => {
-                chars.next();
-                match class_character(chars)? {
-                    Escape::One(c) => c,
-                    Escape::Set(_) => return Err("a range in a class must end with a character".to_owned()),
-                }
-            }
-            _ => low,
-        };
+        let mut high = low;
+        let mut ahead = *rest;
+        if ahead.skip("-") && !ahead.0.is_empty() && !ahead.0.starts_with(']') {
+            *rest = ahead;
+            high = match class_character(rest)? {
+                Escape::One(c) => c,
+                Escape::Set(_) => return Err("a range in a class must end with a character".to_owned()),
+            };
+        }
         if high < low {
             return Err(format!("the range {low}-{high} in a class is upside down"));
         }
@@ -260,10 +337,10 @@ fn class(chars: &mut Peekable<Chars>, out: &mut String) -> Result<(), String> {
     }
 }
 
-fn class_character(chars: &mut Peekable<Chars>) -> Result<Escape, String> {
-    match chars.next() {
+fn class_character(rest: &mut Rest) -> Result<Escape, String> {
+    match rest.next() {
         None => Err("a [ has no ] that closes it".to_owned()),
-        Some('\\') => escaped(chars),
+        Some('\\') => escaped(rest),
         Some(c) => Ok(Escape::One(c)),
     }
 }
@@ -314,6 +391,15 @@ mod tests {
         check("[*]", &["[]", "^]", "/]"], &["*"]);
         check("[a\\]b]", &["]"], &["\\"]);
         check("x]", &["x]"], &["x"]);
+        // A backslash before a letter is an expression's, too.
+        check("**\\bin", &["in", "a/in"], &["bin", "a/xin"]);
+        check("a*\\bb", &["a.b", "aüb"], &["ab"]);
+        check("a\\Bb", &["ab"], &["a"]);
+        check("\\Aa\\zb", &[], &["ab", "a"]);
+        check("\\Qa.*\\E?", &["a\\.[^/]*b"], &["a.xb"]);
+        check("\\x41\\x{e9}\\101\\0", &["AéA\0"], &["A"]);
+        check("\\pL\\PL\\p{Greek}\\p{^Lu}", &["b1αa"], &["1b", "b1αA"]);
+        check("[\\pN\\x2d]", &["5", "-", "½"], &["a"]);
     }
 
     #[test]
@@ -325,15 +411,30 @@ mod tests {
         check("[z-a]", "upside down");
         check("[[:nothing:]]", "no class named");
         check("\\q", "no meaning");
+        check("a\\o", "\\o has no meaning");
+        check("\\1", "\\1 has no meaning");
+        check("\\xg1", "\\x has no meaning");
+        check("\\x{110000}", "\\x has no meaning");
+        check("\\E", "\\E has no meaning");
+        check("[\\b]", "\\b has no meaning");
+        check("\\p{Klingon}", "no class named");
+        check("\\pA", "no class named");
         check("*{2}", "repeats a repetition");
         check("*|{2}", "nothing to repeat");
         check("*a{3,2}", "no count");
         check("*a{1001}", "no count");
     }
 
+    #[test]
+    fn long_patterns_are_no_trouble() {
+        for piece in ["[", "[:", "{", "{1,", "\\Q", "\\p{", "[[:"] {
+            drop(Pattern::new(&format!("*{}", piece.repeat(60_000 / piece.len()))));
+        }
+    }
+
     proptest! {
         #[test]
-        fn anything_is_answered(pattern in ".{0,16}|[\\[\\]\\\\^*?a:-]{0,12}", path in ".{0,16}") {
+        fn anything_is_answered(pattern in ".{0,16}|[\\[\\]\\\\^*?a:-]{0,12}|(\\\\[a-zA-Z0-9]|[\\[\\]{}^*L1]){0,8}", path in ".{0,16}") {
             if let Ok(compiled) = Pattern::new(&pattern) {
                 compiled.matches(&path);
             }

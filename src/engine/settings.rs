@@ -1,6 +1,6 @@
 //! What the command line says about an engine's surroundings.
 
-use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::ignore::{Ignore, IgnoreError};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,9 +61,18 @@ impl Context {
 
     /// The patterns of its ignore file.
     pub fn patterns(&self) -> io::Result<Option<Ignore>> {
+        self.read(Ignore::parse)
+    }
+
+    /// The same, where every one of them must make sense: something is going to be read from the context.
+    pub fn usable_patterns(&self) -> io::Result<Option<Ignore>> {
+        self.read(|text| Ignore::parse(text).and_then(Ignore::usable))
+    }
+
+    fn read(&self, parse: fn(&str) -> Result<Ignore, IgnoreError>) -> io::Result<Option<Ignore>> {
         let Some((file, text)) = self.ignore_file()? else { return Ok(None) };
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()));
-        Ignore::parse(&text).map(Some).map_err(wrong)
+        parse(&text).map(Some).map_err(wrong)
     }
 
     fn ignore_file(&self) -> io::Result<Option<(&Path, String)>> {

@@ -297,7 +297,11 @@ impl Walk<'_, '_> {
             let clean = crate::dockerfile::ignore::clean(path);
             // The whole context is no path that a pattern could mean, unless it means everything.
             let counts = !matches!(clean.as_str(), "." | "/") || ignore.excludes_everything();
-            if counts && ignore.is_ignored(&clean) {
+            if counts
+                && ignore
+                    .is_ignored(&clean)
+                    .map_err(|error| rejected(self.found, place.index, path, format!(".dockerignore: {error}")))?
+            {
                 let message = format!("{path} is excluded by .dockerignore");
                 self.note(
                     "CopyIgnoredFile",

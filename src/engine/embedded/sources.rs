@@ -66,7 +66,7 @@ impl Source {
                 };
                 let ignore =
                     match ignore {
-                        Some(text) => Some(Ignore::parse(text).map_err(|error| {
+                        Some(text) => Some(Ignore::parse(text).and_then(Ignore::usable).map_err(|error| {
                             TaskError::input(format!("the ignore file of the build context: {error}"))
                         })?),
                         None => None,
