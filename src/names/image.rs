@@ -130,7 +130,8 @@ fn is_host(text: &str) -> bool {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => host.split('.').all(is_label),
     };
-    named && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+    // Whether there is such a port is the network's to say.
+    named && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_path_component(text: &str) -> bool {
@@ -207,6 +208,7 @@ mod tests {
             "[::1]:5000/a",
             "[::1]/a",
             "MyHost/a",
+            "host.io:99999/a",
             "a.b/c",
             "quay.io/a/b-c__d.e:Tag_1",
         ] {
@@ -236,7 +238,7 @@ mod tests {
         check(&format!("a@sha256:{}", DIGITS.to_uppercase()), "after @");
         check(&format!("a/{}", "x".repeat(255)), "the name is longer");
         check(&"x".repeat(248), "the name is longer");
-        for host in ["ho_st.io", "host.io:x", "host.io:99999", "[::g]", "http:"] {
+        for host in ["ho_st.io", "host.io:x", "[::g]", "http:"] {
             check(&format!("{host}/app"), "the part before");
         }
     }

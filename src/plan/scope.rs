@@ -7,6 +7,7 @@ use super::{Origin, State, Variable, proxies, unix_path};
 use crate::dockerfile::budget::Budget;
 use crate::dockerfile::command::Fault;
 use crate::dockerfile::expand::Lex;
+use crate::dockerfile::lint::is_scan_switch;
 use crate::image::config::{History, ImageConfig, RootFs};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -218,11 +219,6 @@ impl<'a> Scope<'a> {
 /// Whether a build argument is known without being declared: proxies, and BuildKit's own switches.
 pub(super) fn is_predefined(name: &str) -> bool {
     proxies::is_proxy(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
-}
-
-/// Arguments that steer BuildKit's attestations and are no variables.
-fn is_scan_switch(name: &str) -> bool {
-    matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
 }
 
 fn variable(entry: &str, origin: Origin) -> Variable {

@@ -242,7 +242,7 @@ impl Walk<'_, '_> {
                 (None, Some(text)) => Some(self.word(state, text, place)?),
                 (None, None) => self.globals.get(name).cloned(),
             };
-            if let Some(value) = value {
+            if let Some(value) = value.filter(|_| !is_scan_switch(name)) {
                 self.take(value.len(), place)?;
                 state.env.insert(name.clone(), value);
             }
@@ -383,7 +383,7 @@ impl Walk<'_, '_> {
     /// Expands a word, and notes the variables in it that are not defined.
     fn word_by(&mut self, lex: &Lex, state: &State, text: &str, place: Place) -> Result<String, Rejected> {
         let (value, _, unmatched) = expand(lex, text, &|name| state.lookup(name));
-        for name in unmatched.iter().filter(|name| !state.arguments.contains(*name)) {
+        for name in unmatched.iter().filter(|name| !state.arguments.contains(*name) && !is_scan_switch(name)) {
             let help = match nearest(name, state.env.keys().map(String::as_str)) {
                 Some(near) => format!("did you mean ${near}?"),
                 None => format!("define it with ARG {name} or ENV {name}=…, before it is used"),
@@ -454,14 +454,24 @@ pub fn names_a_secret(name: &str) -> bool {
     has(&SECRET) && !has(&HARMLESS)
 }
 
+/// Arguments that steer BuildKit's attestations and are no variables.
+pub fn is_scan_switch(name: &str) -> bool {
+    matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
+}
+
 /// One of these words, alone or set off by `_`, in any case.
 fn words(words: &str) -> Option<Regex> {
     Regex::new(&format!("(?i)(?:_|^)(?:{words})(?:_|$)")).ok()
 }
 
+/// On Windows there is the system's drive and no other, and no path of the network.
 fn is_absolute(path: &str, windows: bool) -> bool {
-    let drive = path.get(1..2) == Some(":") && path.starts_with(|c: char| c.is_ascii_alphabetic());
-    path.starts_with('/') || windows && (path.starts_with('\\') || drive)
+    let slash = |path: &str| path.starts_with(['/', '\\']);
+    match path.split_once(':') {
+        _ if !windows => path.starts_with('/'),
+        Some((drive, rest)) => drive.eq_ignore_ascii_case("c") && slash(rest),
+        None => slash(path) && !path.get(1..).is_some_and(slash),
+    }
 }
 
 fn is_remote(source: &str) -> bool {

@@ -10,7 +10,7 @@ mod hints;
 mod options;
 mod text;
 
-pub use evaluate::names_a_secret;
+pub use evaluate::{is_scan_switch, names_a_secret};
 
 use super::ignore::Ignore;
 use super::stages::{Outline, Rejected, outline};
@@ -86,7 +86,7 @@ pub fn lint(dockerfile: &Dockerfile, surroundings: &Surroundings) -> Report {
     if let Some(rejected) = wrong_options(dockerfile, surroundings.build_args) {
         return Report { rejected: Some(rejected), ..Report::default() };
     }
-    let options = Options::parse(options_of(dockerfile, surroundings.build_args)).unwrap_or_default();
+    let options = options(dockerfile, surroundings.build_args).unwrap_or_default();
     let mut found = Found::new(dockerfile, options);
     let rejected = match outline(dockerfile) {
         // Nothing at all is reported of a text that is not well-formed.
@@ -115,7 +115,7 @@ pub const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
 
 /// What is wrong with the options of the checks: it is refused before anything else is looked at.
 pub fn wrong_options(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> Option<Rejected> {
-    let problem = Options::parse(options_of(dockerfile, build_args)).err()?;
+    let problem = options(dockerfile, build_args).err()?;
     Some(match build_args.contains_key(ARGUMENT) {
         true => bad_options(Span { start: 0, end: 0 }, 1, format!("--build-arg {ARGUMENT}: {problem}")),
         false => bad_directive(dockerfile, problem),
@@ -124,11 +124,14 @@ pub fn wrong_options(dockerfile: &Dockerfile, build_args: &BTreeMap<String, Stri
 
 /// Whether a finding is an error: by `error=true` of the file's `# check=`, or of the argument.
 pub fn is_gate(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
-    Options::parse(options_of(dockerfile, build_args)).is_ok_and(|options| options.error)
+    options(dockerfile, build_args).is_ok_and(|options| options.error)
 }
 
-fn options_of<'a>(dockerfile: &'a Dockerfile, build_args: &'a BTreeMap<String, String>) -> &'a str {
-    build_args.get(ARGUMENT).or(dockerfile.check.as_ref()).map(String::as_str).unwrap_or_default()
+fn options(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> Result<Options, String> {
+    match build_args.get(ARGUMENT) {
+        Some(given) => Options::parse(given),
+        None => Options::directive(dockerfile.check.as_deref().unwrap_or_default()),
+    }
 }
 
 /// The findings of the checks that go by an instruction's own words, whatever `# check=` says: `Rule:line`.

@@ -16,10 +16,15 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Reads `skip=A,B;experimental=C;error=true`, in any order; what stands after a blank is no part of it.
+    /// Reads the value of a directive: what stands after a blank is no part of it.
+    pub(super) fn directive(text: &str) -> Result<Options, String> {
+        Options::parse(text.split(' ').next().unwrap_or_default())
+    }
+
+    /// Reads `skip=A,B;experimental=C;error=true`, in any order.
     pub(super) fn parse(text: &str) -> Result<Options, String> {
         let mut out = Options::default();
-        let text = text.split(' ').next().unwrap_or_default().trim();
+        let text = text.trim();
         if text.is_empty() {
             return Ok(out);
         }
@@ -48,7 +53,7 @@ impl Options {
     pub(super) fn with_comments(&self, comments: &[&str]) -> Options {
         let mut directives = comments.iter().filter_map(|comment| directives::directive(comment, ""));
         let check = directives.find(|(name, _)| name.eq_ignore_ascii_case("check"));
-        let Some(Ok(mut more)) = check.map(|(_, value)| Options::parse(value)) else { return self.clone() };
+        let Some(Ok(mut more)) = check.map(|(_, value)| Options::directive(value)) else { return self.clone() };
         let mut out = self.clone();
         out.skip_all |= more.skip_all;
         out.skip.append(&mut more.skip);
@@ -84,10 +89,16 @@ mod tests {
         check("error=1;skip=all", &[], &["A"], true);
         check("skip=all;experimental=all", &["InvalidDefinitionDescription"], &["A"], false);
         check("experimental=InvalidDefinitionDescription", &["InvalidDefinitionDescription", "A"], &[], false);
-        check("skip=A comment", &["B"], &["A"], false);
+        check("skip=A, B; error=true", &["C"], &["A", "B"], true);
         check("error=false", &["A"], &[], false);
         // Only the first two semicolons divide.
         check("skip=A;error=1;skip=B;x=y", &["A", "B"], &[], true);
+    }
+
+    #[test]
+    fn a_directive_ends_at_a_blank() {
+        let options = Options::directive("skip=A, B; error=true").expect("good options");
+        assert!(!options.wants("A") && options.wants("B") && !options.error);
     }
 
     #[test]

@@ -127,6 +127,7 @@ fn variables() {
     check("FROM a\nCOPY --chown=$A b$B $C/\n", &["UndefinedVar:2"; 3]);
     check("FROM a\nCOPY <<E <<'F' /\n$A \"$B'\nE\n$C\nF\n", &["UndefinedVar:2"; 2]);
     check("FROM a\nRUN --mount=target=$A x\n", &["UndefinedVar:2"]);
+    check("FROM a\nENV A=$BUILDKIT_SBOM_SCAN_STAGE B=$BUILDKIT_SBOM_SCAN_CONTEXT\n", &[]);
     check("FROM a\nENV A=$1\n", &["UndefinedVar:2"]);
     check("FROM a\nARG A=$B\n", &["UndefinedVar:2"]);
     check("FROM a\nENV A=${B:?}\nENV C=$D\n", &["UndefinedVar:2", "error:2"]);
@@ -147,7 +148,13 @@ fn directories() {
     check("FROM a\nWORKDIR x\nWORKDIR y\n", &["WorkdirRelativePath:2"]);
     check("FROM a\nWORKDIR /x\nWORKDIR y\n", &[]);
     check("FROM a AS b\nWORKDIR /x\nFROM b\nWORKDIR y\n", &[]);
-    check("FROM --platform=windows/amd64 a AS windows\nWORKDIR C:\\\\x\n", &[]);
+    let windows = |path: &str| format!("FROM --platform=windows/amd64 a AS windows\nWORKDIR {path}\n");
+    for absolute in ["C:\\\\x", "c:/x", "/x", "\\\\x"] {
+        check(&windows(absolute), &[]);
+    }
+    for relative in ["D:\\\\x", "C:x", "C:", "x", "//x/y"] {
+        check(&windows(relative), &["WorkdirRelativePath:2"]);
+    }
     check("FROM triggers\n", &["WorkdirRelativePath:1"]);
 }
 
@@ -203,7 +210,7 @@ fn options_and_comments() {
 fn errors_end_the_checks() {
     check("FROM a as b\nFOO\nMAINTAINER c\n", &["FromAsCasing:1", "error:2"]);
     check("FROM a as b\nENV x\n", &["error:2"]);
-    check("ARG A\n", &["error:0"]);
+    check("ARG A\nArg B\n", &["error:0"]);
     check("FROM :\nENV a=$b\n", &["InvalidDefaultArgInFrom:1", "error:1"]);
     check("FROM a\nCOPY --from=B x y\nCMD z\n", &["error:2"]);
     check("FROM a as b c\n", &["FromAsCasing:1", "error:1"]);

@@ -96,7 +96,7 @@ pub(super) fn stage_names(found: &mut Found, outline: &Outline) {
 pub(super) fn keyword_casing(found: &mut Found, outline: &Outline) {
     let dockerfile = found.dockerfile;
     // ARGs before the first stage are no part of this.
-    let first = outline.stages.first().map_or(0, |stage| stage.body.start.saturating_sub(1));
+    let Some(first) = outline.stages.first().map(|stage| stage.body.start.saturating_sub(1)) else { return };
     let keywords: Vec<(usize, &str)> =
         dockerfile.instructions.iter().enumerate().skip(first).map(|(index, it)| (index, written(it))).collect();
     let count = |wanted| keywords.iter().filter(|(_, it)| casing(it) == Some(wanted)).count();
