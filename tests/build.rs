@@ -108,6 +108,28 @@ fn a_second_build_reuses_what_is_unchanged() {
     project.build(&["--no-cache"]).expect(0).never_says("CACHED").says("│ first");
 }
 
+/// The ids of the images of some builds.
+fn ids<'a>(builds: impl IntoIterator<Item = (&'a Project, &'a [&'a str])>) -> Vec<String> {
+    let build = |(project, args): (&Project, &[&str])| {
+        let run = project.build(&[&["-q"], args].concat());
+        run.expect(0).stdout.clone()
+    };
+    builds.into_iter().map(build).collect()
+}
+
+#[test]
+fn an_epoch_does_not_show_in_the_builds_of_another() {
+    let files = [("Dockerfile", "FROM scratch\nCOPY a /made/a\nWORKDIR /w/x\nCOPY <<EOF /b\nb\nEOF\n"), ("a", "1")];
+    let (one, other) = (Project::new(&files), Project::new(&files));
+    let early = ["--build-arg", "SOURCE_DATE_EPOCH=1400000000"];
+    let late = ["--build-arg", "SOURCE_DATE_EPOCH=1500000000"];
+    let ids = ids([(&one, &early[..]), (&one, &late), (&other, &late), (&other, &early)]);
+    assert_eq!((&ids[0], &ids[1]), (&ids[3], &ids[2]));
+    assert_ne!(ids[0], ids[1]);
+    let again = one.build(&late);
+    assert_eq!(again.expect(0).stderr.matches("CACHED").count(), 3, "{}", again.stderr);
+}
+
 #[test]
 fn heredocs_arguments_and_exec_form() {
     let dockerfile = "ARG WHO=world\nFROM node\nARG WHO\nARG MORE=default\nENV GREETING=\"hello $WHO\"\n\

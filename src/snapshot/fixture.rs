@@ -2,9 +2,10 @@
 //!
 //! A line is `KIND MODE PATH REST…`: `dir 755 a`, `file 644 a/f content`, `link 777 l ->target`,
 //! `hard 0 h =a/f`, `fifo 600 p`, `char 600 d :1,3`, `gone 0 x` (a whiteout). The rest may hold `@UID:GID`,
-//! `+KEY=VALUE` (an extended attribute), `~SECONDS` (mtime) and `opaque`.
+//! `+KEY=VALUE` (an extended attribute), `~SECONDS` (mtime; `~never` for none) and `opaque`.
 
 use super::scan::{OPAQUE, scan};
+use super::tree_writer::NO_TIME;
 use crate::image::tar_reader::{TarEntry, TarKind};
 use crate::image::tar_writer::{END, header, padding};
 use crate::layers::{Entry, Kind, Layer};
@@ -62,6 +63,7 @@ pub(crate) fn entry(line: &str) -> (TarEntry, Vec<u8>) {
                 let (key, value) = rest.split_once('=').unwrap();
                 entry.xattrs.insert(key.into(), value.into());
             }
+            "~" if rest == "never" => entry.mtime = NO_TIME,
             "~" => entry.mtime.0 = rest.parse().unwrap(),
             ":" => {
                 let (major, minor) = rest.split_once(',').unwrap();
@@ -130,7 +132,7 @@ pub(crate) fn build(at: &Path, lines: &[&str]) {
         if entry.kind != TarKind::Symlink {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode)).unwrap();
         }
-        let time = rustix::fs::Timespec { tv_sec: entry.mtime.0, tv_nsec: 0 };
+        let time = rustix::fs::Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1.into() };
         let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
         rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }

@@ -2,6 +2,7 @@
 
 use super::rooted::{At, PathError, Root, child, split};
 use super::scan::scan;
+use super::tree_writer::NO_TIME;
 use crate::image::digest::Digest;
 use crate::image::tar_reader::{TarEntry, TarKind};
 use crate::image::tar_writer::{END, header, padding};
@@ -39,7 +40,8 @@ pub struct Packed {
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Writes a layer directory as a blob to the new file `into`. Times after `epoch` (seconds since 1970) are set to it.
+/// Writes a layer directory as a blob to the new file `into`. Times after `epoch` (seconds since 1970) are set to it, and
+/// so is what has no time.
 /// After an error nothing is left at `into`.
 pub fn pack(layer: &Path, into: &Path, compression: Compression, epoch: Option<i64>) -> Result<Packed, PathError> {
     let shown = BStr::new(into.as_os_str().as_bytes());
@@ -130,7 +132,7 @@ fn write_member(
     let Some(mut member) = TarEntry::of(path.as_bstr(), meta) else { return Ok(()) };
     member.xattrs.retain(|key, _| key == "security.capability");
     if let Some(epoch) = epoch {
-        member.mtime.0 = member.mtime.0.min(epoch);
+        member.mtime.0 = if meta.mtime == NO_TIME { epoch } else { member.mtime.0.min(epoch) };
     }
     if meta.hard_link != 0 {
         match names.get(&meta.hard_link) {
@@ -308,6 +310,14 @@ mod tests {
     #[test]
     fn times_are_cut_and_bounded() {
         check(&["file 644 new ~2000", "file 644 old ~1000"], Some(1500), &["file 644 new ~1500", "file 644 old ~1000"]);
+    }
+
+    #[test]
+    fn what_has_no_time_gets_the_epochs() {
+        let tree = &["dir 755 made ~never", "file 644 old ~315619200"];
+        check(tree, None, &["dir 755 made ~315619200", "file 644 old ~315619200"]);
+        check(tree, Some(1_400_000_000), &["dir 755 made ~1400000000", "file 644 old ~315619200"]);
+        check(tree, Some(1500), &["dir 755 made ~1500", "file 644 old ~1500"]);
     }
 
     #[test]

@@ -18,6 +18,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// An id that leaves an owner as it is: of what is new, who makes it.
 pub const UNCHANGED: u32 = u32::MAX;
 
+/// The time of what a step makes by itself: directories on the way, files written in the Dockerfile. The clock's would make
+/// every build differ. It is the first day that every archive format can say in every time zone, 2 January 1980; the
+/// nanosecond, which no archive holds, tells it from the time of a file that was brought along.
+pub const NO_TIME: (i64, u32) = (315_619_200, 1);
+
 const SET_GROUP: u32 = 0o2000;
 
 /// What a new file or directory is given.
@@ -345,7 +350,7 @@ fn owner(attributes: Attributes) -> (Option<Uid>, Option<Gid>) {
     (given(attributes.uid).map(Uid::from_raw), given(attributes.gid).map(Gid::from_raw))
 }
 
-fn times((seconds, nanos): (i64, u32)) -> Timestamps {
+pub(super) fn times((seconds, nanos): (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -34,7 +34,7 @@ fn copy(place: &Place, name: &str, input: Input, source: &str, dest: &str) -> Ta
     };
     let stack = Stack { lower: vec![place.path("base")] };
     let upper = place.upper(name);
-    Task::Copy(Box::new(CopyTask { stack, upper, copy, input: Some(input), fetched: Vec::new(), epoch: None }))
+    Task::Copy(Box::new(CopyTask { stack, upper, copy, input: Some(input), fetched: Vec::new() }))
 }
 
 /// Runs any task; the answer is whether it succeeded.

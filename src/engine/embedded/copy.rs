@@ -14,17 +14,12 @@ use crate::dockerfile::wildcard::has_wildcard;
 use crate::engine::copied::url_name;
 use crate::plan::{Copy, CopySource};
 use crate::snapshot::rooted::{At, Root, child, clean, split};
-use crate::snapshot::tree_writer::{Attributes, TreeWriter, UNCHANGED, Xattrs};
+use crate::snapshot::tree_writer::{Attributes, NO_TIME, TreeWriter, UNCHANGED, Xattrs, mtime};
 use bstr::{BStr, BString, ByteSlice};
 use std::io;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-
-/// The time of what an instruction makes by itself: directories on the way, files written in the Dockerfile. The
-/// clock's would make every build differ. It is the first day that every archive format can say in every time zone:
-/// 2 January 1980.
-pub(super) const NO_TIME: i64 = 315_619_200;
 
 /// Whether the instruction does not look at the file system that it adds to: `--link`. Then the root that
 /// [`copy`] gets has no layers below.
@@ -45,8 +40,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
     let selection = Selection::new(None, &copy.exclude)?;
     let (uid, gid) = owner.unwrap_or((UNCHANGED, UNCHANGED));
     let mode = chmod.as_ref().map_or(0o755, Chmod::of_parents);
-    let time = task.epoch.unwrap_or(NO_TIME);
-    let implied = Attributes { mode, uid, gid, mtime: (time, 0) };
+    let implied = Attributes { mode, uid, gid, mtime: NO_TIME };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
     let mut to = Destination { writer: TreeWriter::new(root, implied), path: copy.dest.clone(), notices };
     let rules = Rules { owner, chmod, ..Rules::default() };
@@ -68,7 +62,7 @@ pub fn copy(task: &CopyTask, source: Option<BorrowedFd<'_>>, root: BorrowedFd<'_
                     copy_found(&source, &found, &selection, true, &rules, &mut to)?;
                 }
             }
-            CopySource::Inline { name, content } => write_inline(name, content, time, &rules, &mut to)?,
+            CopySource::Inline { name, content } => write_inline(name, content, &rules, &mut to)?,
             CopySource::Url(address) => {
                 let (_, path) =
                     fetched.next().filter(|(from, _)| from == address).ok_or_else(|| not_fetched(address))?;
@@ -101,7 +95,7 @@ pub(super) fn copy_path(
     let source = Source::open(Some(input), stack)?;
     let path = clean(BStr::new(path));
     let found = source.find(path.as_bstr())?.ok_or_else(|| source.missing(path.as_bstr()))?;
-    let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (NO_TIME, 0) };
+    let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: NO_TIME };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the mount's root: {error}")))?;
     let mut to = Destination { writer: TreeWriter::new(root, implied), path: to.to_owned(), notices: Vec::new() };
     let all = Selection::new(None, &[])?;
@@ -222,10 +216,10 @@ fn copy_parents(
     }
 }
 
-fn write_inline(name: &str, content: &str, time: i64, rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
+fn write_inline(name: &str, content: &str, rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
     let (uid, gid) = rules.owner.unwrap_or((0, 0));
     let mode = rules.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
-    let attributes = Attributes { mode, uid, gid, mtime: (time, 0) };
+    let attributes = Attributes { mode, uid, gid, mtime: NO_TIME };
     let base = split(clean(BStr::new(name)).as_bstr()).1.to_owned();
     new_file(base.as_bstr(), attributes, to, |mut file, path| {
         Ok(file.write_all(content.as_bytes()).at("write", path)?)
@@ -249,7 +243,7 @@ fn copy_fetched_file(
     let stat = rustix::fs::fstat(&file).at("read", name)?;
     let (uid, gid) = rules.owner.unwrap_or((0, 0));
     let mode = rules.chmod.as_ref().map_or(0o600, |chmod| chmod.apply(0o600, false));
-    let attributes = Attributes { mode, uid, gid, mtime: crate::snapshot::tree_writer::mtime(&stat) };
+    let attributes = Attributes { mode, uid, gid, mtime: mtime(&stat) };
     new_file(BStr::new(base), attributes, to, |to, path| {
         Ok(super::tree_copy::Streams::default().copy(&file, to).at("copy to", path)?)
     })

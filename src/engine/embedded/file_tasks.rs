@@ -23,9 +23,9 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             Ok(())
         }
         Task::Copy(task) => copy(&task, reporter),
-        Task::Workdir { stack, upper, path, user, epoch } => {
+        Task::Workdir { stack, upper, path, user } => {
             let root = overlay::open_root(&stack, Some(&upper))?;
-            let notices = workdir::workdir(root.as_fd(), &path, &user, epoch)?;
+            let notices = workdir::workdir(root.as_fd(), &path, &user)?;
             drop(root);
             report_notices(notices, reporter);
             report_layer(&upper, reporter)

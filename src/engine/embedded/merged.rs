@@ -9,7 +9,7 @@ use crate::image::tar_writer::{END, header, padding};
 use crate::layers::Kind;
 use crate::snapshot::rooted::{At, PathError, Root, child};
 use crate::snapshot::scan::{names, read_meta};
-use crate::snapshot::tree_writer::{Attributes, TreeWriter};
+use crate::snapshot::tree_writer::{Attributes, NO_TIME, TreeWriter};
 use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 use std::collections::HashMap;
@@ -146,7 +146,7 @@ pub fn local(root: BorrowedFd<'_>, into: &Path, epoch: Option<i64>) -> Result<Ve
     std::fs::create_dir_all(into).at("make the directory", shown)?;
     let target = fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).at("open", shown)?;
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let implied = Attributes { mode: 0o755, uid, gid, mtime: (super::copy::NO_TIME, 0) };
+    let implied = Attributes { mode: 0o755, uid, gid, mtime: NO_TIME };
     let mut writer = TreeWriter::new(own(target.as_fd())?, implied);
     let time = epoch.map(|epoch| (epoch, 0));
     let rules = Rules { owner: Some((uid, gid)), time, replace: true, ..Rules::default() };

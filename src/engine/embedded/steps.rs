@@ -295,14 +295,13 @@ fn task(
 ) -> Result<Task, StepError> {
     let stack = engine.stack(parent)?;
     let upper = Upper { dir: draft.fs(), work: draft.work() };
-    let epoch = engine.settings.epoch;
     Ok(match &step.op {
         Op::Run(run) => Task::Run(Box::new(run_task(engine, run, stack, upper, inputs)?)),
         Op::Copy(copy) => {
             let input = (!inputs.is_empty()).then(|| inputs.remove(0));
-            Task::Copy(Box::new(CopyTask { stack, upper, copy: copy.clone(), input, fetched, epoch }))
+            Task::Copy(Box::new(CopyTask { stack, upper, copy: copy.clone(), input, fetched }))
         }
-        Op::Workdir { path, user } => Task::Workdir { stack, upper, path: path.clone(), user: user.clone(), epoch },
+        Op::Workdir { path, user } => Task::Workdir { stack, upper, path: path.clone(), user: user.clone() },
         Op::From(_) | Op::Config => return Err(EngineError::new("this step has nothing to run").into()),
     })
 }

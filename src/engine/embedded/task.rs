@@ -59,14 +59,15 @@ pub enum Task {
     /// COPY and ADD. Reports `Layer`.
     Copy(Box<CopyTask>),
     /// WORKDIR. Reports `Layer`.
-    Workdir { stack: Stack, upper: Upper, path: String, user: String, epoch: Option<i64> },
+    Workdir { stack: Stack, upper: Upper, path: String, user: String },
     /// The content digest of what a step would read, for its cache key: names, kinds, modes, contents, link
     /// targets and xattrs, owners only where they are kept; never times. Reports `Text`.
     Digest { what: Reads, input: Input },
     /// At most `limit` bytes of a regular file; symbolic links are followed inside the root. Reports `Bytes`.
     Read { stack: Stack, path: BString, offset: u64, limit: usize },
     /// One layer directory as an OCI layer tar, uncompressed, gzip or zstd, into the file `into`. Reports
-    /// `Archive`. The same content gives the same bytes. Times after `epoch` are set to it.
+    /// `Archive`. The same content gives the same bytes. Times after `epoch` are set
+    /// to it, and so is what has no time.
     Pack { layer: PathBuf, into: PathBuf, compression: Compression, epoch: Option<i64> },
     /// The merged file system as one archive, written to the message's file descriptor. With `epoch`, it is every
     /// file's time.
@@ -128,7 +129,6 @@ pub struct CopyTask {
     pub input: Option<Input>,
     /// Files fetched from URLs and git repositories, in the order of those sources: (source, file or directory).
     pub fetched: Vec<(String, PathBuf)>,
-    pub epoch: Option<i64>,
 }
 
 /// What a task says while it runs.

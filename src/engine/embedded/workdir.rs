@@ -1,17 +1,16 @@
 //! WORKDIR: makes a directory, with those above it that are missing.
 
-use super::copy::NO_TIME;
 use super::task::TaskError;
 use super::users;
 use crate::snapshot::rooted::{Root, clean};
-use crate::snapshot::tree_writer::{Attributes, TreeWriter, UNCHANGED};
+use crate::snapshot::tree_writer::{Attributes, NO_TIME, TreeWriter, UNCHANGED};
 use bstr::{BStr, ByteSlice};
 use std::os::fd::BorrowedFd;
 
 /// Makes `path` in the file system `root`. New directories have mode 0755 and belong to `user`, as USER says it; a
 /// name without an entry counts as root, as in BuildKit. Symbolic links are followed inside the root. Answers with
 /// what the user should know.
-pub fn workdir(root: BorrowedFd<'_>, path: &str, user: &str, epoch: Option<i64>) -> Result<Vec<String>, TaskError> {
+pub fn workdir(root: BorrowedFd<'_>, path: &str, user: &str) -> Result<Vec<String>, TaskError> {
     let mut notices = Vec::new();
     let (uid, gid) = match user {
         "" => (UNCHANGED, UNCHANGED),
@@ -21,7 +20,7 @@ pub fn workdir(root: BorrowedFd<'_>, path: &str, user: &str, epoch: Option<i64>)
             (owner.uid, owner.gid)
         }
     };
-    let implied = Attributes { mode: 0o755, uid, gid, mtime: (epoch.unwrap_or(NO_TIME), 0) };
+    let implied = Attributes { mode: 0o755, uid, gid, mtime: NO_TIME };
     let root = Root::of(root).map_err(|error| TaskError::engine(format!("the file system's root: {error}")))?;
     let mut writer = TreeWriter::new(root, implied);
     writer.make_dirs(clean(BStr::new(path)).as_bstr()).map_err(|error| match error.raw_os_error() {
@@ -46,7 +45,7 @@ mod tests {
         let dir = fixture::dir();
         build(dir.path(), before);
         let root = Root::open(dir.path()).unwrap();
-        match (workdir(root.as_fd(), path, user, None), after) {
+        match (workdir(root.as_fd(), path, user), after) {
             (Ok(_), Ok(lines)) => assert_eq!(list(dir.path(), lines.iter().any(|it| it.contains('~'))), lines),
             (Err(error), Err(part)) => assert!(error.input && error.message.contains(part), "{error}"),
             (found, expected) => panic!("{found:?}, expected {expected:?}"),

@@ -91,7 +91,6 @@ fn run(case: &Case<'_>) -> (tempfile::TempDir, Result<Vec<String>, TaskError>) {
             .collect(),
         copy: copy_,
         input: Some(input),
-        epoch: None,
     };
     let source = Root::open(&from).unwrap();
     let root = Root::open(&to).unwrap();
@@ -431,7 +430,6 @@ fn attributes_hard_links_and_special_files() {
         copy: instruction("COPY --chmod=600 s /x"),
         input: Some(Input::Stack(Stack::default())),
         fetched: Vec::new(),
-        epoch: None,
     };
     copy(&task, Some(source.as_fd()), root.as_fd()).unwrap();
     assert_eq!(list(&top.path().join("to"), false), ["file 600 x"]);
@@ -694,7 +692,6 @@ fn capabilities_of_the_host_do_not_come_along() {
             copy: instruction("COPY ping /"),
             input: Some(input),
             fetched: Vec::new(),
-            epoch: None,
         };
         let source = Root::open(&top.path().join("from")).unwrap();
         let root = Root::open(&top.path().join(into)).unwrap();
@@ -772,7 +769,7 @@ fn a_link_that_comes_after_the_look_is_not_followed() {
             };
             let tree = Source::open(Some(&input), Some(root.as_fd())).unwrap();
             let found = tree.find(BStr::new(source)).unwrap().unwrap();
-            let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: (NO_TIME, 0) };
+            let implied = Attributes { mode: 0o755, uid: 0, gid: 0, mtime: NO_TIME };
             let mut writer = TreeWriter::new(Root::open(&top.path().join("to")).unwrap(), implied);
             let rules = Rules::default();
             let mut copier = Copier::new(&tree, &rules, &mut writer);
