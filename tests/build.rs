@@ -131,6 +131,19 @@ fn an_epoch_does_not_show_in_the_builds_of_another() {
 }
 
 #[test]
+fn a_copy_of_what_is_there_is_no_change() {
+    let project =
+        Project::new(&[("Dockerfile", "FROM node\nCOPY a /\nCOPY a b /\nCOPY b /\n"), ("a", "1"), ("b", "23")]);
+    let run = project.build(&["--progress=json"]);
+    run.expect(0);
+    let events = run.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let copies = events
+        .filter(|it| it["result"].is_object() && it["step"]["text"].as_str().is_some_and(|it| it.starts_with("COPY")));
+    let counts = copies.map(|it| ["added", "modified", "bytes"].map(|name| it["result"][name].as_u64().expect(name)));
+    assert_eq!(counts.collect::<Vec<_>>(), [[1, 0, 1], [1, 0, 2], [0, 0, 0]]);
+}
+
+#[test]
 fn heredocs_arguments_and_exec_form() {
     let dockerfile = "ARG WHO=world\nFROM node\nARG WHO\nARG MORE=default\nENV GREETING=\"hello $WHO\"\n\
                       RUN <<EOF\necho \"$GREETING, $MORE\" > /greeting\npwd > /pwd\nEOF\n\

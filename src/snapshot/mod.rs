@@ -15,6 +15,8 @@ pub mod pack;
 #[cfg(target_os = "linux")]
 mod records;
 #[cfg(target_os = "linux")]
+pub mod reduce;
+#[cfg(target_os = "linux")]
 pub mod remove;
 #[cfg(target_os = "linux")]
 pub mod rooted;

@@ -60,7 +60,8 @@ pub fn in_tree_order(a: &BStr, b: &BStr) -> std::cmp::Ordering {
     a.split_str("/").cmp(b.split_str("/"))
 }
 
-fn number_links<K>(entries: &mut [Entry], inodes: HashMap<K, Vec<BString>>) {
+/// Gives names of one inode a number, where there are several.
+pub(super) fn number_links<K>(entries: &mut [Entry], inodes: HashMap<K, Vec<BString>>) {
     let mut group_of: HashMap<BString, usize> = HashMap::new();
     for (group, paths) in inodes.into_values().filter(|paths| paths.len() > 1).enumerate() {
         group_of.extend(paths.into_iter().map(|path| (path, group)));

@@ -9,9 +9,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 19] = [
     "sh", "cat", "ls", "id", "sleep", "env", "mkdir", "rm", "touch", "stat", "chown", "stty", "ln", "head", "readlink",
-    "tty", "mv", "chmod",
+    "tty", "mv", "chmod", "cp",
 ];
 
 pub(crate) struct Place {

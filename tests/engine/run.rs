@@ -51,6 +51,21 @@ async fn a_directory_that_was_only_touched_is_no_change() {
 }
 
 #[tokio::test]
+async fn what_is_as_it_was_is_no_change() {
+    in_every_mode(async |place, launcher| {
+        place.write("base/data/a", "one");
+        place.write("base/data/sub/b", "two");
+        let script = "chmod -R u+rw /data; cp -a /data /t; rm -r /data; mv /t /data; ln /data/a /data/p; \
+                      cp -p /bin/head /bin/tty; rm /bin/head; mv /bin/tty /bin/head";
+        let it = outcome(&launcher, place.sh("a", script)).await;
+        assert_eq!(it.changes, ["bin", "bin/tty", "data", "data/p"], "{it:?}");
+        let found = std::fs::read_dir(place.path("a/upper/data")).unwrap();
+        assert_eq!(found.map(|it| it.unwrap().file_name()).collect::<Vec<_>>(), ["p"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn layers_stack() {
     in_every_mode(async |place, launcher| stack_layers(&place, &launcher).await).await;
 }

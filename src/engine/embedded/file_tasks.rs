@@ -6,7 +6,6 @@ use super::work::Reporter;
 use super::{content, merged, overlay, workdir};
 use crate::snapshot::pack::pack;
 use crate::snapshot::remove::remove;
-use crate::snapshot::scan::scan;
 use crate::snapshot::unpack::unpack;
 use bstr::ByteSlice;
 use std::fs::File;
@@ -28,7 +27,7 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             let notices = workdir::workdir(root.as_fd(), &path, &user)?;
             drop(root);
             report_notices(notices, reporter);
-            report_layer(&upper, reporter)
+            report_layer(&stack, &upper, reporter)
         }
         Task::Digest { what, input } => {
             let root = input_root(Some(&input))?;
@@ -74,7 +73,7 @@ fn copy(task: &CopyTask, reporter: &Reporter) -> Result<(), TaskError> {
     let notices = copy::copy(task, source.as_ref().map(OwnedFd::as_fd), root.as_fd())?;
     drop(root);
     report_notices(notices, reporter);
-    report_layer(&task.upper, reporter)
+    report_layer(below, &task.upper, reporter)
 }
 
 /// The root of an input that has to be mounted.
@@ -91,9 +90,8 @@ fn report_notices(notices: Vec<String>, reporter: &Reporter) {
     }
 }
 
-/// What came to be in a task's upper directory.
-fn report_layer(upper: &Upper, reporter: &Reporter) -> Result<(), TaskError> {
-    let layer = scan(&upper.dir)?;
-    reporter.send(&Report::Layer(layer));
+/// What came to be in a task's upper directory over `below`.
+fn report_layer(below: &Stack, upper: &Upper, reporter: &Reporter) -> Result<(), TaskError> {
+    reporter.send(&Report::Layer(overlay::changes(below, upper)?));
     Ok(())
 }

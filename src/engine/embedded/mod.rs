@@ -42,7 +42,6 @@ mod steps;
 pub mod task;
 mod terminal;
 mod toolbox;
-mod touched;
 mod tree_copy;
 pub mod users;
 mod wire;

@@ -5,6 +5,9 @@
 
 use super::mounting::{bind, failed, here, open_directory};
 use super::task::{Stack, TaskError, Upper};
+use crate::layers::Layer;
+use crate::snapshot::reduce::reduce;
+use crate::snapshot::rooted::Root;
 use bstr::ByteSlice;
 use rustix::fs::{Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -47,6 +50,16 @@ pub(crate) fn open_root(stack: &Stack, upper: Option<&Upper>) -> Result<OwnedFd,
 pub(super) fn open_root_over(stack: &Stack, upper: &Upper, ground: Option<&Path>) -> Result<OwnedFd, TaskError> {
     let ground = ground.map_or_else(empty_layer, Path::to_owned);
     open_writable(stack, upper, &ground, super::work::settings().nodev())
+}
+
+/// What a step left in the upper directory over `stack`, which nothing is mounted on any more.
+pub(super) fn changes(stack: &Stack, upper: &Upper) -> Result<Layer, TaskError> {
+    let is_empty = std::fs::read_dir(&upper.dir).is_ok_and(|mut it| it.next().is_none());
+    if is_empty {
+        return Ok(Layer::default());
+    }
+    let below = Root::of(open_root(stack, None)?.as_fd()).map_err(|error| TaskError::engine(error.to_string()))?;
+    Ok(reduce(&upper.dir, &below)?)
 }
 
 fn open_writable(

@@ -7,12 +7,11 @@ use super::spawn::{Child, Ended};
 use super::task::{Report, RunTask, TaskError};
 use super::users::ResolvedUser;
 use super::work::{Reporter, settings};
-use super::{exec, mounts, overlay, rootfs, shell, touched, users, wire};
+use super::{exec, mounts, overlay, rootfs, shell, users, wire};
 use crate::engine::shells;
 use crate::image::host::TOOLBOX;
 use crate::snapshot::remove::remove;
 use crate::snapshot::rooted::PathError;
-use crate::snapshot::scan::scan;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -75,8 +74,7 @@ pub(super) fn run(
     remove_made(&task.upper.dir, &made);
     started?;
     reporter.send(&Report::Exit(ended.code()));
-    let mut layer = scan(&task.upper.dir).map_err(|error| TaskError::engine(error.to_string()))?;
-    touched::leave_out(&task.stack, &task.upper, &mut layer)?;
+    let layer = overlay::changes(&task.stack, &task.upper)?;
     if !layer.entries.is_empty() {
         reporter.send(&Report::Layer(layer));
     }
