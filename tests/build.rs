@@ -118,6 +118,14 @@ fn ids<'a>(builds: impl IntoIterator<Item = (&'a Project, &'a [&'a str])>) -> Ve
 }
 
 #[test]
+fn what_is_cached_makes_the_same_image() {
+    let project = Project::new(&[("Dockerfile", "FROM node\nENV A=b\nWORKDIR /w\nCMD run\n")]);
+    let ids = ids([(&project, &[][..]), (&project, &[]), (&project, &["--no-cache"])]);
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+}
+
+#[test]
 fn an_epoch_does_not_show_in_the_builds_of_another() {
     let files = [("Dockerfile", "FROM scratch\nCOPY a /made/a\nWORKDIR /w/x\nCOPY <<EOF /b\nb\nEOF\n"), ("a", "1")];
     let (one, other) = (Project::new(&files), Project::new(&files));

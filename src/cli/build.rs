@@ -175,14 +175,13 @@ pub fn counts(args: &BuildCommand) -> bool {
     args.progress == Progress::Json && !args.quiet
 }
 
-/// The time an image gets, in RFC 3339: of `epoch`, seconds since 1970, or of now.
-fn created(epoch: Option<i64>) -> Result<String, Failure> {
-    let time = match epoch {
-        Some(seconds) => jiff::Timestamp::from_second(seconds)
-            .map_err(|error| Failure::Usage(format!("SOURCE_DATE_EPOCH={seconds}: {error}")))?,
-        None => jiff::Timestamp::now(),
-    };
-    Ok(time.to_string())
+/// The one time that everything in an image gets, in RFC 3339: that of `epoch`, seconds since 1970.
+fn created(epoch: Option<i64>) -> Result<Option<String>, Failure> {
+    let Some(seconds) = epoch else { return Ok(None) };
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => Ok(Some(time.to_string())),
+        Err(error) => Err(Failure::Usage(format!("SOURCE_DATE_EPOCH={seconds}: {error}"))),
+    }
 }
 
 /// Writes the result out, and says what it is.
@@ -205,7 +204,7 @@ pub async fn finish(
     if destinations.is_empty() && !answer && asked.cache_to.is_empty() && platforms.is_empty() {
         return Ok(());
     }
-    let created = Some(created(epoch)?);
+    let created = created(epoch)?;
     let packing = output::packing(outputs)?;
     let mut attributes = outputs.iter().flat_map(|it| it.attributes.clone()).collect();
     let annotations = output::annotations(&args.annotations, &mut attributes)?;
@@ -224,7 +223,8 @@ pub async fn finish(
         write(path, exported.image.to_string().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        write(path, metadata(&exported, &tags, created.as_deref()).as_bytes())?;
+        let written = created.unwrap_or_else(|| jiff::Timestamp::now().to_string());
+        write(path, metadata(&exported, &tags, &written).as_bytes())?;
     }
     if args.quiet {
         print::line(&exported.image)?;
@@ -238,7 +238,7 @@ pub async fn finish(
 }
 
 /// Names as buildx writes them to its metadata file.
-fn metadata(exported: &Exported, tags: &[String], created: Option<&str>) -> String {
+fn metadata(exported: &Exported, tags: &[String], created: &str) -> String {
     let mut map = serde_json::Map::new();
     // An image of several platforms has as many configurations.
     let one = exported.manifest.as_ref() != Some(&exported.image);
@@ -252,9 +252,7 @@ fn metadata(exported: &Exported, tags: &[String], created: Option<&str>) -> Stri
         if one {
             descriptor["annotations"]["config.digest"] = exported.image.to_string().into();
         }
-        if let Some(created) = created {
-            descriptor["annotations"]["org.opencontainers.image.created"] = created.into();
-        }
+        descriptor["annotations"]["org.opencontainers.image.created"] = created.into();
         map.insert("containerimage.descriptor".to_owned(), descriptor);
     }
     if !tags.is_empty() {

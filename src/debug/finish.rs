@@ -24,8 +24,8 @@ pub(super) fn image(build: &Build, created: Option<&str>) -> Result<Built, Engin
 }
 
 /// The configuration of a stage's image as it is after the stage's last instruction, with its history: the
-/// base image's, then an entry for each instruction since. `rootfs` is for who has the layers. `created` is
-/// RFC 3339.
+/// base image's, then an entry for each instruction since. `rootfs` and the times are for who has the layers; `created`,
+/// RFC 3339, is one for all new entries.
 pub fn config(
     plan: &Plan,
     bases: &BTreeMap<String, ImageConfig>,
@@ -48,9 +48,6 @@ pub fn config(
         empty_layer: !step.layer,
     });
     config.history.extend(own);
-    if let Some(created) = created {
-        config.created = Some(created.to_owned());
-    }
     config
 }
 

@@ -67,7 +67,7 @@ pub struct Export {
     /// References that the image gets in the local store and in archives.
     pub tags: Vec<String>,
     pub destinations: Vec<Destination>,
-    /// RFC 3339: when the image and its new history entries were made. `None` leaves the times out.
+    /// RFC 3339: the time of all new history entries. Without one each has the time that its instruction was run at.
     pub created: Option<String>,
     pub packing: Packing,
     pub annotations: Annotations,

@@ -46,6 +46,25 @@ pub fn of_layers(config: &ImageConfig) -> Vec<Option<Instruction>> {
     out
 }
 
+/// Gives each entry without a time one, so that it does not depend on when the image is written: an instruction that made a
+/// layer has the layer's (`layers`, bottom first), another one that of the first layer since, or else of the one before.
+/// As BuildKit's exporter (`normalizeLayersAndHistory`).
+pub fn set_times(history: &mut [History], layers: &[Option<String>]) {
+    for (entry, made) in history.iter_mut().filter(|entry| !entry.empty_layer).zip(layers) {
+        entry.created = entry.created.take().or_else(|| made.clone());
+    }
+    let Some(first) = history.iter().position(|entry| entry.created.is_none()) else { return };
+    let (before, rest) = history.split_at_mut(first);
+    let later = rest.iter().find_map(|entry| entry.created.clone());
+    let mut latest = later.or_else(|| before.last().and_then(|entry| entry.created.clone()));
+    for entry in rest {
+        match &entry.created {
+            Some(time) => latest = Some(time.clone()),
+            None => entry.created = latest.clone(),
+        }
+    }
+}
+
 /// What an entry says, in a Dockerfile's words.
 pub fn instruction(entry: &History) -> Instruction {
     let raw = entry.created_by.as_str();
@@ -193,6 +212,32 @@ mod tests {
         check("RUN |2 A=x y B= /bin/sh -c make # buildkit", "A=x y B=");
         check("RUN |1 A=x /app --init # buildkit", "A=x");
         check("|0 /bin/sh -c make", "");
+    }
+
+    #[test]
+    fn entries_have_the_times_of_their_layers() {
+        /// Entries by their times, `?` for none, `-` in front of those that made no layer.
+        #[track_caller]
+        fn check(history: &str, layers: &str, expected: &str) {
+            let time = |word: &str| (word != "?").then(|| word.to_owned());
+            let entry = |word: &str| History {
+                created: time(word.trim_start_matches('-')),
+                empty_layer: word.starts_with('-'),
+                ..History::default()
+            };
+            let mut history: Vec<History> = history.split(' ').map(entry).collect();
+            let layers: Vec<_> = layers.split_whitespace().map(time).collect();
+            set_times(&mut history, &layers);
+            let times: Vec<&str> = history.iter().map(|it| it.created.as_deref().unwrap_or("?")).collect();
+            assert_eq!(times.join(" "), expected);
+        }
+        check("base ?", "? made", "base made");
+        check("base -? ? -? ? -?", "? one two", "base one one one two two");
+        check("base -? -?", "?", "base base base");
+        check("-? -?", "", "? ?");
+        check("base -epoch epoch", "? made", "base epoch epoch");
+        check("? ?", "? made", "made made");
+        check("? ?", "made", "made made");
     }
 
     /// A history of texts, `-` in front of those that made no layer; `?` stands for a layer without instruction.

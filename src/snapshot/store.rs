@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT/MODE/                 a mode (root, subuid, single) has files of its own, for their owners differ
 //!   layers/ID/fs             an unpacked layer, as overlayfs reads it
-//!   layers/ID/entries        the same as a list (postcard of `Layer`)
+//!   layers/ID/entries        the same as a list (postcard of `Layer`), as old as the layer
 //!   layers/ID/sums           what an image's layer adds up to
 //!   snapshots/ID             the layers it is made of, bottom first, one a line
 //!   steps/KEY.json           the result of a step, by its cache key
@@ -33,7 +33,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a step came to, kept under its cache key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,6 +257,12 @@ impl Store {
         let layer = postcard::from_bytes(&bytes)
             .map_err(|error| failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
+    }
+
+    /// When a step made a layer here.
+    pub fn made(&self, id: &LayerId) -> Option<SystemTime> {
+        let entries = self.root.join("layers").join(&id.0).join("entries");
+        fs::metadata(entries).and_then(|it| it.modified()).ok().filter(|_| id.diff_id().is_none())
     }
 
     /// What a layer adds up to; of one that came with an image, known without reading all of it.

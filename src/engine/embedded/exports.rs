@@ -8,7 +8,7 @@ use crate::image::export::{self, ImageToWrite, LayerToWrite};
 use crate::image::recompress::{Packing, recompress};
 use crate::image::reference::{self, Reference};
 use crate::image::source::Surroundings;
-use crate::image::{self, daemon};
+use crate::image::{self, daemon, history};
 use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -35,6 +35,9 @@ pub(super) async fn export(
     let mut config = request.config.clone();
     config.rootfs.kind = "layers".to_owned();
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let made = |id: &LayerId| jiff::Timestamp::try_from(engine.store.made(id)?).ok().map(|time| time.to_string());
+    history::set_times(&mut config.history, &ids.iter().map(made).collect::<Vec<_>>());
+    config.created = config.history.iter().rev().find_map(|entry| entry.created.clone());
     let image = ImageToWrite { config, layers, tags: request.tags.clone(), annotations: request.annotations.clone() };
     let mut exported = export::digests(&image).map_err(export_error)?;
     for destination in &request.destinations {
