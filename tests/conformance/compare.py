@@ -3,6 +3,8 @@
 import collections
 import re
 
+import image
+
 # What Docker gives a new name for every command: its control group, and the group of its root's mount.
 MADE_UP = re.compile(r"(?<=/docker/buildkit/)[a-z0-9]{25}\b|(?<=\bmaster:)\d+\b")
 FIELDS = ["kind", "mode", "uid", "gid", "link", "device", "xattrs", "size", "hash"]
@@ -10,19 +12,30 @@ FIELDS = ["kind", "mode", "uid", "gid", "link", "device", "xattrs", "size", "has
 
 def differences(ours, theirs, since):
     """Lines, each one difference. A time in Docker's image after `since` is that of the build: no rule, so any is right."""
-    (our_config, our_files, _), (their_config, their_files, _) = ours, theirs
+    (our_config, our_files, our_layers), (their_config, their_files, their_layers) = ours, theirs
     out = []
     for name in sorted(set(our_config) | set(their_config)):
         here, there = our_config.get(name), their_config.get(name)
         if here != there:
             out.append(f"{name}: {here!r} here, {there!r} in Docker")
-    for path in sorted(set(our_files) | set(their_files)):
-        if path not in their_files:
+    out += trees(our_files, their_files, since)
+    for number, (here, there) in enumerate(zip(our_layers, their_layers)):
+        if here != there:
+            here, there = ({path: (inode, []) for path, inode in image.entries(layer)} for layer in (here, there))
+            # What differs in the end too is told once.
+            out += [f"layer {number}: {line}" for line in trees(here, there, since) if line not in out]
+    return out
+
+
+def trees(ours, theirs, since):
+    out = []
+    for path in sorted(set(ours) | set(theirs)):
+        if path not in theirs:
             out.append(f"{path}: only here")
-        elif path not in our_files:
+        elif path not in ours:
             out.append(f"{path}: only in Docker")
         else:
-            out += [f"{path}: {line}" for line in entry(our_files[path], their_files[path], since)]
+            out += [f"{path}: {line}" for line in entry(ours[path], theirs[path], since)]
     return out
 
 

@@ -1,4 +1,4 @@
-"""Reads an OCI archive into plain values: the image's configuration, and its file system merged from the layers."""
+"""Reads an OCI archive into plain values: the image's configuration, its layers, and the file system that they make."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ import tarfile
 
 KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link",
-    tarfile.FIFOTYPE: "FIFO", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
+    tarfile.LNKTYPE: "hard link", tarfile.FIFOTYPE: "FIFO", tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device",
 }
 CONFIG = ["Env", "Cmd", "Entrypoint", "User", "WorkingDir", "ExposedPorts", "Volumes", "Labels", "Healthcheck",
           "StopSignal", "OnBuild", "Shell", "ArgsEscaped"]
@@ -24,7 +24,7 @@ def decompressed(data):
 
 
 def read(path):
-    """The configuration as (field, value) pairs, the file system as {path: entry}, and the manifest."""
+    """The configuration as (field, value) pairs, the file system as {path: entry}, and the layers as they are."""
     with tarfile.open(path) as archive:
         def blob(digest):
             return archive.extractfile("blobs/" + digest.replace(":", "/")).read()
@@ -43,7 +43,7 @@ def read(path):
     for number, entry in enumerate(image.get("history") or []):
         empty = " (no layer)" if entry.get("empty_layer") else ""
         config[f"history {number}"] = entry.get("created_by", "") + empty
-    return config, merge(layers), manifest
+    return config, merge(layers), layers
 
 
 class Inode:
@@ -54,7 +54,7 @@ class Inode:
         self.mode = "%04o" % entry.mode
         self.uid, self.gid = entry.uid, entry.gid
         self.mtime = int(entry.mtime)
-        self.link = entry.linkname if entry.issym() else ""
+        self.link = entry.linkname if entry.issym() or entry.islnk() else ""
         self.device = (entry.devmajor, entry.devminor) if "device" in self.kind else ""
         self.size = len(data)
         self.hash = hashlib.sha256(data).hexdigest()[:16] if self.kind == "file" else ""
@@ -64,29 +64,32 @@ class Inode:
         self.xattrs = {k[len(xattr):]: v for k, v in sorted(entry.pax_headers.items()) if k.startswith(xattr)}
 
 
+def entries(layer):
+    """What a layer says, in its order: paths, whiteouts among them, and what is there."""
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        for entry in tar:
+            path = "/" + entry.name.strip("/").removeprefix("./")
+            yield "/" if path in ("/", "/.") else path, Inode(entry, tar.extractfile(entry).read() if entry.isreg() else b"")
+
+
 def merge(layers):
     root = {}
     for layer in layers:
         below = set(root)
-        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
-            for entry in tar:
-                path = "/" + entry.name.strip("/").removeprefix("./")
-                path = "/" if path in ("/", "/.") else path
-                parent, _, name = path.rpartition("/")
-                if name == ".wh..wh..opq":
-                    remove(root, parent, below, itself=False)
-                elif name.startswith(".wh."):
-                    remove(root, f"{parent}/{name[4:]}", below, itself=True)
-                elif entry.islnk():
-                    target = "/" + entry.linkname.strip("/").removeprefix("./")
-                    root[path] = root[target]
-                    below.discard(path)
-                else:
-                    data = tar.extractfile(entry).read() if entry.isreg() else b""
-                    if not entry.isdir():
-                        remove(root, path, below, itself=False)
-                    root[path] = Inode(entry, data)
-                    below.discard(path)
+        for path, inode in entries(layer):
+            parent, _, name = path.rpartition("/")
+            if name == ".wh..wh..opq":
+                remove(root, parent, below, itself=False)
+            elif name.startswith(".wh."):
+                remove(root, f"{parent}/{name[4:]}", below, itself=True)
+            elif inode.kind == "hard link":
+                root[path] = root["/" + inode.link.strip("/").removeprefix("./")]
+                below.discard(path)
+            else:
+                if inode.kind != "directory":
+                    remove(root, path, below, itself=False)
+                root[path] = inode
+                below.discard(path)
     groups = {}
     for path, inode in sorted(root.items()):
         groups.setdefault(id(inode), []).append(path)
