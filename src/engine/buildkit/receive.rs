@@ -46,6 +46,9 @@ enum Came {
 #[derive(Default)]
 pub(super) struct Uploads {
     next: Mutex<(Option<Upload>, Came)>,
+    /// Held for each entry: the files of several platforms come side by side, and none may be replaced between a look
+    /// at it and what is done to it.
+    writing: Mutex<()>,
     pub(super) one: tokio::sync::Mutex<()>,
 }
 
@@ -97,7 +100,11 @@ fn archive(
 }
 
 /// Requests are not waited with: the builder sends files while it has not read all of them.
-fn files(root: PathBuf, mut messages: Streaming<Packet>) -> Response<UnboundedReceiverStream<Result<Packet, Status>>> {
+fn files(
+    root: PathBuf,
+    uploads: Arc<Uploads>,
+    mut messages: Streaming<Packet>,
+) -> Response<UnboundedReceiverStream<Result<Packet, Status>>> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (to_writer, mut packets) = mpsc::channel::<Packet>(64);
     let answer = sender.clone();
@@ -105,7 +112,11 @@ fn files(root: PathBuf, mut messages: Streaming<Packet>) -> Response<UnboundedRe
         let work = || -> std::io::Result<()> {
             let mut tree = Tree::new(root)?;
             while let Some(packet) = packets.blocking_recv() {
-                match tree.take(packet)? {
+                let said = {
+                    let _one = uploads.writing.lock().unwrap_or_else(PoisonError::into_inner);
+                    tree.take(packet)?
+                };
+                match said {
                     Say::Nothing => {}
                     Say::Packet(packet) => drop(answer.send(Ok(packet))),
                     Say::End => break,
@@ -166,7 +177,7 @@ impl tower::Service<HttpRequest<Body>> for FileSend {
                 }
                 Some(Upload::Files(root)) => {
                     let answer = tower::service_fn(move |request: Request<Streaming<Packet>>| {
-                        std::future::ready(Ok(files(root.clone(), request.into_inner())))
+                        std::future::ready(Ok(files(root.clone(), uploads.clone(), request.into_inner())))
                     });
                     let codec = ProstCodec::default();
                     Grpc::new(codec).max_decoding_message_size(LARGEST_MESSAGE).streaming(answer, request).await

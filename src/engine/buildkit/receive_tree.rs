@@ -4,7 +4,8 @@
 //! their number in that order and come in pieces, an empty one last; FIN ends it, on both sides.
 //!
 //! Nothing that is sent is trusted: everything lies in a directory that was sent before it, and what was there under its
-//! name and is something else is removed first, so no link leads out.
+//! name and is something else is removed first. Whatever was sent meanwhile, under whatever name this machine's disk
+//! takes for the same, nothing is touched before every directory above it is seen to be one: no link leads out.
 
 use super::connection::printable;
 use super::filesync::go_mode;
@@ -13,7 +14,7 @@ use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use filetime::FileTime;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -88,10 +89,10 @@ impl Tree {
             return Err(io::Error::other("too many files"));
         }
         let path = self.place(&stat.path)?;
-        let there = path.symlink_metadata().ok();
+        let there = self.look(&path)?;
         let is = |bit: u32| stat.mode & bit != 0;
         if is(go_mode::DIRECTORY) {
-            if !there.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+            if !there.as_ref().is_some_and(Metadata::is_dir) {
                 remove(&path, there.as_ref())?;
                 std::fs::create_dir(&path)?;
             }
@@ -104,7 +105,9 @@ impl Tree {
             // What it leads to may come later, or not at all.
             system::symlink(stat.linkname.as_bytes(), &path, false)?;
         } else if !stat.linkname.is_empty() {
-            std::fs::hard_link(self.place(&stat.linkname)?, &path)?;
+            let first = self.place(&stat.linkname)?;
+            self.look(&first)?;
+            std::fs::hard_link(first, &path)?;
             return Ok(Say::Nothing);
         } else if is(go_mode::DEVICE | go_mode::PIPE) {
             special(&stat, &path)?;
@@ -114,7 +117,7 @@ impl Tree {
             self.wanted.insert(id, (path, stat));
             return Ok(Say::Packet(Packet { r#type: PacketType::PacketReq as i32, id, ..Packet::default() }));
         }
-        dress(&path, &stat)?;
+        self.dress(&path, &stat)?;
         Ok(Say::Nothing)
     }
 
@@ -139,11 +142,14 @@ impl Tree {
         };
         let mut file = match self.open.remove(&id) {
             Some(file) => file,
-            None => File::options().write(true).open(path)?,
+            None => {
+                self.still(path, stat)?;
+                File::options().write(true).open(path)?
+            }
         };
         if data.is_empty() {
             drop(file);
-            dress(path, stat)?;
+            self.dress(path, stat)?;
             self.wanted.remove(&id);
         } else {
             file.write_all(data)?;
@@ -155,33 +161,62 @@ impl Tree {
     /// Directories get their modes and times when nothing more comes into them.
     fn finish(&mut self) -> io::Result<()> {
         for (path, stat) in std::mem::take(&mut self.last).into_iter().rev() {
-            dress(&path, &stat)?;
+            self.dress(&path, &stat)?;
         }
         Ok(())
     }
+
+    /// What is at a path, if anything; the directories above it are no links.
+    fn look(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        let below = path.strip_prefix(&self.root).map_err(io::Error::other)?;
+        let mut at = self.root.clone();
+        for name in below.parent().into_iter().flatten() {
+            at.push(name);
+            if !at.symlink_metadata()?.is_dir() {
+                return Err(replaced(&at));
+            }
+        }
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            metadata => metadata.map(Some),
+        }
+    }
+
+    /// Fails unless what was sent is still there as it was sent.
+    fn still(&self, path: &Path, stat: &Stat) -> io::Result<()> {
+        let found = self.look(path)?.map(|it| (it.is_dir(), it.is_symlink()));
+        let sent = (stat.mode & go_mode::DIRECTORY != 0, stat.mode & go_mode::SYMLINK != 0);
+        if found == Some(sent) { Ok(()) } else { Err(replaced(path)) }
+    }
+
+    /// Everything belongs to the caller, as with buildx; extended attributes as far as the caller may set them.
+    fn dress(&self, path: &Path, stat: &Stat) -> io::Result<()> {
+        self.still(path, stat)?;
+        for (name, value) in &stat.xattrs {
+            let _ = system::set_extended_attribute(path, name, value);
+        }
+        if stat.mode & go_mode::SYMLINK == 0 {
+            let bits = [(go_mode::SET_UID, 0o4000), (go_mode::SET_GID, 0o2000), (go_mode::STICKY, 0o1000)];
+            let special: u32 = bits.iter().filter(|(bit, _)| stat.mode & bit != 0).map(|(_, mode)| mode).sum();
+            system::set_exact_mode(path, stat.mode & 0o777 | special)?;
+        }
+        let (seconds, nanos) = (stat.mod_time.div_euclid(1_000_000_000), stat.mod_time.rem_euclid(1_000_000_000));
+        let time = FileTime::from_unix_time(seconds, u32::try_from(nanos).unwrap_or(0));
+        filetime::set_symlink_file_times(path, time, time)
+    }
 }
 
-fn remove(path: &Path, there: Option<&std::fs::Metadata>) -> io::Result<()> {
+fn replaced(path: &Path) -> io::Error {
+    let message = format!("the builder sends {} twice, as different things", printable(&path.to_string_lossy()));
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn remove(path: &Path, there: Option<&Metadata>) -> io::Result<()> {
     match there {
         None => Ok(()),
         Some(it) if it.is_dir() => std::fs::remove_dir_all(path),
         Some(_) => std::fs::remove_file(path),
     }
-}
-
-/// Everything belongs to the caller, as with buildx; extended attributes as far as the caller may set them.
-fn dress(path: &Path, stat: &Stat) -> io::Result<()> {
-    for (name, value) in &stat.xattrs {
-        let _ = system::set_extended_attribute(path, name, value);
-    }
-    if stat.mode & go_mode::SYMLINK == 0 {
-        let bits = [(go_mode::SET_UID, 0o4000), (go_mode::SET_GID, 0o2000), (go_mode::STICKY, 0o1000)];
-        let special: u32 = bits.iter().filter(|(bit, _)| stat.mode & bit != 0).map(|(_, mode)| mode).sum();
-        system::set_exact_mode(path, stat.mode & 0o777 | special)?;
-    }
-    let (seconds, nanos) = (stat.mod_time.div_euclid(1_000_000_000), stat.mod_time.rem_euclid(1_000_000_000));
-    let time = FileTime::from_unix_time(seconds, u32::try_from(nanos).unwrap_or(0));
-    filetime::set_symlink_file_times(path, time, time)
 }
 
 /// A device or a pipe.
@@ -295,5 +330,31 @@ mod tests {
         let directory = go_mode::DIRECTORY | 0o755;
         let packets = vec![stat("out", directory, ""), stat("out/x", 0o600, ""), data(1, b"x"), data(1, b""), end()];
         check(packets, Ok(&["out 755 / 123456789", "out/x 600 x 123456789"]));
+    }
+
+    /// `d` is a directory first, `f` a file, and then the name stands for a link to a directory elsewhere.
+    #[test]
+    fn nothing_is_what_it_was() {
+        let directory = go_mode::DIRECTORY | 0o755;
+        let again = |sent: Packet, link: &str, then: Vec<Packet>| {
+            let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let secret = elsewhere.path().join("x");
+            std::fs::write(&secret, "kept").unwrap();
+            let to = elsewhere.path().join(link).display().to_string();
+            let name = sent.stat.as_ref().unwrap().path.clone();
+            let mut tree = Tree::new(dir.path().to_owned()).unwrap();
+            let packets = [sent, stat(&name, go_mode::SYMLINK | 0o777, &to)].into_iter().chain(then);
+            let taken = packets.into_iter().try_for_each(|packet| tree.take(packet).map(drop));
+            assert!(taken.unwrap_err().to_string().contains("twice, as different things"));
+            let names = std::fs::read_dir(elsewhere.path()).unwrap().count();
+            assert_eq!((names, std::fs::read_to_string(secret).unwrap().as_str()), (1, "kept"));
+            assert!(!dir.path().join("h").exists());
+        };
+        again(stat("d", directory, ""), "", vec![stat("d/new", 0o644, "")]);
+        again(stat("d", directory, ""), "", vec![stat("d/sub", directory, "")]);
+        again(stat("d", directory, ""), "", vec![stat("h", 0o644, "d/x")]);
+        again(stat("d", directory, ""), "", vec![end()]);
+        again(stat("f", 0o644, ""), "x", vec![data(0, b"more")]);
+        again(stat("f", 0o644, ""), "x", vec![data(0, b"")]);
     }
 }
