@@ -1,7 +1,8 @@
 //! The store: layers, snapshots, step results and images of one user, on disk.
 //!
 //! ```text
-//! ROOT/MODE/                 a mode (root, subuid, single) has files of its own, for their owners differ
+//! ROOT/MODE/                 a mode (root, subuid, single) has files of its own, for their owners differ; closed to others,
+//!                            for images have set-user-ID programs, and builds have secrets
 //!   layers/ID/fs             an unpacked layer, as overlayfs reads it
 //!   layers/ID/entries        the same as a list (postcard of `Layer`), as old as the layer
 //!   layers/ID/sums           what an image's layer adds up to
@@ -29,8 +30,9 @@ use crate::layers::{Entry, Index, Layer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -150,6 +152,9 @@ impl Store {
     /// left behind: directories for the caller to remove, since only the engine process may be able to.
     pub fn open(root: &Path, mode: &str) -> Result<(Store, Vec<PathBuf>), StoreError> {
         let root = root.join(mode);
+        fs::create_dir_all(&root).map_err(failed("cannot make the store's directory", &root))?;
+        // What is below is reached by mounts, never by this path, so the ids of a container need no way through it.
+        fs::set_permissions(&root, Permissions::from_mode(0o700)).map_err(failed("cannot close to others", &root))?;
         for name in DIRECTORIES {
             let path = root.join(name);
             fs::create_dir_all(&path).map_err(failed("cannot make the store's directory", &path))?;
@@ -547,6 +552,17 @@ mod tests {
         check(&["a"], &["b"], false, &["a"]);
         check(&["a"], &["b", "c"], true, &["a"]);
         check(&[], &["b"], true, &[]);
+    }
+
+    #[test]
+    fn others_are_kept_out_of_a_new_store_and_of_an_old_one() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(root.path().join("test")).unwrap().permissions().mode() & 0o7777;
+        drop(open(root.path()));
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(root.path().join("test"), Permissions::from_mode(0o755)).unwrap();
+        drop(open(root.path()));
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]
