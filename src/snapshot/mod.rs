@@ -5,6 +5,8 @@
 //! Invariant: a snapshot is complete before it has an id, and never changes after.
 
 #[cfg(target_os = "linux")]
+mod by_path;
+#[cfg(target_os = "linux")]
 pub mod directory;
 #[cfg(not(target_os = "linux"))]
 #[path = "plain_directory.rs"]

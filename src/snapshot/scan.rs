@@ -15,13 +15,22 @@ use std::path::Path;
 
 pub const OPAQUE: &str = "user.overlay.opaque";
 
+/// Bytes of all paths, link targets and attributes of a layer, which are kept in memory; a file may have 4096 of one,
+/// and 65536 of the other.
+pub const MOST_TEXT: usize = 1 << 30;
+
 /// Reads a layer directory. Names of one inode get the same number, counted from 1 in the order of the entries.
 /// The root itself has no entry, but it may be opaque.
 pub fn scan(layer: &Path) -> Result<Layer, PathError> {
+    scan_bounded(layer, MOST_TEXT)
+}
+
+fn scan_bounded(layer: &Path, most: usize) -> Result<Layer, PathError> {
     let top = BStr::new("");
     let root = Root::open(layer).at("open the layer at", BStr::new(layer.as_os_str().as_encoded_bytes()))?;
     let mut entries = Vec::new();
     let mut inodes = HashMap::new();
+    let mut text = 0;
     if is_opaque(root.as_fd(), BStr::new(".")).at("read", top)? {
         entries.push(Entry::Opaque { path: BString::default() });
     }
@@ -34,11 +43,17 @@ pub fn scan(layer: &Path) -> Result<Layer, PathError> {
         for name in names(fd.as_fd()).at("read", dir.as_bstr())? {
             let path = child(dir.as_bstr(), name.as_bstr());
             let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", path.as_bstr())?;
+            text += path.len();
             if is_whiteout(&stat) {
                 entries.push(Entry::Whiteout { path });
                 continue;
             }
             let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", path.as_bstr())?;
+            text += meta.target.len() + meta.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+            if text > most {
+                let message = format!("the paths and attributes of its layer are more than {most} bytes");
+                return Err(PathError::new("keep", path.as_bstr(), io::Error::other(message)));
+            }
             let opaque =
                 meta.kind == Kind::Directory && is_opaque(fd.as_fd(), name.as_bstr()).at("read", path.as_bstr())?;
             if meta.kind == Kind::Directory {
@@ -242,6 +257,15 @@ mod tests {
         let dir = fixture::dir();
         fs::setxattr(dir.path(), OPAQUE, b"y", fs::XattrFlags::empty()).unwrap();
         assert_eq!(scan(dir.path()).unwrap().entries, [Entry::Opaque { path: BString::default() }]);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_layer_is_bounded() {
+        let dir = fixture::dir();
+        build(dir.path(), &["dir 755 d", "dir 755 d/e"]);
+        std::os::unix::fs::symlink("12345", dir.path().join("l")).unwrap();
+        assert!(scan_bounded(dir.path(), 10).is_ok());
+        assert!(scan_bounded(dir.path(), 9).unwrap_err().to_string().contains("more than 9 bytes"));
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! from its owner, and every new name would change its time. What the operating system does not allow (owners where
 //! few ids exist, device nodes) is left out, counted and told.
 
+use super::by_path::ByPath;
 use super::remove::remove_at;
 use super::rooted::{At, PathError, Root, child, proc_path};
 use super::scan::is_kept;
 use bstr::{BStr, BString, ByteSlice};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,9 +55,9 @@ pub struct TreeWriter {
     /// Whether they get the set-group-id bit of the directory that they are made in, too.
     inherit: bool,
     /// Properties for the end, by canonical path.
-    directories: HashMap<BString, Attributes>,
+    directories: ByPath<Attributes>,
     /// Times for the end, of directories that were there before.
-    touched: HashMap<BString, (i64, u32)>,
+    touched: ByPath<(i64, u32)>,
     refused: Refused,
 }
 
@@ -74,8 +75,8 @@ impl TreeWriter {
             root,
             implied,
             inherit: true,
-            directories: HashMap::new(),
-            touched: HashMap::new(),
+            directories: ByPath::new(),
+            touched: ByPath::new(),
             refused: Refused::default(),
         }
     }
@@ -113,9 +114,10 @@ impl TreeWriter {
             Ok(())
         })?;
         if let Some((path, time)) = before
-            && !self.directories.contains_key(&path)
+            && !self.directories.contains(path.as_bstr())
+            && !self.touched.contains(path.as_bstr())
         {
-            self.touched.entry(path).or_insert(time);
+            self.touched.insert(path, time);
         }
         Ok(canonical)
     }
@@ -138,7 +140,7 @@ impl TreeWriter {
     /// Opens a directory to put names into it. One that was there before keeps its time.
     pub fn place(&mut self, canonical: &BStr) -> Result<Place, PathError> {
         let fd = self.root.place(canonical).at("open", canonical)?;
-        if !self.directories.contains_key(canonical) && !self.touched.contains_key(canonical) {
+        if !self.directories.contains(canonical) && !self.touched.contains(canonical) {
             let stat = fs::fstat(&fd).at("look at", canonical)?;
             self.touched.insert(canonical.to_owned(), mtime(&stat));
         }
@@ -163,7 +165,7 @@ impl TreeWriter {
     ) -> Result<(), PathError> {
         let path = child(place.canonical.as_bstr(), name);
         self.set_xattrs(place.fd.as_fd(), name, path.as_bstr(), xattrs)?;
-        self.touched.remove(&path);
+        self.touched.remove(path.as_bstr());
         self.directories.insert(path, attributes);
         Ok(())
     }
@@ -172,9 +174,7 @@ impl TreeWriter {
     pub fn directory_time(&mut self, canonical: &BStr, mtime: (i64, u32)) {
         match self.directories.get_mut(canonical) {
             Some(attributes) => attributes.mtime = mtime,
-            None => {
-                self.touched.insert(canonical.to_owned(), mtime);
-            }
+            None => self.touched.insert(canonical.to_owned(), mtime),
         }
     }
 
@@ -262,27 +262,28 @@ impl TreeWriter {
     pub fn remove(&mut self, place: &Place, name: &BStr) -> Result<(), PathError> {
         let path = child(place.canonical.as_bstr(), name);
         remove_at(place.fd.as_fd(), name).at("replace", path.as_bstr())?;
-        self.forget(&path);
+        // Nothing is to be set there in the end.
+        self.directories.remove(path.as_bstr());
+        self.directories.remove_below(path.as_bstr());
+        self.touched.remove(path.as_bstr());
+        self.touched.remove_below(path.as_bstr());
         Ok(())
     }
 
-    /// Drops what was to be set in the end at a path and below it.
-    fn forget(&mut self, path: &BString) {
-        let gone =
-            |it: &BString| it.strip_prefix(&path[..]).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-        self.directories.retain(|it, _| !gone(it));
-        self.touched.retain(|it, _| !gone(it));
+    /// Bytes of the paths that are kept for the end.
+    pub fn kept(&self) -> usize {
+        self.directories.bytes() + self.touched.bytes()
     }
 
     /// Sets what directories are in the end, the deepest first. Answers with what was left out, in sentences.
     pub fn finish(mut self) -> Result<Vec<String>, PathError> {
-        let mut paths: Vec<BString> = self.directories.keys().chain(self.touched.keys()).cloned().collect();
+        let mut paths: Vec<BString> = self.directories.paths().chain(self.touched.paths()).cloned().collect();
         paths.sort_unstable_by(|a, b| b.cmp(a));
         for path in paths {
             let at = path.as_bstr();
             let dir = self.root.dir(at).at("open", at)?;
-            let mut time = self.touched.get(&path).copied();
-            if let Some(attributes) = self.directories.get(&path).copied() {
+            let mut time = self.touched.get(at).copied();
+            if let Some(attributes) = self.directories.get(at).copied() {
                 let (uid, gid) = owner(attributes);
                 self.note_owner(fs::fchown(&dir, uid, gid), at)?;
                 fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode)).at("set the mode of", at)?;

@@ -7,9 +7,10 @@
 //! The blob is untrusted: every path is looked up below the new directory and nowhere else, and nothing that grows
 //! without a bound is believed.
 
+use super::by_path::ByPath;
 use super::remove::{remove, remove_in};
 use super::rooted::{At, PathError, Root, child, clean, split};
-use super::scan::{self, OPAQUE, is_whiteout, scan};
+use super::scan::{self, MOST_TEXT, OPAQUE, is_whiteout, scan};
 use super::tree_writer::{Attributes, Place, TreeWriter};
 use crate::image::compression;
 use crate::image::digest::Digest;
@@ -20,7 +21,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
@@ -59,7 +60,7 @@ pub enum UnpackError {
     Digest { expected: String, found: Digest },
     #[error("entry {path:?} of the layer {problem}")]
     Entry { path: BString, problem: String },
-    #[error("the layer has more than {MAX_ENTRIES} entries")]
+    #[error("the layer has more than {MAX_ENTRIES} entries, or paths of more than {MOST_TEXT} bytes")]
     TooMany,
     #[error(
         "the layer's {blob} bytes unpack to more than {FREE_BYTES} and more than {MAX_RATIO} times as many: \
@@ -112,6 +113,9 @@ fn unpack_file(
             return Err(UnpackError::TooMany);
         }
         unpacker.put(&entry, &mut archive)?;
+        if unpacker.writer.kept() + unpacker.hidden.bytes() > MOST_TEXT {
+            return Err(UnpackError::TooMany);
+        }
         if counted.get() > reported {
             reported = counted.get();
             progress(reported);
@@ -134,7 +138,7 @@ struct Unpacker {
     /// Directories that were looked up, by the names used in the archive.
     places: HashMap<BString, Rc<Place>>,
     /// Canonical paths that a whiteout hides.
-    hidden: HashSet<BString>,
+    hidden: ByPath<()>,
     /// Whether there are directories of the old AUFS driver to be removed in the end.
     aufs: bool,
     buffer: Vec<u8>,
@@ -148,7 +152,7 @@ impl Unpacker {
         Unpacker {
             writer: TreeWriter::new(root, implied),
             places: HashMap::new(),
-            hidden: HashSet::new(),
+            hidden: ByPath::new(),
             aufs: false,
             buffer: vec![0; CHUNK],
             blob,
@@ -199,7 +203,7 @@ impl Unpacker {
             }
             Err(error) => return Err(PathError::new("look at", path.as_bstr(), error.into()).into()),
         }
-        self.hidden.insert(path);
+        self.hidden.insert(path, ());
         Ok(())
     }
 
@@ -227,7 +231,7 @@ impl Unpacker {
                 if !exists {
                     self.writer.make_dir(place, name)?;
                     let path = child(place.canonical.as_bstr(), name);
-                    if self.hidden.contains(&path) {
+                    if self.hidden.contains(path.as_bstr()) {
                         self.mark_opaque(&path)?;
                     }
                 }
@@ -301,9 +305,7 @@ impl Unpacker {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if directory => return Ok(true),
             FileType::Directory => {
-                let mut inside = path.clone();
-                inside.push(b'/');
-                self.hidden.retain(|it| !it.starts_with(&inside[..]));
+                self.hidden.remove_below(path.as_bstr());
                 self.places.clear();
             }
             // Names that led through the link lead elsewhere now.
@@ -346,7 +348,7 @@ impl Unpacker {
             }
             let canonical = found.path;
             let stat = self.writer.root.stat(canonical.as_bstr()).at("look at", prefix)?;
-            if !self.hidden.contains(&canonical) || !is_whiteout(&stat) {
+            if !self.hidden.contains(canonical.as_bstr()) || !is_whiteout(&stat) {
                 continue;
             }
             remove_in(&self.writer.root, canonical.as_bstr())?;
