@@ -1,7 +1,7 @@
 //! Becoming the command, and saying why that was not possible.
 
 use super::task::TaskError;
-use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
 use std::io::Read;
@@ -102,32 +102,44 @@ fn not_found(name: &str, path: &str, errno: Errno) -> TaskError {
 /// Says why an exec failed, from what can be seen of the file.
 fn explain(program: &Path, errno: Errno) -> TaskError {
     let mut head = Vec::new();
-    if let Ok(file) = std::fs::File::open(program) {
-        let _ = file.take(HEAD).read_to_end(&mut head);
+    // A FIFO would be waited for.
+    if let Ok(fd) = rustix::fs::open(program, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = std::fs::File::from(fd).take(HEAD).read_to_end(&mut head);
     }
-    let facts = Facts {
-        errno,
-        exists: program.symlink_metadata().is_ok(),
-        dangling: program.symlink_metadata().is_ok() && program.metadata().is_err(),
-        directory: program.is_dir(),
-        head: &head,
+    let what = match (program.symlink_metadata(), program.metadata()) {
+        (Err(_), _) => What::Nothing,
+        (Ok(_), Err(_)) => What::Dangling,
+        (_, Ok(found)) if found.is_dir() => What::Directory,
+        (_, Ok(found)) if found.is_file() => What::File,
+        _ => What::Special,
     };
+    let facts = Facts { errno, what, head: &head };
     let program = program.to_string_lossy();
     reason(&program, &facts, |path| Path::new(OsStr::from_bytes(path)).exists())
 }
 
+/// What stands where the program should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Nothing,
+    /// A link to nothing.
+    Dangling,
+    Directory,
+    File,
+    /// A FIFO, a device or a socket.
+    Special,
+}
+
 struct Facts<'h> {
     errno: Errno,
-    exists: bool,
-    dangling: bool,
-    directory: bool,
+    what: What,
     /// The beginning of the file, as far as it can be read.
     head: &'h [u8],
 }
 
 fn reason(program: &str, facts: &Facts<'_>, exists: impl Fn(&[u8]) -> bool) -> TaskError {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).escape_debug().to_string();
-    if !facts.exists {
+    if facts.what == What::Nothing {
         let error = TaskError::input(format!("`{program}` is not in the image."));
         return match program {
             "/bin/sh" | "/bin/bash" | "/bin/ash" => error.with_help(
@@ -137,11 +149,14 @@ fn reason(program: &str, facts: &Facts<'_>, exists: impl Fn(&[u8]) -> bool) -> T
             _ => error,
         };
     }
-    if facts.dangling {
-        return TaskError::input(format!("`{program}` is a link to something that is not in the image."));
-    }
-    if facts.directory {
-        return TaskError::input(format!("`{program}` is a directory."));
+    let is_not = match facts.what {
+        What::Dangling => Some("a link to something that is not in the image"),
+        What::Directory => Some("a directory"),
+        What::Special => Some("a FIFO, a device or a socket"),
+        What::Nothing | What::File => None,
+    };
+    if let Some(what) = is_not {
+        return TaskError::input(format!("`{program}` is {what}."));
     }
     if let Some(interpreter) = shebang(facts.head) {
         if interpreter.ends_with(b"\r") {
@@ -236,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(errno: Errno, head: &[u8], expected: &str) {
-        let facts = Facts { errno, exists: true, dangling: false, directory: false, head };
+        let facts = Facts { errno, what: What::File, head };
         let error = reason("/app", &facts, |_| false);
         assert!(error.message.contains(expected), "{:?} has no {expected:?}", error.message);
         assert!(error.input);
@@ -257,8 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert!(explain(&fifo, Errno::ACCESS).message.contains("is a FIFO"));
+        assert!(explain(dir.path(), Errno::ACCESS).message.contains("is a directory"));
+    }
+
+    #[test]
     fn a_missing_shell_has_a_remedy() {
-        let facts = Facts { errno: Errno::NOENT, exists: false, dangling: false, directory: false, head: b"" };
+        let facts = Facts { errno: Errno::NOENT, what: What::Nothing, head: b"" };
         assert!(reason("/bin/sh", &facts, |_| false).help[0].contains("exec form"));
         assert!(reason("/usr/bin/make", &facts, |_| false).message.contains("not in the image"));
     }
@@ -269,7 +293,7 @@ mod tests {
             for start in [&b"\x7fELF\x02\x01"[..], b"\x7fELF\x01\x01", b"#!", b""] {
                 let head = [start, &tail].concat();
                 let facts = Facts {
-                    errno: Errno::from_raw_os_error(code), exists: true, dangling: false, directory: false, head: &head,
+                    errno: Errno::from_raw_os_error(code), what: What::File, head: &head,
                 };
                 prop_assert!(!reason("/app", &facts, |_| false).message.is_empty());
             }
