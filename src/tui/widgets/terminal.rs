@@ -16,8 +16,38 @@ const LEAST: u16 = 2;
 /// Bytes of answers that wait to be taken; a program that asks without end is not answered without end.
 const ANSWERS: usize = 4096;
 
+/// Bytes of a command to the terminal, a title for instance, that are kept until it ends.
+const COMMAND: usize = 4096;
+
 pub struct Terminal {
     parser: vt100::Parser<Answers>,
+    within: Within,
+}
+
+/// What the program is writing, as far as it matters to the bound above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Text,
+    Escape,
+    /// A command to the operating system, so long by now: the parser gathers it until its end, however far that is.
+    Command(usize),
+}
+
+impl Within {
+    /// Whether the parser is to see the next byte.
+    fn passes(&mut self, byte: u8) -> bool {
+        *self = match (*self, byte) {
+            (_, 0x1b) => Within::Escape,
+            (Within::Escape, b']') => Within::Command(0),
+            // Control characters within a sequence do not end it.
+            (Within::Escape, 0x00..=0x17 | 0x19 | 0x1c..=0x1f | 0x7f..) => Within::Escape,
+            (Within::Command(_), 0x07 | 0x18 | 0x1a) => Within::Text,
+            (Within::Command(length), _) if length < COMMAND => Within::Command(length + 1),
+            (Within::Command(_), _) => return false,
+            _ => Within::Text,
+        };
+        true
+    }
 }
 
 impl std::fmt::Debug for Terminal {
@@ -30,7 +60,7 @@ impl Terminal {
     pub fn new(columns: u16, rows: u16) -> Terminal {
         let parser =
             vt100::Parser::new_with_callbacks(rows.max(LEAST), columns.max(LEAST), SCROLLBACK, Answers::default());
-        Terminal { parser }
+        Terminal { parser, within: Within::Text }
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
@@ -69,7 +99,8 @@ impl Terminal {
 
     /// Takes what the program wrote. Answers with what the terminal says to it.
     pub fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.parser.process(bytes);
+        let bounded: Vec<u8> = bytes.iter().copied().filter(|byte| self.within.passes(*byte)).collect();
+        self.parser.process(&bounded);
         std::mem::take(&mut self.parser.callbacks_mut().0)
     }
 
@@ -228,6 +259,23 @@ mod tests {
         check(b"\x1b[7n\x1b[1c\x1b]52;c;eA==\x07\x1b]0;title\x07\x1b[8;99;99t\x1b[14t", "");
         let flood = b"\x1b[5n".repeat(10_000);
         assert!(Terminal::new(20, 5).write(&flood).len() <= ANSWERS);
+    }
+
+    #[test]
+    fn commands_are_cut() {
+        let check = |written: &[u8], passes: usize| {
+            let mut within = Within::Text;
+            assert_eq!(written.iter().filter(|byte| within.passes(**byte)).count(), passes);
+        };
+        let long = |start: &str, end: &str| format!("{start}{}{end}", "x".repeat(2 * COMMAND)).into_bytes();
+        check(&long("\x1b]", ""), 2 + COMMAND);
+        check(&long("\x1b]", "\x07after"), 2 + COMMAND + 6);
+        check(&long("\x1b]", "\x1b\\after"), 2 + COMMAND + 7);
+        check(&long("\x1b\x1b\r]0;", "\x18a"), 4 + COMMAND + 2);
+        check(&long("a]\x1b[]", ""), 5 + 2 * COMMAND);
+        let mut terminal = Terminal::new(20, 2);
+        terminal.write(&long("a\x1b]0;", "\x07b"));
+        assert_eq!(drawn(&terminal, 20, 2), "ab\n");
     }
 
     #[test]
