@@ -21,7 +21,7 @@ pub fn address(context: &str) -> Result<Option<Remote>, Failure> {
     if Path::new(context).exists() {
         return Ok(None);
     }
-    let wrong = |why: String| Failure::Usage(format!("the context {context}: {why}"));
+    let wrong = |why: String| Failure::Usage(format!("the context {}: {why}", shown(context)));
     match remote::classify(&with_scheme(context)).map_err(wrong)? {
         Remote::Local => Ok(None),
         found => Ok(Some(found)),
@@ -38,7 +38,7 @@ fn with_scheme(context: &str) -> String {
 
 /// An address without the password in it.
 pub fn shown(context: &str) -> String {
-    git::without_secret(context)
+    remote::without_secret(context)
 }
 
 /// Fetches it into an empty directory. `keep_git_dir` keeps a repository's `.git`.
@@ -48,7 +48,7 @@ pub async fn fetch(context: &str, found: Remote, dir: &Path, keep_git_dir: bool)
         Remote::Git(source) => {
             let keep = source.keep_git_dir.unwrap_or(keep_git_dir);
             let wanted = source.checksum.clone();
-            let tree = git::clone(&shown(&context), &source, dir, keep, wanted.as_deref()).await?;
+            let tree = git::clone(&context, &source, git::Access::Caller, dir, keep, wanted.as_deref()).await?;
             Ok(Fetched::Directory(tree))
         }
         Remote::Url | Remote::Local => {

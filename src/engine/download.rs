@@ -1,6 +1,7 @@
 //! Files by their address.
 
 use super::{EngineError, Output, OutputEvent};
+use crate::plan::remote::without_secret;
 use std::path::{Path, PathBuf};
 
 /// Puts the file into `dir`, under the name that the server gives it, with its time. `checksum` is `sha256:…`.
@@ -10,10 +11,11 @@ pub(crate) async fn download(
     checksum: Option<&str>,
     output: &Output,
 ) -> Result<PathBuf, EngineError> {
-    let failed = |error: &dyn std::fmt::Display| EngineError::new(format!("cannot get {url}: {error}"));
+    let shown = without_secret(url);
+    let failed = |error: &dyn std::fmt::Display| EngineError::new(format!("cannot get {shown}: {error}"));
     crate::image::install_tls_provider();
     let client = reqwest::Client::builder().build().map_err(|error| failed(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| failed(&chain(&error)))?;
+    let mut response = client.get(url).send().await.map_err(|error| failed(&chain(error)))?;
     if !response.status().is_success() {
         return Err(failed(&format!("the server answered {}", response.status())));
     }
@@ -25,11 +27,11 @@ pub(crate) async fn download(
     let mut file = tokio::fs::File::create(&path).await.map_err(|error| failed(&error))?;
     let mut hash = <sha2::Sha256 as sha2::Digest>::new();
     let mut done = 0;
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
         sha2::Digest::update(&mut hash, &chunk);
         tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(|error| failed(&error))?;
         done += chunk.len() as u64;
-        let _ = output.0.try_send(OutputEvent::Progress { what: url.to_owned(), done, total });
+        let _ = output.0.try_send(OutputEvent::Progress { what: shown.clone(), done, total });
     }
     let file = file.into_std().await;
     if let Some(time) = modified {
@@ -42,10 +44,11 @@ pub(crate) async fn download(
     }
 }
 
-/// An error with what lies behind it; reqwest's own text stops at the first.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with what lies behind it; reqwest's own text stops at the first, and has the address as it was given.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
     let mut text = error.to_string();
-    let mut source = error.source();
+    let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {
         text = format!("{text}: {inner}");
         source = inner.source();

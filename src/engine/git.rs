@@ -1,7 +1,8 @@
 //! Git repositories, as sources of ADD and as contexts, fetched with the `git` program.
 
 use crate::engine::EngineError;
-use crate::plan::remote::GitSource;
+use crate::plan::remote::{self, GitSource};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Protocols by which a repository may be had, as git has them in GIT_ALLOW_PROTOCOL.
@@ -10,15 +11,26 @@ const REMOTE: &str = "http:https:ssh:git";
 /// The only one from one directory of ours to another.
 const OURS: &str = "file";
 
+/// What `git` may use to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access<'a> {
+    /// Whatever the caller has: for what the caller names.
+    Caller,
+    /// None of it but this ssh agent: for what a Dockerfile or a repository names.
+    Agent(Option<&'a Path>),
+}
+
 /// Fetches one commit, as BuildKit does, with its submodules, into a new directory below `dir`. `wanted` is how the
 /// commit's name must begin.
 pub(crate) async fn clone(
     url: &str,
     source: &GitSource,
+    access: Access<'_>,
     dir: &Path,
     keep_git_dir: bool,
     wanted: Option<&str>,
 ) -> Result<PathBuf, EngineError> {
+    let url = &remote::without_secret(url);
     let reference = source.reference.as_deref().unwrap_or("HEAD");
     let name = source.repository.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or("repository");
     let name = name.trim_end_matches(".git");
@@ -27,10 +39,10 @@ pub(crate) async fn clone(
     // A part of a repository is none, and has no `.git`.
     let keep_git_dir = keep_git_dir && source.directory.is_none();
     match keep_git_dir {
-        true => check_out_a_repository(url, source, dir, &tree).await?,
-        false => check_out(url, &source.repository, reference, &tree).await?,
+        true => check_out_a_repository(url, source, access, dir, &tree).await?,
+        false => check_out(url, &source.repository, access, reference, &tree).await?,
     }
-    let commit = git(&tree, url, REMOTE, &["rev-parse", "HEAD"]).await?;
+    let commit = git(&tree, url, &["rev-parse", "HEAD"]).await?;
     if let Some(wanted) = wanted
         && !commit.starts_with(wanted)
     {
@@ -38,7 +50,13 @@ pub(crate) async fn clone(
         return Err(EngineError::new(message));
     }
     if source.submodules != Some(false) && tree.join(".gitmodules").exists() {
-        git(&tree, url, REMOTE, &["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]).await?;
+        let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+        let access = match access {
+            // As buildx does, which gives the agent to builds of a repository that is reached by ssh.
+            Access::Caller => Access::Agent(agent.as_deref().filter(|_| is_by_ssh(&source.repository))),
+            access => access,
+        };
+        fetch(&tree, url, access, &["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]).await?;
     }
     if !keep_git_dir {
         without_git_files(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
@@ -48,62 +66,84 @@ pub(crate) async fn clone(
     if !inside {
         return Err(EngineError::new(format!("{url}: the subdirectory must lie inside the repository")));
     }
-    let path = tree.join(subdirectory);
-    let real = path.canonicalize().ok().filter(|real| real.starts_with(&tree) && real.is_dir());
-    real.ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
+    inside_of(&tree, subdirectory)
+        .ok_or_else(|| EngineError::new(format!("{url}: there is no directory {subdirectory} at {reference}")))
+}
+
+/// A directory below another, unless a link leads out.
+fn inside_of(tree: &Path, subdirectory: &str) -> Option<PathBuf> {
+    let root = tree.canonicalize().ok()?;
+    let real = root.join(subdirectory).canonicalize().ok()?;
+    (real.starts_with(&root) && real.is_dir()).then_some(real)
+}
+
+fn is_by_ssh(repository: &str) -> bool {
+    repository.split_once("://").is_none_or(|(scheme, _)| scheme.eq_ignore_ascii_case("ssh"))
 }
 
 /// The files of a commit.
-async fn check_out(url: &str, address: &str, reference: &str, tree: &Path) -> Result<(), EngineError> {
-    git(tree, url, REMOTE, &["init", "-q"]).await?;
-    git(tree, url, REMOTE, &["remote", "add", "origin", address]).await?;
-    let shallow = git(tree, url, REMOTE, &["fetch", "-q", "--depth=1", "origin", "--", reference]).await;
+async fn check_out(
+    url: &str,
+    address: &str,
+    access: Access<'_>,
+    reference: &str,
+    tree: &Path,
+) -> Result<(), EngineError> {
+    git(tree, url, &["init", "-q"]).await?;
+    git(tree, url, &["remote", "add", "origin", address]).await?;
+    let shallow = fetch(tree, url, access, &["fetch", "-q", "--depth=1", "origin", "--", reference]).await;
     if let Err(refused) = shallow {
         // Some servers give a commit only with all its history.
-        git(tree, url, REMOTE, &["fetch", "-q", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"])
+        fetch(tree, url, access, &["fetch", "-q", "--tags", "origin", "--", "+refs/heads/*:refs/remotes/origin/*"])
             .await?;
-        git(tree, url, REMOTE, &["checkout", "-q", "--detach", reference]).await.map_err(|_| refused)?;
+        git(tree, url, &["checkout", "-q", "--detach", reference]).await.map_err(|_| refused)?;
     } else {
-        git(tree, url, REMOTE, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
+        git(tree, url, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
     }
     Ok(())
 }
 
 /// A repository with one commit checked out, whose `.git` is what BuildKit leaves there: it keeps a bare repository, in
 /// which every reference is a tag, and fetches from that one.
-async fn check_out_a_repository(url: &str, source: &GitSource, dir: &Path, tree: &Path) -> Result<(), EngineError> {
+async fn check_out_a_repository(
+    url: &str,
+    source: &GitSource,
+    access: Access<'_>,
+    dir: &Path,
+    tree: &Path,
+) -> Result<(), EngineError> {
     let address = source.repository.as_str();
     let bare = dir.join(".bare");
     std::fs::create_dir(&bare).map_err(|error| EngineError::new(format!("{}: {error}", bare.display())))?;
-    git(&bare, url, REMOTE, &["-c", "init.defaultBranch=master", "init", "-q", "--bare"]).await?;
-    git(&bare, url, REMOTE, &["remote", "add", "--", "origin", address]).await?;
+    git(&bare, url, &["-c", "init.defaultBranch=master", "init", "-q", "--bare"]).await?;
+    git(&bare, url, &["remote", "add", "--", "origin", address]).await?;
     let reference = match source.reference.clone() {
         Some(reference) => reference,
-        None => default_branch(&git(&bare, url, REMOTE, &["ls-remote", "--symref", "origin", "HEAD"]).await?)
+        None => default_branch(&fetch(&bare, url, access, &["ls-remote", "--symref", "origin", "HEAD"]).await?)
             .ok_or_else(|| EngineError::new(format!("cannot get {url}: the repository names no default branch")))?,
     };
     let pulled = if is_commit(&reference) {
-        git(&bare, url, REMOTE, &["fetch", "-q", "--tags", "origin", "--", &reference]).await?;
+        fetch(&bare, url, access, &["fetch", "-q", "--tags", "origin", "--", &reference]).await?;
         let name = "refs/buildkit/commit".to_owned();
-        git(&bare, url, REMOTE, &["update-ref", &name, &reference]).await?;
+        git(&bare, url, &["update-ref", &name, &reference]).await?;
         name
     } else {
         let tag = if reference.starts_with("refs/tags/") { reference.clone() } else { format!("tags/{reference}") };
         let refspec = format!("{reference}:{tag}");
-        git(&bare, url, REMOTE, &["fetch", "-q", "--depth=1", "--no-tags", "origin", "--force", "--", &refspec])
+        fetch(&bare, url, access, &["fetch", "-q", "--depth=1", "--no-tags", "origin", "--force", "--", &refspec])
             .await?;
-        let kind = git(&bare, url, REMOTE, &["cat-file", "-t", &reference]).await?;
+        let kind = git(&bare, url, &["cat-file", "-t", &reference]).await?;
         match kind.as_str() {
             "tag" if !reference.starts_with("refs/tags/") => format!("{reference}:refs/tags/{reference}"),
             _ => format!("{reference}:{reference}"),
         }
     };
-    git(tree, url, REMOTE, &["-c", "init.defaultBranch=master", "init", "-q"]).await?;
-    git(tree, url, REMOTE, &["remote", "add", "--", "origin", &format!("file://{}", bare.display())]).await?;
-    git(tree, url, OURS, &["fetch", "-q", "-u", "--depth=1", "origin", "--", &pulled]).await?;
-    git(tree, url, REMOTE, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
-    git(tree, url, REMOTE, &["remote", "set-url", "--", "origin", &without_secret(address)]).await?;
-    git(tree, url, REMOTE, &["reflog", "expire", "--all", "--expire=now"]).await?;
+    git(tree, url, &["-c", "init.defaultBranch=master", "init", "-q"]).await?;
+    git(tree, url, &["remote", "add", "--", "origin", &format!("file://{}", bare.display())]).await?;
+    git(tree, url, &["fetch", "-q", "-u", "--depth=1", "origin", "--", &pulled]).await?;
+    git(tree, url, &["checkout", "-q", "--detach", "FETCH_HEAD"]).await?;
+    git(tree, url, &["remote", "set-url", "--", "origin", &remote::without_secret(address)]).await?;
+    git(tree, url, &["reflog", "expire", "--all", "--expire=now"]).await?;
     // It names the bare repository.
     let _ = std::fs::remove_file(tree.join(".git/FETCH_HEAD"));
     std::fs::remove_dir_all(&bare).map_err(|error| EngineError::new(format!("{}: {error}", bare.display())))
@@ -118,19 +158,6 @@ fn default_branch(listing: &str) -> Option<String> {
 /// The name of a commit in full: SHA-1 or SHA-256.
 fn is_commit(reference: &str) -> bool {
     matches!(reference.len(), 40 | 64) && reference.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
-}
-
-/// An address as an image may have it: without the user's name and password.
-pub(crate) fn without_secret(address: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = address.split_once("://")?;
-        let end = rest.find('/').unwrap_or(rest.len());
-        let (user, _) = rest[..end].rsplit_once('@')?;
-        let password = if user.contains(':') { ":xxxxx" } else { "" };
-        let name = if user.starts_with(':') || user.is_empty() { "" } else { "xxxxx" };
-        Some(format!("{scheme}://{name}{password}{}", &rest[user.len()..]))
-    };
-    hidden().unwrap_or_else(|| address.to_owned())
 }
 
 /// Takes the `.git` of a repository and of its submodules away.
@@ -151,10 +178,26 @@ fn without_git_files(tree: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs `git` in a directory; answers with what it printed.
-async fn git(tree: &Path, url: &str, protocols: &str, args: &[&str]) -> Result<String, EngineError> {
+/// Runs `git` in a directory, with what is there already; answers with what it printed.
+async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<String, EngineError> {
+    run(tree, url, OURS, Access::Agent(None), args).await
+}
+
+/// Runs `git` in a directory, with what is elsewhere.
+async fn fetch(tree: &Path, url: &str, access: Access<'_>, args: &[&str]) -> Result<String, EngineError> {
+    run(tree, url, REMOTE, access, args).await
+}
+
+async fn run(
+    tree: &Path,
+    url: &str,
+    protocols: &str,
+    access: Access<'_>,
+    args: &[&str],
+) -> Result<String, EngineError> {
     let mut command = tokio::process::Command::new("git");
     command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
+    command.env_clear().envs(environment(access, std::env::vars_os()));
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", protocols);
     let output = command.output().await.map_err(|error| {
         EngineError::new(format!("cannot get {url}: the program git does not start: {error}"))
@@ -164,9 +207,68 @@ async fn git(tree: &Path, url: &str, protocols: &str, args: &[&str]) -> Result<S
         true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         false => {
             let text = String::from_utf8_lossy(&output.stderr);
-            Err(EngineError::new(format!("cannot get {url}: git says: {}", text.trim())))
+            let said: Vec<String> = text.trim().split(' ').map(without_secret_in_quotes).collect();
+            Err(EngineError::new(format!("cannot get {url}: git says: {}", said.join(" "))))
         }
     }
+}
+
+/// `git` quotes addresses.
+fn without_secret_in_quotes(word: &str) -> String {
+    let start = word.find(|it: char| it.is_ascii_alphanumeric()).unwrap_or(0);
+    let (before, address) = word.split_at(start);
+    format!("{before}{}", remote::without_secret(address))
+}
+
+/// Variables by which a process above this one says where its own repository is.
+const REPOSITORY: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+];
+
+/// Variables that say how this machine reaches others, and nothing of who asks.
+const MACHINE: [&str; 14] = [
+    "PATH",
+    "SYSTEMROOT",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_EXEC_PATH",
+];
+
+/// Of the caller's variables, those that `git` gets, and others that close the rest. Source: BuildKit's `gitutil`.
+fn environment(access: Access<'_>, caller: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let is_of = |name: &OsStr, names: &[&str]| names.iter().any(|it| name.eq_ignore_ascii_case(it));
+    let Access::Agent(agent) = access else {
+        return caller.filter(|(name, _)| !is_of(name, &REPOSITORY)).collect();
+    };
+    // No file of settings is read, no key but the agent's is used, and nobody is asked.
+    let closed = [
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("HOME", "/dev/null"),
+        ("LC_ALL", "C"),
+        ("GIT_SSH_COMMAND", "ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes"),
+    ];
+    let closed = closed.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let agent = agent.map(|socket| ("SSH_AUTH_SOCK".into(), socket.into()));
+    caller.filter(|(name, _)| is_of(name, &MACHINE)).chain(closed).chain(agent).collect()
 }
 
 #[cfg(test)]
@@ -183,13 +285,41 @@ mod tests {
     }
 
     #[test]
-    fn a_password_does_not_get_into_the_image() {
-        let check = |address: &str, expected: &str| assert_eq!(without_secret(address), expected);
-        check("https://me:secret@host/a.git", "https://xxxxx:xxxxx@host/a.git");
-        check("https://me:s@cret@host/a@b:c.git", "https://xxxxx:xxxxx@host/a@b:c.git");
-        check("https://token@host/a.git", "https://xxxxx@host/a.git");
-        check("https://:secret@host/a.git", "https://:xxxxx@host/a.git");
-        check("git://host/a:b@c.git", "git://host/a:b@c.git");
-        check("git@host:a.git", "git@host:a.git");
+    fn what_a_dockerfile_names_gets_nothing_of_the_caller() {
+        let caller =
+            ["PATH=/bin", "https_proxy=p", "HOME=/home/me", "SSH_AUTH_SOCK=/own", "GIT_DIR=/g", "GIT_ASKPASS=x"];
+        let check = |access, expected: &[&str]| {
+            let pair = |it: &&str| it.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap();
+            let found = environment(access, caller.iter().map(pair));
+            let line = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
+            let found = found.into_iter().map(line).filter(|it| !it.starts_with("GIT_CONFIG") && !it.contains("=ssh"));
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+        };
+        let own = ["PATH=/bin", "https_proxy=p", "HOME=/home/me", "SSH_AUTH_SOCK=/own", "GIT_ASKPASS=x"];
+        check(Access::Caller, &own);
+        check(Access::Agent(None), &["PATH=/bin", "https_proxy=p", "HOME=/dev/null", "LC_ALL=C"]);
+        let with_agent = ["PATH=/bin", "https_proxy=p", "HOME=/dev/null", "LC_ALL=C", "SSH_AUTH_SOCK=/given"];
+        check(Access::Agent(Some(Path::new("/given"))), &with_agent);
+        assert!(is_by_ssh("git@host:a.git") && is_by_ssh("ssh://host/a") && !is_by_ssh("https://host/a.git"));
+    }
+
+    #[test]
+    fn what_git_says_has_no_password() {
+        let check = |word: &str, expected: &str| assert_eq!(without_secret_in_quotes(word), expected);
+        check("'https://me:secret@host/a.git/':", "'https://xxxxx:xxxxx@host/a.git/':");
+        check("fatal:", "fatal:");
+        check("--", "--");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_part_of_a_repository_is_found_behind_links() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("real/tree/sub")).unwrap();
+        let tree = top.path().join("link/tree");
+        std::os::unix::fs::symlink("real", top.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("..", tree.join("out")).unwrap();
+        assert!(inside_of(&tree, "sub").is_some());
+        assert_eq!((inside_of(&tree, "out"), inside_of(&tree, "none")), (None, None));
     }
 }

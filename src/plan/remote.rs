@@ -51,6 +51,19 @@ pub fn classify(source: &str) -> Result<Remote, String> {
     })
 }
 
+/// An address as it may be shown, and as an image or the store may have it: without the user's name and password.
+pub fn without_secret(address: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = address.split_once("://")?;
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (user, _) = rest[..end].rsplit_once('@')?;
+        let password = if user.contains(':') { ":xxxxx" } else { "" };
+        let name = if user.starts_with(':') || user.is_empty() { "" } else { "xxxxx" };
+        Some(format!("{scheme}://{name}{password}{}", &rest[user.len()..]))
+    };
+    hidden().unwrap_or_else(|| address.to_owned())
+}
+
 /// The scheme before `://`, lower case.
 fn scheme(source: &str) -> Option<String> {
     let (scheme, _) = source.split_once("://")?;
@@ -231,6 +244,17 @@ mod tests {
         check("https://host/x.git?tag=a&branch=b", "error: the address names both a tag and a branch");
         check("https://host/x.git?ref=", "error: ref in the address has no value");
         check("https://host/%zz.git", "url");
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let check = |address: &str, expected: &str| assert_eq!(without_secret(address), expected);
+        check("https://me:secret@host/a.git", "https://xxxxx:xxxxx@host/a.git");
+        check("https://me:s@cret@host/a@b:c.git", "https://xxxxx:xxxxx@host/a@b:c.git");
+        check("https://token@host/a.git", "https://xxxxx@host/a.git");
+        check("https://:secret@host/a.git", "https://:xxxxx@host/a.git");
+        check("git://host/a:b@c.git", "git://host/a:b@c.git");
+        check("git@host:a.git", "git@host:a.git");
     }
 
     proptest::proptest! {

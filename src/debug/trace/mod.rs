@@ -18,6 +18,7 @@ pub use gather::gather;
 use crate::engine::copied::{Copied, CopyMap};
 use crate::image::history::Instruction;
 use crate::layers::{FileTree, Kind, MetaRef, NodeId};
+use crate::plan::remote::without_secret;
 use crate::plan::{Base, FileOrigin, Op, Plan, StageId, Step, StepId};
 use bstr::{BStr, BString};
 use std::collections::{BTreeMap, HashMap};
@@ -249,8 +250,8 @@ impl Facts {
             Some(Copied::Path(from)) => Some(from),
             Some(Copied::Archive(archive)) => return Err(End::Archive(archive)),
             Some(Copied::Inline(name)) => return Err(End::Inline(name)),
-            Some(Copied::Url(address)) => return Err(End::Url(address)),
-            Some(Copied::Git(address)) => return Err(End::Git(address)),
+            Some(Copied::Url(address)) => return Err(End::Url(without_secret(&address))),
+            Some(Copied::Git(address)) => return Err(End::Git(without_secret(&address))),
             None => None,
         };
         match (step.inputs.first(), from) {

@@ -3,7 +3,7 @@
 use super::engine::{Embedded, store_error};
 use super::task::{Input, Reads};
 use crate::engine::{EngineError, Output, StepError, download, git};
-use crate::plan::remote::{Remote, classify};
+use crate::plan::remote::{Remote, classify, without_secret};
 use crate::plan::{CopySource, Op, Step};
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,15 @@ pub(super) async fn sources(
                 let dir = engine.store.scratch().map_err(store_error)?;
                 let source = match classify(url) {
                     Ok(Remote::Git(source)) => source,
-                    Ok(_) | Err(_) => return Err(EngineError::new(format!("{url} is no git repository")).into()),
+                    Ok(_) | Err(_) => {
+                        let url = without_secret(url);
+                        return Err(EngineError::new(format!("{url} is no git repository")).into());
+                    }
                 };
                 let wanted = copy.checksum.as_deref().or(source.checksum.as_deref());
-                let path = git::clone(url, &source, &dir, copy.keep_git_dir, wanted).await?;
+                let agent = engine.settings.agents.get("default").map(PathBuf::as_path);
+                let access = git::Access::Agent(agent);
+                let path = git::clone(url, &source, access, &dir, copy.keep_git_dir, wanted).await?;
                 fetched.push((url.clone(), path));
             }
             CopySource::Path(_) | CopySource::Inline { .. } => {}
