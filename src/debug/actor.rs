@@ -18,6 +18,7 @@ use super::{
 };
 use crate::engine::settings::Context;
 use crate::engine::{Engine, OutputEvent, StepError, StepOutcome};
+use crate::plan::options::shown;
 use crate::plan::{Options, StepId};
 use crate::snapshot::SnapshotId;
 use std::collections::BTreeMap;
@@ -334,7 +335,7 @@ impl Actor {
         match command {
             Command::SetBuildArg(name, value) => {
                 let cause = match &value {
-                    Some(value) => format!("{name}={value}"),
+                    Some(value) => format!("{name}={}", shown(&name, value)),
                     None => format!("{name} taken back"),
                 };
                 match value {

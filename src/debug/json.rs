@@ -24,6 +24,8 @@
 //! | `finished` | `snapshot`, `at_ms` |
 //! | `ended` | |
 //!
+//! Of build arguments whose names are those of secrets, the values are not told.
+//!
 //! Of a build for several platforms, each event has its `platform`.
 //!
 //! A step is `{stage, stage_index, index, line, text}`: the stage's name or its index in digits, the indexes
@@ -39,10 +41,12 @@ use super::{Branch, Breakpoint, BreakpointState, Event, Failure, Side, StepStatu
 use crate::dockerfile::diagnostic::position;
 use crate::dockerfile::{Diagnostic, Severity};
 use crate::engine::{ChangeSummary, StepOutcome};
+use crate::plan::options::shown;
 use crate::plan::{Base, Edge, EdgeKind, FileOrigin, Plan, Stage, StageId, Step, StepId};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -120,12 +124,13 @@ pub fn text(event: &Event, plan: Option<&Plan>) -> String {
 
 fn branch(branch: &Branch) -> Value {
     let (done, steps) = branch.count();
+    let args = branch.basis.options.build_args.iter().map(|(name, value)| (name, shown(name, value)));
     json!({
         "branch": branch.id,
         "parent": branch.parent,
         "cause": branch.cause,
         "at_ms": millis(branch.began),
-        "build_args": branch.basis.options.build_args,
+        "build_args": args.collect::<BTreeMap<_, _>>(),
         "done": done,
         "steps": steps,
         "snapshot": branch.end_of(branch.plan.target),

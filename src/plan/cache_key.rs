@@ -5,7 +5,7 @@
 //! and the content of the sources, their names only where they decide what the copies are called. A secret's id
 //! takes part, its value never; nor does the id of a cache, nor the address of `--add-host`.
 
-use super::{Copy, CopySource, Mount, MountKind, Network, Op, Run, Step, proxies, unix_path};
+use super::{Copy, CopySource, Mount, MountKind, Network, Op, Run, Step, proxies, remote, unix_path};
 use crate::dockerfile::lint::names_a_secret;
 use crate::image::digest::Digest;
 use std::borrow::Cow;
@@ -196,7 +196,11 @@ impl Parts {
         for entry in &run.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             if !run.unkeyed_env.iter().any(|unkeyed| unkeyed == name) {
-                self.put(format!("{VARIABLE}{name}"), value);
+                // The key is kept: of a secret, no more than whether it is the same.
+                match names_a_secret(name) {
+                    true => self.put(format!("{VARIABLE}{name}"), Digest::of(value.as_bytes()).to_string()),
+                    false => self.put(format!("{VARIABLE}{name}"), value),
+                }
             }
         }
         for file in &run.files {
@@ -240,6 +244,7 @@ impl Parts {
                     self.put(format!("{CONTENT}the heredoc {name}"), Digest::of(content.as_bytes()).to_string());
                 }
                 CopySource::Url(address) | CopySource::Git(address) => {
+                    let address = remote::without_secret(address);
                     self.put(format!("{CONTENT}{address}"), contents.next().cloned().unwrap_or_default());
                 }
             }
@@ -324,6 +329,14 @@ mod tests {
         check("RUN --mount=type=cache,target=/c,id=x a", "RUN --mount=type=cache,target=/c,id=y,sharing=locked a", &[]);
         check("RUN --mount=type=tmpfs,target=/c a", "RUN a", &["mount /c is gone: it was tmpfs"]);
         check("LABEL a=1\nRUN a", "LABEL a=2\nCMD x\nRUN a", &[]);
+    }
+
+    #[test]
+    fn no_secret_is_in_a_key() {
+        for text in ["ARG API_TOKEN=hunter2\nRUN a", "ADD https://me:hunter2@host/a /", "ADD https://hunter2@h/a.git /"]
+        {
+            assert!(!format!("{:?}", key(text, &[], &["c"])).contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

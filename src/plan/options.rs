@@ -1,9 +1,21 @@
 //! What the command line says about a build, as far as the plan depends on it.
 
+use super::proxies;
+use crate::dockerfile::lint::names_a_secret;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// In an address' place: the machine that the engine runs on, as a RUN reaches it.
 pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// A build argument's value as it may be told of: not that of a secret, and without the password of a proxy.
+pub fn shown<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+    match name {
+        name if names_a_secret(name) => Cow::Borrowed("…"),
+        name if proxies::is_proxy(name) => proxies::shown(value),
+        _ => Cow::Borrowed(value),
+    }
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -56,5 +68,18 @@ pub fn real_address<'a>(address: &'a str, gateway: Option<&'a str>) -> &'a str {
     match gateway {
         Some(gateway) if address == HOST_GATEWAY => gateway,
         _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_arguments() {
+        let check = |name: &str, value: &str, expected: &str| assert_eq!(shown(name, value), expected);
+        check("VERSION", "1", "1");
+        check("API_TOKEN", "hunter2", "…");
+        check("https_proxy", "http://me:pw@host", "http://…@host");
     }
 }
