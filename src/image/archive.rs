@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// Members of an archive that are kept in memory; each layer and document is one.
 const MOST_MEMBERS: usize = 200_000;
 
+/// Bytes of one member's header, with long names and attributes.
+const MOST_OF_A_HEADER: u64 = 1 << 20;
+
 /// A compressed archive is unpacked to here whatever its size, and beyond it [`MAX_RATIO`] times its size.
 const FREE_BYTES: u64 = 4 << 30;
 const MAX_RATIO: u64 = 400;
@@ -147,13 +150,39 @@ impl TarFile {
     }
 }
 
+/// An archive for a reader that passes over contents by seeking: what it reads between is headers, long names and
+/// attributes, which it takes whole.
+struct Headers {
+    file: BufReader<File>,
+    /// Since it last sought.
+    read: u64,
+}
+
+impl Read for Headers {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.file.read(buffer)?;
+        self.read += got as u64;
+        match self.read > MOST_OF_A_HEADER {
+            true => Err(std::io::Error::other(format!("a name or attributes of more than {MOST_OF_A_HEADER} bytes"))),
+            false => Ok(got),
+        }
+    }
+}
+
+impl Seek for Headers {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.read = 0;
+        self.file.seek(to)
+    }
+}
+
 /// Members, and why there are not more of them if the archive ends too early: what comes before its end can be read.
 type Scanned = (HashMap<String, Member>, Option<String>);
 
 fn scan(path: &Path) -> std::io::Result<Scanned> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut archive = tar::Archive::new(BufReader::new(file));
+    let mut archive = tar::Archive::new(Headers { file: BufReader::new(file), read: 0 });
     let mut members = HashMap::new();
     let mut cut = None;
     for entry in archive.entries_with_seek()? {

@@ -226,6 +226,13 @@ fn what_is_no_archive_of_an_image() {
         "",
         "Damaged: oci-archive DIR/image.tar: there is neither a manifest.json nor an index.json",
     );
+    let name: &'static str = "long/".repeat(1 << 18).leak();
+    check(
+        vec![Entry::File("first", Vec::new()), Entry::File(name, Vec::new())],
+        "",
+        "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and a name or \
+         attributes of more than 1048576 bytes",
+    );
     let dir = tempfile::tempdir().unwrap();
     let text = format!("oci-archive:{}/missing", dir.path().display());
     assert_eq!(outcome(&text, "linux/amd64", dir.path()), "Missing: there is no file DIR/missing");
