@@ -2,7 +2,8 @@
 
 use crate::dockerfile::ignore::{Ignore, IgnoreError};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Default)]
@@ -77,13 +78,35 @@ impl Context {
 
     fn ignore_file(&self) -> io::Result<Option<(&Path, String)>> {
         for file in &self.ignore_files {
-            match std::fs::read(file) {
-                Ok(bytes) => return Ok(Some((file, String::from_utf8_lossy(&bytes).into_owned()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
+            if let Some(bytes) = read_ignore_file(file)? {
+                return Ok(Some((file, String::from_utf8_lossy(&bytes).into_owned())));
             }
         }
         Ok(None)
+    }
+}
+
+/// As much of an ignore file as is read.
+const IGNORE_LIMIT: u64 = 16 << 20;
+
+/// What is in an ignore file, if there is one.
+pub(super) fn read_ignore_file(file: &Path) -> io::Result<Option<Vec<u8>>> {
+    let read = || {
+        // Nothing that would be waited for.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(file)?.take(IGNORE_LIMIT + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > IGNORE_LIMIT {
+            true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MB", IGNORE_LIMIT >> 20))),
+            false => Ok(bytes),
+        }
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
+        Ok(bytes) => Ok(Some(bytes)),
     }
 }
 
@@ -111,5 +134,28 @@ impl Secret {
                 std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignore_files_are_files_with_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(".dockerignore");
+        let check = |expected: Result<Option<&[u8]>, &str>| match (read_ignore_file(&file), expected) {
+            (Ok(found), expected) => assert_eq!(Ok(found.as_deref()), expected),
+            (Err(error), expected) => assert!(error.to_string().contains(expected.unwrap_err()), "{error}"),
+        };
+        check(Ok(None));
+        std::fs::write(&file, "a").unwrap();
+        check(Ok(Some(b"a")));
+        File::create(&file).unwrap().set_len(IGNORE_LIMIT + 1).unwrap();
+        check(Err("larger than 16 MB"));
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        check(Err("not a file"));
     }
 }

@@ -6,7 +6,7 @@ use super::bridge::Bridge;
 use super::definition::Definition;
 use super::trouble;
 use crate::engine::EngineError;
-use crate::engine::settings::{Context, Settings};
+use crate::engine::settings::{Context, Settings, read_ignore_file};
 use crate::plan::options::real_address;
 use crate::plan::{Network, Options, Plan, StageId};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
@@ -62,14 +62,10 @@ pub(super) fn write_dockerfile(below: &Path, plan: &Plan, context: Option<&Conte
     std::fs::write(dir.join(NAMED_FILE), with_names(plan))?;
     let own = context.and_then(|it| it.ignore_files.first().filter(|file| **file != it.path.join(".dockerignore")));
     if let Some(own) = own {
-        match std::fs::read(own) {
-            Ok(bytes) => {
-                for file in [FILE, NAMED_FILE] {
-                    std::fs::write(dir.join(format!("{file}.dockerignore")), &bytes)?;
-                }
+        if let Some(bytes) = read_ignore_file(own)? {
+            for file in [FILE, NAMED_FILE] {
+                std::fs::write(dir.join(format!("{file}.dockerignore")), &bytes)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
         }
     }
     Ok(dir)
