@@ -33,6 +33,7 @@ pub mod several;
 pub mod shell;
 pub mod signals;
 pub mod size;
+mod unpack;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};

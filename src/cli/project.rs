@@ -4,7 +4,7 @@ use super::args::{BuildArgs, NetworkMode};
 use super::exit::Failure;
 use super::pairs::pairs;
 use super::remote::{self, Fetched};
-use super::{cache, proxies};
+use super::{cache, proxies, unpack};
 use crate::debug::Setup;
 use crate::dockerfile::fields::boolean;
 use crate::engine::Engine;
@@ -16,6 +16,7 @@ use crate::plan::options::HOST_GATEWAY;
 use crate::plan::remote::Remote;
 use crate::plan::{Network, Options, Ulimit};
 use crate::system;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
         ("-", _) => {
             let dir = temporary()?;
             let failed = |error: io::Error| Failure::Usage(format!("standard input: {error}"));
-            text = unpack(io::stdin().lock(), dir.path()).map_err(failed)?;
+            text = unpacked(io::stdin().lock(), dir.path()).map_err(failed)?;
             let path = dir.path().to_owned();
             temporary_dir = Some(dir);
             path
@@ -95,11 +96,12 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
             let path = match fetched(args, found, dir.path())? {
                 Fetched::Directory(path) => path,
                 Fetched::File(file) => {
-                    let unpacked = dir.path().join("context");
-                    let failed = |error: io::Error| Failure::Usage(format!("the context {context}: {error}"));
-                    std::fs::create_dir(&unpacked).map_err(failed)?;
-                    text = unpack(std::fs::File::open(&file).map_err(failed)?, &unpacked).map_err(failed)?;
-                    unpacked
+                    let below = dir.path().join("context");
+                    let shown = remote::shown(context);
+                    let failed = |error: io::Error| Failure::Usage(format!("the context {shown}: {error}"));
+                    std::fs::create_dir(&below).map_err(failed)?;
+                    text = unpacked(std::fs::File::open(&file).map_err(failed)?, &below).map_err(failed)?;
+                    below
                 }
             };
             temporary_dir = Some(dir);
@@ -122,8 +124,7 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
         (Some(_), _) => None,
         // As docker does: a path is the caller's; a name that is not there may be the context's.
         (None, Some(file)) if temporary_dir.is_none() || file.exists() => Some(file.clone()),
-        (None, Some(file)) => Some(context.join(file)),
-        (None, None) => Some(context.join("Dockerfile")),
+        (None, file) => Some(context.join(file.as_deref().unwrap_or(Path::new("Dockerfile")))),
     };
     let name = match (&dockerfile, &args.file) {
         (None, _) if from_stdin || args.context == "-" => "standard input".to_owned(),
@@ -137,19 +138,35 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
         (None, Some(path)) => Arc::new(move || read_limited(std::fs::File::open(&path)?)),
         (None, None) => Arc::new(|| Err(io::ErrorKind::NotFound.into())),
     };
-    read().map_err(|error| {
-        Failure::Dockerfile(format!("stagedive: cannot read {name}: {error}\n  help: name the Dockerfile with -f FILE"))
-    })?;
     let ignore_files = dockerfile.iter().map(|file| {
         let mut name = file.clone().into_os_string();
         name.push(".dockerignore");
         PathBuf::from(name)
     });
-    let ignore_files = ignore_files.chain([context.join(".dockerignore")]).collect();
+    let ignore_files: Vec<PathBuf> = ignore_files.chain([context.join(".dockerignore")]).collect();
+    if temporary_dir.is_some() {
+        let own = dockerfile.iter().chain(&ignore_files).filter(|file| file.starts_with(&context));
+        own.map(|file| stays_inside(&context, file)).collect::<Result<(), _>>()?;
+    }
+    read().map_err(|error| {
+        Failure::Dockerfile(format!("stagedive: cannot read {name}: {error}\n  help: name the Dockerfile with -f FILE"))
+    })?;
     let mut settings = settings(args)?;
     settings.context = Some(Context { path: context, ignore_files });
     let options = options(args, &settings)?;
     Ok(Project { settings, options, name, read, dockerfile, no_cache: args.no_cache, _fetched: temporary_dir })
+}
+
+/// A context that was fetched may have links, and none of them is to show a file of this machine.
+fn stays_inside(context: &Path, file: &Path) -> Result<(), Failure> {
+    let Ok(found) = system::canonical(file) else { return Ok(()) };
+    match system::canonical(context).is_ok_and(|context| found.starts_with(context)) {
+        true => Ok(()),
+        false => {
+            let name = file.strip_prefix(context).unwrap_or(file).display();
+            Err(Failure::Usage(format!("{name} of the context is a link to something outside of it")))
+        }
+    }
 }
 
 /// The store's directory: `--root`, or below the user's data.
@@ -381,8 +398,9 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
 }
 
 /// An archive is unpacked into `dir`; anything else is the Dockerfile itself.
-fn unpack(input: impl Read, dir: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut input = io::BufReader::new(input);
+fn unpacked(input: impl Read, dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    let stored = Cell::new(0);
+    let mut input = io::BufReader::new(Counted { input, count: &stored });
     let mut head = Vec::new();
     input.by_ref().take(512).read_to_end(&mut head)?;
     let is_tar = head.get(257..262) == Some(b"ustar");
@@ -390,10 +408,21 @@ fn unpack(input: impl Read, dir: &Path) -> io::Result<Option<Vec<u8>>> {
     if format == Format::Plain && !is_tar {
         return read_limited(content).map(Some);
     }
-    let mut archive = tar::Archive::new(content);
-    archive.set_preserve_permissions(true);
-    archive.unpack(dir)?;
+    unpack::unpack(content, &stored, dir)?;
     Ok(None)
+}
+
+struct Counted<'c, R> {
+    input: R,
+    count: &'c Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer)?;
+        self.count.set(self.count.get() + got as u64);
+        Ok(got)
+    }
 }
 
 fn temporary() -> Result<tempfile::TempDir, Failure> {
@@ -406,4 +435,31 @@ fn fetched(args: &BuildArgs, found: Remote, dir: &Path) -> Result<Fetched, Failu
     let keep = keep.and_then(boolean).unwrap_or(false);
     let work = remote::fetch(&args.context, found, dir, keep);
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_of_a_fetched_context() {
+        let top = tempfile::tempdir().unwrap();
+        let context = top.path().join("context");
+        std::fs::create_dir(&context).unwrap();
+        std::fs::write(top.path().join("secret"), "").unwrap();
+        std::fs::write(context.join("file"), "").unwrap();
+        let check = |target: &str, stays: bool| {
+            let link = context.join("link");
+            symlink(target, &link).unwrap();
+            assert_eq!(stays_inside(&context, &link).is_ok(), stays, "{target}");
+            std::fs::remove_file(link).unwrap();
+        };
+        check("file", true);
+        check("../context/file", true);
+        check("none", true);
+        check("../secret", false);
+        check("/etc/passwd", false);
+    }
 }
