@@ -82,7 +82,10 @@ impl Build {
             }
         }
         if self.stop.is_some() {
-            self.passed.extend(self.cursor.next(&self.plan()));
+            // Who goes elsewhere from there has not passed it.
+            let depths = schedule::depths(&self.plan(), &goal.wanted);
+            let next = self.cursor.next(&self.plan());
+            self.passed.extend(next.filter(|step| step.index < depths[step.stage.0 as usize]));
         }
         self.goal = Some(goal);
         desk.say(Event::Resumed);

@@ -6,7 +6,7 @@
 
 use super::timeline::Branch;
 use super::watch::Hit;
-use super::{BreakpointId, Position, StopReason};
+use super::{BreakpointId, Position, StopReason, schedule};
 use crate::plan::{FileOrigin, Plan, StageId, StepId};
 
 /// What the user did, breakpoints and failures aside.
@@ -102,7 +102,8 @@ impl View<'_> {
 
     fn over(&self) -> Target {
         if let Some(step) = self.cursor.next(self.plan()) {
-            return self.reach(vec![Position::after(step)], Position::after(step), StopReason::Step);
+            let after = Position::after(step);
+            return self.ahead(&[after]).unwrap_or_else(|| self.reach(vec![after], after, StopReason::Step));
         }
         if let Some(call) = self.call() {
             return self.reach(vec![call.back], call.back, StopReason::Step);
@@ -126,25 +127,25 @@ impl View<'_> {
 
     fn out(&self) -> Target {
         let end = self.end(self.cursor.stage);
-        let back = self.call().map(|call| call.back).or_else(|| self.consumer());
-        match back {
-            Some(back) => self.reach(vec![end, back], back, StopReason::Step),
+        if let Some(call) = self.call() {
+            // What comes before the call was done when the stage was entered.
+            let stop = self.ahead(&[end]);
+            return stop.unwrap_or_else(|| self.reach(vec![end, call.back], call.back, StopReason::Step));
+        }
+        match self.consumer() {
+            Some(back) => {
+                self.ahead(&[end, back]).unwrap_or_else(|| self.reach(vec![end, back], back, StopReason::Step))
+            }
             None if self.cursor == end => Target::Stay("nothing uses this stage, and this is its end"),
-            None => self.reach(vec![end], end, StopReason::Step),
+            None => self.ahead(&[end]).unwrap_or_else(|| self.reach(vec![end], end, StopReason::Step)),
         }
     }
 
     fn go_on(&self) -> Target {
-        let ahead = self.plan().steps().map(|step| step.id).filter(|step| self.branch.is_done(*step));
-        let mut stops = ahead.filter_map(|step| {
-            let here = self.order(Position::before(step)).cmp(&self.here());
-            let before = || self.breakpoint_before(step).filter(|_| here.is_gt());
-            before().or_else(|| self.watchpoint_after(step).filter(|_| here.is_ge()))
-        });
-        if let Some(stop) = stops.next() {
+        let ends: Vec<Position> = self.plan().order.iter().map(|stage| self.end(*stage)).collect();
+        if let Some(stop) = self.ahead(&ends) {
             return stop;
         }
-        let ends = self.plan().order.iter().map(|stage| self.end(*stage)).collect();
         let last = self.end(self.plan().target);
         if self.cursor == last && self.plan().order.iter().all(|stage| self.branch.is_finished(*stage)) {
             return Target::Stay("this is the end of the build");
@@ -181,22 +182,16 @@ impl View<'_> {
     fn back_out(&self) -> Target {
         match self.call() {
             Some(call) => moved(call.back, StopReason::Step),
-            None if self.cursor.done > 0 => moved(Position { done: 0, ..self.cursor }, StopReason::Step),
+            None if self.cursor.done > 0 => {
+                let start = Position { done: 0, ..self.cursor };
+                self.behind(Some(start)).unwrap_or_else(|| moved(start, StopReason::Step))
+            }
             None => self.back_over(),
         }
     }
 
     fn back_continue(&self) -> Target {
-        let behind = self.plan().steps().map(|step| step.id).filter(|step| {
-            let before = Position::before(*step);
-            self.order(before) < self.here() && self.branch.is_reached(before)
-        });
-        let behind: Vec<StepId> = behind.collect();
-        let mut stops = behind.into_iter().rev().filter_map(|step| {
-            let after = || self.watchpoint_after(step).filter(|_| self.order(Position::after(step)) < self.here());
-            after().or_else(|| self.breakpoint_before(step))
-        });
-        match stops.next() {
+        match self.behind(None) {
             Some(stop) => stop,
             None if self.cursor == start(self.plan()) => Target::Stay("this is the start of the build"),
             None => moved(start(self.plan()), StopReason::Start),
@@ -211,10 +206,41 @@ impl View<'_> {
         if to.done as usize > plan.stage(to.stage).steps.len() {
             return Target::Stay("there is no such instruction");
         }
-        if !may_run && !self.branch.is_reached(to) {
-            return Target::Stay("that place has not been reached yet: run to it");
+        let is_reached = self.branch.is_reached(to);
+        if !may_run {
+            return match is_reached {
+                true => moved(to, StopReason::Reached),
+                false => Target::Stay("that place has not been reached yet: run to it"),
+            };
         }
-        self.reach(vec![to], to, StopReason::Reached)
+        let stop = match is_reached && self.order(to) < self.here() {
+            true => self.behind(Some(to)),
+            false => self.ahead(&[to]),
+        };
+        stop.unwrap_or_else(|| self.reach(vec![to], to, StopReason::Reached))
+    }
+
+    /// Where a build that ran from the cursor to these places would have stopped first, of what is done already.
+    fn ahead(&self, wanted: &[Position]) -> Option<Target> {
+        let depths = schedule::depths(self.plan(), wanted);
+        let depth = |step: &StepId| depths.get(step.stage.0 as usize).copied().unwrap_or(0);
+        let done = self.plan().steps().map(|step| step.id).filter(|step| self.branch.is_done(*step));
+        done.filter(|step| step.index < depth(step)).find_map(|step| {
+            let here = self.order(Position::before(step)).cmp(&self.here());
+            let before = || self.breakpoint_before(step).filter(|_| here.is_gt());
+            before().or_else(|| self.watchpoint_after(step).filter(|_| here.is_ge()))
+        })
+    }
+
+    /// The same on the way back: to a place, or to the start.
+    fn behind(&self, to: Option<Position>) -> Option<Target> {
+        let to = to.map(|to| self.order(to));
+        let on_the_way = |at: Position| self.order(at) < self.here() && to.is_none_or(|to| self.order(at) > to);
+        let steps: Vec<StepId> = self.plan().steps().map(|step| step.id).collect();
+        steps.into_iter().rev().filter(|step| self.branch.is_reached(Position::before(*step))).find_map(|step| {
+            let after = || self.watchpoint_after(step).filter(|_| on_the_way(Position::after(step)));
+            after().or_else(|| self.breakpoint_before(step).filter(|_| on_the_way(Position::before(step))))
+        })
     }
 
     /// Runs what is missing, or only moves if nothing is.

@@ -240,6 +240,50 @@ async fn breakpoints_stop_on_the_way() {
     .await;
 }
 
+/// What is done already is gone through with the same stops, in both directions; only who goes to a place is not held up.
+#[tokio::test(start_paused = true)]
+async fn breakpoints_stop_in_the_past_too() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        c => AFTER final:3 End | FROM scratch AS builder, FROM scratch AS final, RUN make, WORKDIR /app, RUN test, COPY --from=builder /out /out, CMD run
+        b builder:2
+        b final:1
+        goto builder:0 => BEFORE builder:0 Reached past
+        to final:3 => BEFORE builder:2 Breakpoint(BreakpointId(1)) past
+        f => BEFORE final:1 Breakpoint(BreakpointId(2)) past
+        f => AFTER final:3 Step
+        F => BEFORE final:1 Breakpoint(BreakpointId(2)) past
+        F => BEFORE final:0 Step past
+        to builder:1 => BEFORE builder:2 Breakpoint(BreakpointId(1)) past
+        to builder:1 => BEFORE builder:1 Reached past
+        goto final:2 => BEFORE final:2 Reached past
+        s => BEFORE builder:0 Step past
+        f => BEFORE builder:2 Breakpoint(BreakpointId(1)) past
+        f => BEFORE final:2 Step past
+        ",
+    )
+    .await;
+}
+
+/// A breakpoint stops again that was left for another place, and not passed.
+#[tokio::test(start_paused = true)]
+async fn a_breakpoint_that_was_left_is_not_passed() {
+    check(
+        TWO,
+        "
+        => BEFORE builder:0 Start
+        b final:1
+        to final:2 => BEFORE final:1 Breakpoint(BreakpointId(1)) | FROM scratch AS final
+        to builder:1 => BEFORE builder:1 Reached | FROM scratch AS builder
+        c => BEFORE final:1 Breakpoint(BreakpointId(1)) | RUN make
+        c => AFTER final:3 End | RUN test, WORKDIR /app, COPY --from=builder /out /out, CMD run
+        ",
+    )
+    .await;
+}
+
 /// Two stages come to their breakpoints side by side: both stop the build, each once.
 #[tokio::test(start_paused = true)]
 async fn breakpoints_of_stages_side_by_side() {
