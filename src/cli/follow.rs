@@ -99,9 +99,18 @@ impl Followed {
         while self.events.recv().await.is_some_and(|event| !matches!(event, Event::Ended)) {}
     }
 
+    /// Who asks for the end again does not want to wait for what takes long to end.
     pub async fn end(mut self) {
         self.session.send(Command::Quit);
-        self.drain().await;
+        loop {
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    None | Some(Event::Ended) => return,
+                    Some(_) => {}
+                },
+                _ = self.signals.next() => self.session.send(Command::Quit),
+            }
+        }
     }
 }
 
@@ -132,4 +141,35 @@ pub fn position(plan: &Plan, stage: Option<&str>, line: Option<u32>) -> Result<P
     let of = stage.map(|stage| format!(" of the stage {stage:?}")).unwrap_or_default();
     let missing = || Failure::Usage(format!("line {line} has no instruction{of}"));
     step.map(|step| Position::before(step.id)).ok_or_else(missing)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::engine::scripted::{Play, Script, Scripted};
+    use crate::plan::Options;
+
+    #[tokio::test]
+    async fn who_asks_twice_for_the_end_does_not_wait() {
+        let engine = Scripted::new(Script::new().on("RUN make", Play::stuck()));
+        let setup = Setup {
+            engine,
+            options: Options::default(),
+            name: "Dockerfile".to_owned(),
+            read: Arc::new(|| Ok(b"FROM scratch\nRUN make\n".to_vec())),
+            context: None,
+            paused: false,
+            break_on_failure: true,
+            no_cache: false,
+            count: false,
+            shells: false,
+            breakpoints: Vec::new(),
+        };
+        let mut build = Followed::start(setup, |_| Ok(()));
+        let is_making =
+            |event: &Event| matches!(event, Event::Step { step, status: StepStatus::Running, .. } if step.index == 1);
+        while !is_making(&build.next().await.expect("nothing goes wrong")) {}
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT).expect("a signal");
+        build.end().await;
+    }
 }
