@@ -132,7 +132,8 @@ pub fn follow(setup: Setup, args: &BuildCommand, platform: Option<&Platform>) ->
         if let Event::Planned { plan: it } = event {
             plan = Some(it.clone());
             if !quiet && progress == Progress::Plain {
-                it.diagnostics.iter().for_each(|diagnostic| print::note(&diagnostic.message));
+                let found = it.diagnostics.iter().map(|diagnostic| plain::printable(&diagnostic.message));
+                found.for_each(print::note);
             }
         }
         match progress {
@@ -144,7 +145,7 @@ pub fn follow(setup: Setup, args: &BuildCommand, platform: Option<&Platform>) ->
                 if let (Some(platform), Some(line)) = (&platform, line.as_object_mut()) {
                     line.insert("platform".to_owned(), platform.as_str().into());
                 }
-                writeln!(std::io::stdout().lock(), "{line}")
+                writeln!(std::io::stdout().lock(), "{}", debug::json::text(&line))
             }
         }
     })

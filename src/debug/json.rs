@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `started` | `engine`, `mode`, `limits` |
 //! | `base-progress` | `image`, `what`, `done`, `total` (bytes) |
+//! | `sketched` | as `planned`, which it comes before: what can be told of the plan while its bases are looked up |
 //! | `planned` | `platform`, `target` (a label), `order` (labels), `stages`, `diagnostics` |
 //! | `plan-failed` | `fault`, `message`, `rendered` (drawn under the source line) |
 //! | `step` | `step`, `status`, `at_ms`; with `done` also `result`; with `failed` also `failure` |
@@ -105,10 +106,10 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
     }
 }
 
-/// The event as one line of text, without its end, in which no control character stands for itself: it may be
-/// shown on a terminal.
-pub fn text(event: &Event, plan: Option<&Plan>) -> String {
-    let plain = line(event, plan).to_string();
+/// A value as one line of text, without its end, in which no control character stands for itself: it may be shown on a
+/// terminal.
+pub fn text(line: &Value) -> String {
+    let plain = line.to_string();
     let mut safe = String::with_capacity(plain.len());
     for c in plain.chars() {
         match c {
