@@ -9,7 +9,7 @@ use super::print;
 use super::{attest, cache, check, engine, project, several};
 use crate::debug::{self, Event, Export, Session, Setup, StepStatus, Stop, StopReason};
 use crate::engine::settings::{CacheOption, Settings};
-use crate::engine::{Destination, Engine, Exported};
+use crate::engine::{Destination, Engine, Exported, OutputEvent};
 use crate::names::platform::Platform;
 use crate::plan::{Plan, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,7 +213,22 @@ pub async fn finish(
     let wanted =
         Export { tags: tags.clone(), destinations, created: created_at, packing, annotations, attributes, platforms };
     let (sender, mut progress) = mpsc::channel(64);
-    let drain = async { while progress.recv().await.is_some() {} };
+    let mut plain = Plain::new(std::io::stderr());
+    let tells = !args.quiet && args.progress == Progress::Plain;
+    let drain = async {
+        while let Some(event) = progress.recv().await {
+            match event {
+                OutputEvent::Progress { what, done, total } if tells => {
+                    // What cannot be told of is done all the same.
+                    let _ = plain.work("export", &what, done, total);
+                }
+                OutputEvent::Notice(message) if tells => {
+                    print::note(format_args!("note: {}", plain::printable(&message)))
+                }
+                _ => {}
+            }
+        }
+    };
     let export = async {
         let output = crate::engine::Output(sender);
         session.export(wanted, &output).await

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Text from outside, line by line, with nothing in it that a terminal would act on. Colours are taken out, not
 /// spelled.
@@ -27,11 +29,48 @@ pub struct Plain<W> {
     plan: Option<Arc<Plan>>,
     /// Each running step's output that has no line end yet.
     partial: BTreeMap<StepId, Vec<u8>>,
+    /// What takes long, by what its lines begin with.
+    works: BTreeMap<String, Work>,
+}
+
+/// Between two lines of one work.
+const PACE: Duration = Duration::from_secs(5);
+/// Parts of one work that are counted.
+const PARTS: usize = 1000;
+
+/// A work of which something is said now and again.
+struct Work {
+    said: Instant,
+    /// Bytes so far of all, 0 where that is not known, of each of its parts.
+    parts: BTreeMap<String, (u64, u64)>,
+}
+
+impl Work {
+    fn new() -> Work {
+        Work { said: Instant::now(), parts: BTreeMap::new() }
+    }
+
+    /// Takes in how far a part is. Answers with what to say, if it is time to.
+    fn goes_on(&mut self, part: &str, done: u64, total: u64) -> Option<String> {
+        if self.parts.len() < PARTS || self.parts.contains_key(part) {
+            self.parts.insert(part.to_owned(), (done, total));
+        }
+        if self.said.elapsed() < PACE {
+            return None;
+        }
+        self.said = Instant::now();
+        let sum = |pick: fn(&(u64, u64)) -> u64| self.parts.values().map(pick).fold(0, u64::saturating_add);
+        Some(match (sum(|it| it.0), sum(|it| it.1)) {
+            (0, 0) => printable(part),
+            (done, 0) => text::size(done),
+            (done, total) => format!("{} of {}", text::size(done), text::size(total)),
+        })
+    }
 }
 
 impl<W: Write> Plain<W> {
     pub fn new(out: W) -> Plain<W> {
-        Plain { out, platform: String::new(), plan: None, partial: BTreeMap::new() }
+        Plain { out, platform: String::new(), plan: None, partial: BTreeMap::new(), works: BTreeMap::new() }
     }
 
     /// Names the platform in every line.
@@ -57,8 +96,30 @@ impl<W: Write> Plain<W> {
                 writeln!(self.out, "{prefix} … {} of output left out", text::size(*dropped))
             }
             Event::Notice { message } => writeln!(self.out, "note: {}", printable(message)),
+            Event::BaseProgress { image, what, done, total } => {
+                let of = if image.is_empty() { "plan".to_owned() } else { format!("base {}", printable(image)) };
+                self.work(&of, what, *done, *total)
+            }
+            // It has been said by the step's own line that it has begun.
+            Event::Progress { step, what, done, total } => {
+                let prefix = self.prefix(*step);
+                let line = self.works.get_mut(&prefix).and_then(|work| work.goes_on(what, *done, *total));
+                line.map_or(Ok(()), |line| writeln!(self.out, "{prefix} {line}"))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Says what a work of no step does: when it begins, and now and again.
+    pub fn work(&mut self, of: &str, what: &str, done: u64, total: u64) -> std::io::Result<()> {
+        let line = match self.works.get_mut(of) {
+            Some(work) => work.goes_on(what, done, total),
+            None => {
+                self.works.entry(of.to_owned()).or_insert_with(Work::new).goes_on(what, done, total);
+                Some(printable(what))
+            }
+        };
+        line.map_or(Ok(()), |line| writeln!(self.out, "{}{of}: {line}", self.platform))
     }
 
     fn status(&mut self, step: StepId, status: &StepStatus) -> std::io::Result<()> {
@@ -66,7 +127,9 @@ impl<W: Write> Plain<W> {
         match status {
             StepStatus::Running => {
                 let text = self.text(step);
-                writeln!(self.out, "{prefix} {text}")
+                writeln!(self.out, "{prefix} {text}")?;
+                self.works.insert(prefix, Work::new());
+                Ok(())
             }
             StepStatus::Done(outcome) => {
                 self.flush_partial(step)?;
@@ -222,6 +285,23 @@ fn without_sequences(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each step of the script waits so many seconds, and a base is so far then.
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_told_now_and_again() {
+        let mut plain = Plain::new(Vec::new()).on(Some("linux/arm64"));
+        let script = [(0, "looking up\u{1b}[2J it", 0, 0), (1, "a", 1_000, 5_000), (4, "b", 2_000, 10_000)];
+        let later = [(3, "a", 5_000, 5_000), (1, "b", 4_000, 10_000), (1, "b", 10_000, 10_000)];
+        for (seconds, what, done, total) in script.into_iter().chain(later) {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            let event = Event::BaseProgress { image: "node".to_owned(), what: what.to_owned(), done, total };
+            plain.event(&event).expect("lines");
+        }
+        let lines = "linux/arm64 base node: looking up it\n\
+                     linux/arm64 base node: 3.0 kB of 15.0 kB\n\
+                     linux/arm64 base node: 15.0 kB of 15.0 kB\n";
+        assert_eq!(String::from_utf8_lossy(&plain.out), lines);
+    }
 
     #[test]
     fn nothing_that_a_terminal_acts_on_is_printed() {

@@ -102,7 +102,7 @@ async fn push(image: &ImageToWrite, output: &Output) -> Result<Exported, EngineE
 
 pub(super) async fn say_packing(output: &Output, index: usize, count: usize) {
     let what = format!("layer {} of {count}", index + 1);
-    let _ = output.0.send(OutputEvent::Progress { what, done: index as u64, total: count as u64 }).await;
+    let _ = output.0.send(OutputEvent::Progress { what, done: 0, total: 0 }).await;
 }
 
 async fn blocking(
