@@ -5,21 +5,24 @@
 
 use super::address::Speaks;
 use super::caches;
-use super::channel::failed;
 use super::engine::BuildKit;
 use super::frontend::{DOCKERFILE, FRONTEND};
+use super::progress;
 use super::receive::Upload;
 use super::session::random_id;
 use crate::engine::settings::CacheOption;
-use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output};
+use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output, OutputEvent};
 use crate::image::digest::Digest;
 use crate::image::source::Surroundings;
 use crate::image::{self, reference};
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
+use buildkit::control_client::ControlClient;
 use std::collections::HashMap;
 use std::path::Path;
 use tokio::io::AsyncWrite;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::Channel;
 
 /// One request for the whole build.
 #[derive(Clone, Copy)]
@@ -28,9 +31,14 @@ struct Wanted<'a> {
     request: &'a ExportRequest,
     /// Caches are written with the last of several.
     last: bool,
+    output: &'a Output,
 }
 
-pub(super) async fn export(engine: &BuildKit, request: ExportRequest, _: &Output) -> Result<Exported, EngineError> {
+pub(super) async fn export(
+    engine: &BuildKit,
+    request: ExportRequest,
+    output: &Output,
+) -> Result<Exported, EngineError> {
     let _one = engine.uploads.one.lock().await;
     let mut exported: Option<Exported> = None;
     let mut destinations = request.destinations.clone();
@@ -40,12 +48,12 @@ pub(super) async fn export(engine: &BuildKit, request: ExportRequest, _: &Output
     let names_itself = destinations.iter().any(is_image);
     for (index, destination) in destinations.iter().enumerate() {
         let last = names_itself && index + 1 == destinations.len();
-        let found = one(Wanted { engine, request: &request, last }, destination).await?;
+        let found = one(Wanted { engine, request: &request, last, output }, destination).await?;
         exported = exported.or(found);
     }
     match exported {
         Some(exported) => Ok(exported),
-        None => named(Wanted { engine, request: &request, last: true }).await,
+        None => named(Wanted { engine, request: &request, last: true, output }).await,
     }
 }
 
@@ -222,7 +230,7 @@ async fn solve(
     mut attributes: HashMap<String, String>,
     upload: Option<Upload>,
 ) -> Result<Option<Exported>, EngineError> {
-    let Wanted { engine, request, last } = wanted;
+    let Wanted { engine, request, last, output } = wanted;
     let link = engine.link().await?;
     let plan = request.plan.as_ref().ok_or_else(|| EngineError::new("a builder writes out whole builds only"))?;
     let build = engine.build(plan)?;
@@ -245,14 +253,15 @@ async fn solve(
     if let Some(upload) = upload {
         engine.uploads.expect(upload);
     }
-    let mut control = buildkit::control_client::ControlClient::new(link.channel.clone());
+    let id = random_id();
+    let mut control = ControlClient::new(link.channel.clone());
     let cache = buildkit::CacheOptions {
         exports: caches::for_control(&exports),
         imports: caches::for_control(imports),
         ..buildkit::CacheOptions::default()
     };
     let message = buildkit::SolveRequest {
-        r#ref: random_id(),
+        r#ref: id.clone(),
         session: link.session.id.clone(),
         frontend: FRONTEND.to_owned(),
         frontend_attrs: options,
@@ -263,9 +272,10 @@ async fn solve(
         entitlements: engine.allowed.entitlements.clone(),
         ..buildkit::SolveRequest::default()
     };
-    let answer = control.solve(message).await;
+    let _told = AbortOnDropHandle::new(tokio::spawn(tell(control.clone(), id, output.clone())));
+    let answer = link.bridge.answer(control.solve(message)).await;
     let sent = engine.uploads.end();
-    let answer = answer.map_err(|status| failed("the builder does not write the result", &status))?.into_inner();
+    let answer = answer.map_err(|status| link.bridge.lost("the builder does not write the result", &status))?;
     if expected && !sent {
         return Err(EngineError::new("the builder has sent nothing"));
     }
@@ -273,6 +283,20 @@ async fn solve(
         caches::finish(cache_to, &answer.exporter_response)?;
     }
     Ok(exported(&answer.exporter_response))
+}
+
+/// Says what the builder says of its work, until that ends.
+async fn tell(mut control: ControlClient<Channel>, id: String, output: Output) {
+    let Ok(stream) = control.status(buildkit::StatusRequest { r#ref: id }).await else { return };
+    let mut stream = stream.into_inner();
+    while let Ok(Some(message)) = stream.message().await {
+        for status in message.statuses {
+            let (what, done, total) = progress::amount(status);
+            if output.0.send(OutputEvent::Progress { what, done, total }).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Compression and annotations, as exporters call them.

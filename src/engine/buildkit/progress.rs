@@ -85,10 +85,9 @@ impl Progress {
             self.tell(&log.vertex, word).await;
         }
         for status in message.statuses {
-            let what = if status.name.is_empty() { status.id } else { status.name };
-            let positive = |count: i64| u64::try_from(count).unwrap_or(0);
-            let (done, total) = (positive(status.current), positive(status.total));
-            self.tell(&status.vertex, Word::Progress { what: short(&what), done, total }).await;
+            let vertex = status.vertex.clone();
+            let (what, done, total) = amount(status);
+            self.tell(&vertex, Word::Progress { what, done, total }).await;
         }
         for warning in message.warnings {
             let text = String::from_utf8_lossy(&warning.short).into_owned();
@@ -128,6 +127,13 @@ impl Progress {
             let _ = listener.send(word.clone()).await;
         }
     }
+}
+
+/// What is worked on, and bytes so far of all.
+pub(super) fn amount(status: buildkit::VertexStatus) -> (String, u64, u64) {
+    let what = if status.name.is_empty() { status.id } else { status.name };
+    let positive = |count: i64| u64::try_from(count).unwrap_or(0);
+    (short(&what), positive(status.current), positive(status.total))
 }
 
 fn between(start: &Timestamp, end: &Timestamp) -> Duration {
