@@ -91,7 +91,6 @@ fn may_wait(run: &Run) -> bool {
 impl Place {
     async fn find(engine: &BuildKit, request: &ShellRequest) -> Result<Place, EngineError> {
         let (bridge, root) = engine.held(&request.at).await?;
-        let failed = engine.snapshot(&request.at)?.is_some_and(|it| it.is_failed());
         let mut mounts = vec![mount("/", &root)];
         let mut secrets = Vec::new();
         let mut security = 0;
@@ -114,7 +113,15 @@ impl Place {
         let program = async {
             match request.run.argv.is_empty() {
                 false => Some(request.run.argv.clone()),
-                true => shell_of(&bridge, &root, failed).await.map(argv),
+                true => {
+                    let failed = engine.snapshot(&request.at).ok()?.filter(|it| it.is_failed());
+                    let (bridge, root) = match failed {
+                        None => (bridge.clone(), root.clone()),
+                        // What a failed instruction left cannot be asked; what it began with can.
+                        Some(failed) => engine.held(failed.parent()?).await.ok()?,
+                    };
+                    shell_of(&bridge, &root).await.map(argv)
+                }
             }
         };
         let watching = async {
@@ -208,11 +215,8 @@ fn meta(run: &Run, args: Vec<String>, tty: bool, borrowed_tools: bool, gateway: 
     }
 }
 
-/// The best shell of an image. What a failed instruction left cannot be asked; there it is the usual one.
-async fn shell_of(bridge: &Bridge, root: &str, failed: bool) -> Option<&'static str> {
-    if failed {
-        return Some("/bin/sh");
-    }
+/// The best shell of an image.
+async fn shell_of(bridge: &Bridge, root: &str) -> Option<&'static str> {
     if root.is_empty() {
         return None;
     }

@@ -167,6 +167,10 @@ impl Snapshot {
         Snapshot { made, parent, held: tokio::sync::Mutex::new(held), layer: Arc::default(), counted: Arc::default() }
     }
 
+    pub(super) fn parent(&self) -> Option<&SnapshotId> {
+        self.parent.as_ref()
+    }
+
     pub(super) fn is_failed(&self) -> bool {
         matches!(self.made, Made::Failed)
     }
