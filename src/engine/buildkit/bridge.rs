@@ -12,6 +12,7 @@ use super::trouble;
 use super::unanswered::Unanswered;
 use crate::engine::EngineError;
 use crate::engine::settings::CacheOption;
+use crate::names::platform::Platform;
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as gateway;
@@ -198,6 +199,11 @@ impl Bridge {
         self.can.contains(capability)
     }
 
+    /// Whether it runs what is made for this machine; one that says nothing of itself is taken to.
+    pub(super) fn runs_our_programs(&self) -> bool {
+        run_on(&self.platforms, &Platform::host())
+    }
+
     pub(super) fn is_open(&self) -> bool {
         !self.ended.is_cancelled()
     }
@@ -259,6 +265,12 @@ impl Bridge {
     }
 }
 
+/// Whether programs for `machine` run on a builder of these platforms.
+fn run_on(platforms: &[String], machine: &Platform) -> bool {
+    let alike = |it: Platform| it.os == machine.os && it.architecture == machine.architecture;
+    platforms.is_empty() || platforms.iter().filter_map(|it| it.parse().ok()).any(alike)
+}
+
 fn headed<T>(message: T, build: &MetadataValue<Ascii>) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("buildkit-controlapi-buildid", build.clone());
@@ -274,4 +286,23 @@ pub(super) fn platform_text(platform: &pb::Platform) -> String {
         text.push_str(&platform.variant);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_run_on_builders_of_their_architecture() {
+        let check = |platforms: &[&str], expected: bool| {
+            let platforms: Vec<String> = platforms.iter().map(|it| (*it).to_owned()).collect();
+            assert_eq!(run_on(&platforms, &Platform::new("linux", "amd64", "")), expected, "{platforms:?}");
+        };
+        check(&["linux/amd64", "linux/386"], true);
+        check(&["linux/amd64/v3"], true);
+        check(&["linux/arm64", "linux/arm/v7"], false);
+        check(&["linux/arm64", "linux/amd64"], true);
+        check(&["windows/amd64"], false);
+        check(&[], true);
+    }
 }

@@ -274,6 +274,13 @@ fn capabilities(address: &Address, bridge: &Bridge) -> Capabilities {
                 .to_owned(),
         );
     }
+    if !bridge.runs_our_programs() {
+        limits.push(
+            "the builder's machine runs no programs of this one: no shell in images that have none, and neither what a shell \
+             changed nor what a failed instruction left is shown"
+                .to_owned(),
+        );
+    }
     Capabilities { engine: engine.to_owned(), mode: address.name.clone(), limits, one_user: false }
 }
 

@@ -4,6 +4,7 @@ use super::bridge::Bridge;
 use super::filesync::Sources;
 use crate::engine::EngineError;
 use crate::image::host;
+use crate::names::platform::Platform;
 use bollard_buildkit_proto::pb;
 use prost::Message;
 use std::path::PathBuf;
@@ -31,6 +32,12 @@ impl Toolbox {
 
     /// The result with the tools on the builder, and the shell in it. The builder keeps what it was sent.
     pub(super) async fn get(&self, bridge: &Bridge) -> Result<(String, String), EngineError> {
+        if !bridge.runs_our_programs() {
+            let there = bridge.platforms.first().map(String::as_str).unwrap_or_default();
+            let message =
+                format!("the tools of this machine, for {}, do not run on the builder's, {there}", Platform::host());
+            return Err(EngineError::new(message));
+        }
         let packed = self.packed.get_or_try_init(|| pack(self.dir.clone())).await?;
         self.sources.set(SOURCE, packed.clone());
         let attributes = [("local.session", bridge.session.id.as_str()), ("local.sharedkeyhint", SOURCE)];
