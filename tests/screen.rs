@@ -8,6 +8,7 @@ mod terminal;
 
 use program::Project;
 use rustix::process::Signal;
+use std::process::Command;
 use terminal::Terminal;
 
 const DOCKERFILE: &str = "\
@@ -136,6 +137,82 @@ fn the_terminal_is_given_back_to_a_signal() {
         assert_eq!(terminal.exit().code(), Some(code));
         assert!(!terminal.alternate());
     }
+}
+
+#[test]
+fn a_program_that_was_stopped_takes_the_terminal_again() {
+    let (_project, mut terminal) = start(DOCKERFILE, 80, 24);
+    terminal.wait("PAUSED BEFORE builder:0");
+    terminal.signal(Signal::STOP);
+    terminal.give_lines();
+    terminal.signal(Signal::CONT);
+    terminal.wait_until("every key is its own again", |_| terminal.is_raw());
+    terminal.keys("n");
+    terminal.wait("PAUSED AFTER builder:0");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    assert!(!terminal.is_raw());
+}
+
+/// By its key and by a signal from outside, below a shell that minds its jobs.
+#[test]
+fn it_stops_as_other_programs_do() {
+    let project = Project::new(&[("Dockerfile", DOCKERFILE)]);
+    let program = project.command(&["--build-context", "node=host:", "."]);
+    let mut shell = Command::new("sh");
+    shell.args(["-mc", "\"$@\"; echo stopped; read line; fg; echo stopped again; read line; fg; exit 7", "sh"]);
+    shell.arg(program.get_program()).args(program.get_args()).current_dir(project.context());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let mut terminal = Terminal::start(shell, 80, 24);
+    let stops: [(fn(&mut Terminal), &str); 2] = [
+        (|terminal| terminal.keys("\x1a"), "stopped"),
+        (|terminal| terminal.signal_children(Signal::TSTP), "stopped again"),
+    ];
+    for (stop, said) in stops {
+        terminal.wait("PAUSED BEFORE builder:0");
+        stop(&mut terminal);
+        terminal.wait(said);
+        assert!(!terminal.alternate() && !terminal.is_raw());
+        terminal.keys("\r");
+    }
+    terminal.wait("PAUSED BEFORE builder:0");
+    assert!(terminal.alternate() && terminal.is_raw());
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(7));
+}
+
+/// The keys that end programs are the editor's while it has the terminal; what ends this program does so all the same.
+#[test]
+fn the_editor_has_the_terminal_to_itself() {
+    let project = Project::new(&[("Dockerfile", DOCKERFILE)]);
+    project
+        .write("editor", "trap 'echo caught' INT QUIT\necho editing\nuntil [ \"$line\" = end ]; do read line; done\n");
+    let start = || {
+        let mut program = project.command(&["--build-context", "node=host:", "."]);
+        program.env("EDITOR", "sh editor").env_remove("VISUAL");
+        let mut terminal = Terminal::start(program, 80, 24);
+        terminal.wait("PAUSED BEFORE builder:0");
+        terminal.keys("e");
+        terminal.wait("editing");
+        terminal
+    };
+    let mut terminal = start();
+    for (key, caught) in [("\x03", 1), ("\x1c", 2)] {
+        terminal.keys(key);
+        terminal.wait_until("the key is caught", |screen| screen.matches("caught").count() == caught);
+    }
+    terminal.keys("end\r");
+    terminal.wait("nothing is reloaded");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    let mut terminal = start();
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.exit().code(), Some(143));
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub enum Signal {
     /// The terminal is gone, or its window is closed.
     Hangup,
     Quit,
+    /// The program is to stop until it is resumed.
+    Stop,
     /// The program goes on after it was stopped.
     Resumed,
     /// The terminal may have another size now.
@@ -31,7 +33,7 @@ impl Signal {
             Signal::Terminate => 15,
             Signal::Hangup => 1,
             Signal::Quit => 3,
-            Signal::Resumed | Signal::Resized => 0,
+            Signal::Stop | Signal::Resumed | Signal::Resized => 0,
         }
     }
 }
@@ -73,7 +75,8 @@ async fn next(sources: &mut [(Signal, Source)]) -> Signal {
     .await
 }
 
-/// What has been listened to once is never again the system's: it ends the program from here, where nobody else listens.
+/// What has been listened to once is never again the system's: it ends or stops the program from here, where nobody else
+/// listens.
 impl Drop for Signals {
     fn drop(&mut self) {
         if self.ending {
@@ -81,12 +84,14 @@ impl Drop for Signals {
         }
         LISTENERS.fetch_sub(1, Ordering::SeqCst);
         let mut sources = std::mem::take(&mut self.sources);
-        sources.retain(|(signal, _)| signal.number() != 0);
+        sources.retain(|(signal, _)| signal.number() != 0 || *signal == Signal::Stop);
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             while !sources.is_empty() {
                 let signal = next(&mut sources).await;
-                if LISTENERS.load(Ordering::SeqCst) == 0 {
+                if signal == Signal::Stop {
+                    let _ = super::stop();
+                } else if LISTENERS.load(Ordering::SeqCst) == 0 {
                     std::process::exit(128 + signal.number());
                 }
             }

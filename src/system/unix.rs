@@ -21,6 +21,7 @@ pub(super) fn sources(wanted: Signal) -> Option<Source> {
         Signal::Terminate => SignalKind::terminate(),
         Signal::Hangup => SignalKind::hangup(),
         Signal::Quit => SignalKind::quit(),
+        Signal::Stop => SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()),
         Signal::Resumed => SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()),
         Signal::Resized => SignalKind::window_change(),
     };
@@ -28,9 +29,25 @@ pub(super) fn sources(wanted: Signal) -> Option<Source> {
     Some(Box::new(move |context| stream.poll_recv(context)))
 }
 
-/// Stops the program and those it was started with, as Ctrl-Z does. Returns when it is continued.
-pub fn suspend() -> io::Result<()> {
+/// Asks the program and those it was started with to stop, as Ctrl-Z does.
+pub fn ask_to_stop() -> io::Result<()> {
     rustix::process::kill_current_process_group(rustix::process::Signal::TSTP).map_err(io::Error::from)
+}
+
+/// Stops the program as that does by itself, which is not at all where nobody could continue it. Returns when it is
+/// continued.
+pub fn stop() -> io::Result<()> {
+    // SAFETY: both actions are whole and live through the calls; the one that was there is put back, and meanwhile the
+    // signal is the system's.
+    let done = unsafe {
+        let mut by_itself: libc::sigaction = std::mem::zeroed();
+        by_itself.sa_sigaction = libc::SIG_DFL;
+        let mut before = std::mem::zeroed();
+        libc::sigaction(libc::SIGTSTP, &by_itself, &mut before) == 0
+            && libc::raise(libc::SIGTSTP) == 0
+            && libc::sigaction(libc::SIGTSTP, &before, std::ptr::null_mut()) == 0
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// While it lives, a terminal in raw mode gives every key as the bytes that programs in it read.

@@ -40,14 +40,18 @@ pub(super) fn sources(wanted: Signal) -> Vec<Source> {
             let mut clock = tokio::time::interval(LOOK);
             vec![Some(Box::new(move |context| clock.poll_tick(context).map(|_| Some(()))))]
         }
-        Signal::Quit | Signal::Resumed => Vec::new(),
+        Signal::Quit | Signal::Stop | Signal::Resumed => Vec::new(),
     };
     found.into_iter().flatten().collect()
 }
 
 /// There is no such thing here.
-pub fn suspend() -> io::Result<()> {
+pub fn ask_to_stop() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "Windows stops no program in a terminal"))
+}
+
+pub fn stop() -> io::Result<()> {
+    ask_to_stop()
 }
 
 /// While it lives, a terminal in raw mode gives every key as the bytes that programs in it read.

@@ -20,7 +20,8 @@ const FRAME: Duration = Duration::from_millis(33);
 const TURN: Duration = Duration::from_millis(100);
 
 /// The signals that a screen minds.
-const MINDED: [Signal; 5] = [Signal::Terminate, Signal::Hangup, Signal::Interrupt, Signal::Quit, Signal::Resumed];
+const MINDED: [Signal; 6] =
+    [Signal::Terminate, Signal::Hangup, Signal::Interrupt, Signal::Quit, Signal::Stop, Signal::Resumed];
 
 pub(super) struct Display {
     pub(super) screen: Screen,
@@ -90,19 +91,57 @@ impl Display {
         self.screen.retake()
     }
 
-    /// Gives the terminal to something else until that is done.
-    pub(super) async fn hand_over<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
-        // Two must not read the keys: the stream of input ends before the other begins.
-        self.input = EventStream::new();
-        self.screen.give();
-        let result = work.await;
-        self.screen.take()?;
-        self.dirty = true;
+    /// Gives the terminal to something else until that is done, or a signal ends the program. The keys that send the
+    /// others there are meant for who has the terminal.
+    pub(super) async fn hand_over<T>(&mut self, work: impl Future<Output = T>) -> io::Result<Result<T, Signal>> {
+        self.give();
+        let mut work = std::pin::pin!(work);
+        let result = loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::Terminate | Signal::Hangup => break Err(signal),
+                    Signal::Stop => drop(system::stop()),
+                    _ => {}
+                },
+                result = &mut work => break Ok(result),
+            }
+        };
+        self.take()?;
         Ok(result)
     }
 
-    /// Stops the program until it is continued. The inner result says whether this system can.
+    /// Is stopped from outside, until it is continued.
+    pub(super) fn stop(&mut self) -> io::Result<io::Result<()>> {
+        self.give();
+        let stopped = system::stop();
+        self.take()?;
+        Ok(stopped)
+    }
+
+    /// Stops the program and those it was started with, as Ctrl-Z does elsewhere, until it is continued. The inner result
+    /// says whether this system can.
     pub(super) async fn suspend(&mut self) -> io::Result<io::Result<()>> {
-        self.hand_over(async { system::suspend() }).await
+        // The terminal is as it was before the first of them stops.
+        self.give();
+        let mut stopped = system::ask_to_stop();
+        if stopped.is_ok() {
+            // This program hears of it like the others.
+            while self.signals.next().await != Signal::Stop {}
+            stopped = system::stop();
+        }
+        self.take()?;
+        Ok(stopped)
+    }
+
+    fn give(&mut self) {
+        // Two must not read the keys: the stream of input ends before the other begins.
+        self.input = EventStream::new();
+        self.screen.give();
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        self.dirty = true;
+        self.screen.take()
     }
 }

@@ -25,8 +25,8 @@ pub enum Heard {
     Paste(String),
     /// Columns and rows; the first that is heard.
     Resize(u16, u16),
-    /// What became of [`Wish::Edit`].
-    Edited(Result<(), String>),
+    /// What became of [`Wish::Edit`]: whether the file was changed.
+    Edited(Result<bool, String>),
 }
 
 /// What a screen wants of the terminal.
@@ -101,6 +101,7 @@ impl<F: Face> Front<F> {
                 biased;
                 signal = self.display.signals.next() => match signal {
                     Signal::Resumed => self.display.retake()?,
+                    Signal::Stop => drop(self.display.stop()?),
                     end => self.end(end),
                 },
                 _ = tokio::time::sleep_until(frame.unwrap_or(self.display.start)), if frame.is_some() => {
@@ -166,11 +167,13 @@ impl<F: Face> Front<F> {
                         self.face.complain("too long for the terminal's clipboard".to_owned());
                     }
                 }
-                Wish::Edit { path, line } => {
-                    let edited = self.display.hand_over(editor::edit(&path, line)).await?;
-                    self.face.set_time(self.display.start.elapsed());
-                    wishes.extend(self.face.hear(Heard::Edited(edited)));
-                }
+                Wish::Edit { path, line } => match self.display.hand_over(editor::edit(&path, line)).await? {
+                    Ok(edited) => {
+                        self.face.set_time(self.display.start.elapsed());
+                        wishes.extend(self.face.hear(Heard::Edited(edited)));
+                    }
+                    Err(signal) => self.end(signal),
+                },
                 Wish::Suspend => {
                     if let Err(error) = self.display.suspend().await? {
                         self.face.complain(error.to_string());

@@ -88,6 +88,8 @@ impl Screen {
     /// After the program was stopped and continued from outside: whatever the terminal is like now, anew.
     pub(super) fn retake(&mut self) -> io::Result<()> {
         ACTIVE.store(false, Ordering::SeqCst);
+        // It would be taken to be raw still.
+        terminal::disable_raw_mode()?;
         self.take()
     }
 

@@ -123,7 +123,11 @@ fn on_heard(app: &mut App, heard: Heard) -> Vec<Effect> {
             app.lay_out_source();
             Vec::new()
         }
-        Heard::Edited(Ok(())) => vec![Effect::Session(Command::Reload)],
+        Heard::Edited(Ok(true)) => vec![Effect::Session(Command::Reload)],
+        Heard::Edited(Ok(false)) => {
+            app.say("the file is as it was: nothing is reloaded (:reload does)");
+            Vec::new()
+        }
         Heard::Edited(Err(text)) => {
             app.complain(text);
             Vec::new()

@@ -4,8 +4,9 @@
 #![allow(dead_code, unreachable_pub)]
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -129,9 +130,30 @@ impl Terminal {
         pages * rustix::param::page_size() as u64
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("the program is there");
+    /// Whether the program gets every key as it is typed.
+    pub fn is_raw(&self) -> bool {
+        let modes = tcgetattr(self.master()).expect("the terminal's modes").local_modes;
+        !modes.contains(LocalModes::ICANON)
+    }
+
+    /// Has the terminal give whole lines, as a shell does that has it again.
+    pub fn give_lines(&self) {
+        let mut modes = tcgetattr(self.master()).expect("the terminal's modes");
+        modes.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        tcsetattr(self.master(), OptionalActions::Now, &modes).expect("the terminal's modes");
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("the program is there");
+    }
+
+    /// The same for what the program has started.
+    pub fn signal_children(&self, signal: Signal) {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("the program is there");
+        for child in children.split_whitespace().filter_map(|it| Pid::from_raw(it.parse().ok()?)) {
+            rustix::process::kill_process(child, signal).expect("the program is there");
+        }
     }
 }
 
