@@ -336,7 +336,12 @@ pub const TABLE: &[Binding] = &[
     bind(C::Viewer, &[ch(' ')], A::Pane, "a page down"),
     bind(C::Viewer, &[ch('x')], A::Pane, "extract the file"),
     bind(C::Viewer, &[ch('y')], A::Pane, "copy the path to the clipboard"),
-    bind(C::Shell, &[plain(KeyCode::Enter)], A::EnterShell, "type into the shell"),
+    bind(
+        C::Shell,
+        &[plain(KeyCode::Enter)],
+        A::EnterShell,
+        "type into the shell; what it has changed is gone through like a layer",
+    ),
     bind(C::Typing, &[ctrl(']')], A::LeaveShell, "stop typing into the shell; it stays open"),
     bind(C::Layers, &[plain(KeyCode::Enter)], A::Open, "look into the layer"),
     bind(C::Map, &[plain(KeyCode::Enter), ch(' ')], A::Pane, "into the directory, or look into the file"),

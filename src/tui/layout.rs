@@ -154,7 +154,10 @@ fn source_height(app: &App, body: u16) -> u16 {
 
 /// The lower pane, and the open file at its right, or in its place if there is no room.
 fn beside(app: &App, area: Rect, out: &mut Areas) {
-    let has_viewer = matches!(app.lower, PaneId::Layer | PaneId::Files | PaneId::Image);
+    let has_viewer = match app.lower {
+        PaneId::Shell => app.panes.shell_shows_changes(),
+        other => matches!(other, PaneId::Layer | PaneId::Files | PaneId::Image),
+    };
     match app.viewing && has_viewer {
         true if area.width >= 90 => {
             let (left, right) = split_columns(area, area.width * 2 / 5);

@@ -72,6 +72,11 @@ impl Panes {
         self.shell.is_open()
     }
 
+    /// Whether what a shell has changed is on show.
+    pub fn shell_shows_changes(&self) -> bool {
+        self.shell.shows_changes()
+    }
+
     /// Whether keys go to the shell while it has the focus.
     pub fn set_typing(&mut self, typing: bool) {
         self.shell.set_typing(typing);

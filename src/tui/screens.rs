@@ -3,9 +3,11 @@
 use super::app::App;
 use super::app::PaneId;
 use super::fixture;
-use super::front::Heard;
+use super::front::{Heard, Wish};
 use super::theme::{Depth, Look, Theme};
 use super::update::{Effect, Message, update};
+use super::widgets::tree::sample;
+use super::widgets::{Answer, ShellNews};
 use super::{Options, views};
 use crate::debug::watch::Hit;
 use crate::debug::{BranchId, BreakpointId, Command, Event, Location, Position, StopReason};
@@ -279,6 +281,31 @@ fn keys_become_commands() {
     check(":watch *.a created over 10MB\r", &[Command::Watch("*.a created over 10000000".parse().unwrap())]);
     check("p", &[]);
     check("8 ", &[Command::EnableBreakpoint(BreakpointId(1), false)]);
+}
+
+/// And not thrown away by the key that opens a file.
+#[test]
+fn what_a_shell_has_changed_is_gone_through_like_a_layer() {
+    let mut app = app(&fixture::hello_stopped().1, 100, 30);
+    let effects = press(&mut app, KeyCode::Char('t'));
+    assert!(matches!(effects[..], [Effect::OpenShell { .. }]));
+    let changes = Some(Arc::default());
+    for effect in update(&mut app, Message::Shell(ShellNews::Exited { code: 0, changes })) {
+        if let Effect::Load(slot, query) = effect {
+            let answer = Ok(Answer::Diff(Arc::new(sample::diff())));
+            update(&mut app, Message::Loaded { slot, query, answer });
+        }
+    }
+    assert!(matches!(press(&mut app, KeyCode::Char('y'))[..], [Effect::Terminal(Wish::Copy(_))]));
+    for code in [KeyCode::Enter, KeyCode::Char(' '), KeyCode::Char('*')] {
+        assert_eq!(press(&mut app, code), [], "directories open and close");
+    }
+    for code in typed("/group").into_iter().chain([KeyCode::Enter, KeyCode::Enter]) {
+        press(&mut app, code);
+    }
+    assert_eq!((app.focus, app.viewing), (PaneId::Viewer, true));
+    press(&mut app, KeyCode::Esc);
+    insta::assert_snapshot!("shell-changes", text(&drawn(&mut app)));
 }
 
 /// A pause and a cancellation are acknowledged at once, and what is said of them is never older than they are.

@@ -96,6 +96,8 @@ pub fn update(app: &mut App, message: Message) -> Vec<Effect> {
         Message::Shell(news) => {
             if matches!(news, ShellNews::Exited { .. } | ShellNews::Failed(_)) {
                 app.typing = false;
+                // A file that was open before is none of the shell's.
+                app.viewing &= app.lower != PaneId::Shell;
             }
             let requests = app.panes.shell_news(news);
             on_requests(app, requests)
@@ -323,6 +325,8 @@ pub(super) fn context(app: &App) -> Context {
         PaneId::Output => Context::Output,
         PaneId::Viewer => Context::Viewer,
         PaneId::Shell if app.typing && app.panes.shell_is_open() => Context::Typing,
+        // What it has changed is gone through like a layer.
+        PaneId::Shell if app.panes.shell_shows_changes() => Context::Layer,
         PaneId::Shell => Context::Shell,
         PaneId::Variables => Context::Variables,
         PaneId::Breakpoints => Context::Breakpoints,

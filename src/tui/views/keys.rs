@@ -197,6 +197,14 @@ fn pane_keys(app: &App) -> Vec<(String, &'static str)> {
         ],
         PaneId::Output => vec![key(Action::Find, "find"), raw("w", "wrap"), raw("y", "copy")],
         PaneId::Shell if app.panes.shell_is_open() => vec![raw("Enter", "type into it"), key(Action::Find, "find")],
+        PaneId::Shell if app.panes.shell_shows_changes() => vec![
+            raw("Enter", "open"),
+            raw("x", "extract"),
+            raw("y", "copy path"),
+            raw("o", "order"),
+            key(Action::Find, "find"),
+            key(Action::ShellAfter, "another shell"),
+        ],
         PaneId::Shell => vec![key(Action::ShellAfter, "open a shell")],
         PaneId::Breakpoints => vec![raw("Space", "on/off"), raw("x", "remove"), raw("Enter", "to its line")],
         PaneId::Image if app.panes.shows_picture() => {

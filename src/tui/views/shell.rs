@@ -80,6 +80,12 @@ impl Shell {
         matches!(self.state, State::Opening { .. } | State::Open(_))
     }
 
+    /// Whether it has ended, and there is a list of what it has changed.
+    pub fn shows_changes(&self) -> bool {
+        let State::Ended { browser: Some(browser), .. } = &self.state else { return false };
+        browser.diff().is_some_and(|diff| !diff.is_empty())
+    }
+
     pub fn set_typing(&mut self, typing: bool) {
         self.typing = typing;
     }
