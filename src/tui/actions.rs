@@ -402,7 +402,9 @@ fn cycle(app: &mut App, forward: bool) -> Vec<Effect> {
 }
 
 fn close(app: &mut App) -> Vec<Effect> {
-    if app.focus == PaneId::Viewer {
+    if app.build.plan.is_some() && app.build.problem.is_some() {
+        app.build.problem = None;
+    } else if app.focus == PaneId::Viewer {
         app.viewing = false;
         app.focus = app.lower;
     } else if app.zoomed {

@@ -21,7 +21,7 @@ pub struct Build {
     pub plan: Option<Arc<Plan>>,
     /// What it is going to be, while there is none.
     pub sketch: Option<Arc<Plan>>,
-    /// Why there is no plan, if there cannot be one.
+    /// Why there is no plan, if there cannot be one; with a plan, why there is no new one, until that has been seen.
     pub problem: Option<Problem>,
     /// Bases being looked up or fetched before there is a plan.
     pub bases: Vec<Bar>,

@@ -143,7 +143,7 @@ fn narrow(app: &App, body: Rect, out: &mut Areas) {
 
 /// The Dockerfile's pane takes what it needs, within bounds; it does not change while a plan holds.
 fn source_height(app: &App, body: u16) -> u16 {
-    let lines = match app.build.drawn().filter(|_| app.build.problem.is_none() || app.build.plan.is_some()) {
+    let lines = match app.build.drawn().filter(|_| app.build.problem.is_none()) {
         Some(plan) => plan.dockerfile.text.lines().take(usize::from(body)).count(),
         // Whatever there is to say takes the room that a file would.
         None => usize::from(body),

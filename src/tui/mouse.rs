@@ -5,7 +5,7 @@ use super::app::{App, PaneId};
 use super::keymap::{Action, Motion};
 use super::layout;
 use super::update::{Effect, on_outcome};
-use super::views::{branches, breakpoints, help, listing, source, tab_at, tracks};
+use super::views::{branches, breakpoints, help, listing, source, start, tab_at, tracks};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
@@ -74,8 +74,9 @@ fn click(app: &mut App, id: PaneId, inner: Rect, event: MouseEvent, wide: bool) 
     let (x, y) = (usize::from(event.column - inner.x), usize::from(event.row - inner.y));
     match id {
         PaneId::Source => {
-            let row = app.source.top + y;
-            if row >= app.source.line_count() {
+            let room = start::rest(app, inner);
+            let row = app.source.top + usize::from(event.row.saturating_sub(room.y));
+            if !room.contains((event.column, event.row).into()) || row >= app.source.line_count() {
                 return Vec::new();
             }
             if x < listing::gutter(app, wide)

@@ -189,6 +189,26 @@ fn there_can_be_no_plan() {
 }
 
 #[test]
+fn without_a_new_plan_the_one_before_is_shown() {
+    let (_, events) = fixture::hello_stopped();
+    let failed: Vec<Event> = events.iter().cloned().chain(fixture::problem()).collect();
+    check("no-new-plan", &failed);
+    let mut app = app(&failed, 80, 24);
+    // A click on what is said selects no line.
+    let inner = app.areas().inner(PaneId::Source).unwrap();
+    let click = |row| MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: 40,
+        row,
+        modifiers: KeyModifiers::NONE,
+    };
+    tell(&mut app, Message::Terminal(Heard::Mouse(click(inner.y))));
+    assert!(!app.source.moved);
+    press(&mut app, KeyCode::Esc);
+    assert_eq!(text(&drawn(&mut app)), text(&drawn(&mut self::app(&events, 80, 24))));
+}
+
+#[test]
 fn the_help() {
     check_with("help", &fixture::hello_stopped().1, &typed("?"));
 }

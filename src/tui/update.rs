@@ -257,7 +257,12 @@ fn on_event(app: &mut App, event: Event) -> Vec<Effect> {
             }
         }
         Event::Notice { message } => app.say(message),
-        Event::PlanFailed { .. } => app.panes.new_plan(),
+        Event::PlanFailed { .. } if app.build.plan.is_some() => {
+            // It is drawn above the Dockerfile, which a pane with the whole screen would hide.
+            app.zoomed &= app.focus == PaneId::Source;
+            app.lay_out_stages();
+            app.complain("there is no new plan; the one before stays in force");
+        }
         Event::Ended => return vec![Effect::Terminal(Wish::Quit)],
         _ => {}
     }

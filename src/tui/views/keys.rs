@@ -112,11 +112,13 @@ fn chosen(app: &App) -> Vec<(String, &'static str)> {
         keys.extend(pane_keys(app));
         return keys;
     }
-    if build.plan.is_none() {
-        return match build.problem {
-            Some(_) => vec![key(Action::Edit, "edit the Dockerfile"), raw(":reload", "read it again")],
-            None => Vec::new(),
-        };
+    if build.plan.is_none() || build.problem.is_some() {
+        if build.problem.is_some() {
+            keys.push(key(Action::Edit, "edit the Dockerfile"));
+            keys.extend(build.plan.is_some().then(|| key(Action::Close, "keep the plan before")));
+            keys.push(raw(":reload", "read it again"));
+        }
+        return keys;
     }
     let own = pane_keys(app);
     if app.focus != PaneId::Source {

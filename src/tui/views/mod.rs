@@ -135,7 +135,7 @@ fn pane(app: &mut App, areas: &Areas, id: PaneId, area: Rect, buffer: &mut Buffe
     match id {
         PaneId::Stages => stages::draw(app, inner, buffer),
         PaneId::Source => {
-            let room = if app.build.plan.is_none() { start::draw(app, inner, buffer) } else { inner };
+            let room = start::draw(app, inner, buffer);
             listing::draw(app, room, buffer, areas.wide);
             let bar = Rect { y: area.y + room.y - inner.y, height: area.height - (inner.height - room.height), ..area };
             let (top, rows) = (app.source.top, usize::from(room.height));

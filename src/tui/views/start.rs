@@ -1,4 +1,4 @@
-//! The Dockerfile's pane while there is no plan: bases being looked up, or why there cannot be one.
+//! What the Dockerfile's pane has to say beside the Dockerfile: bases being looked up, or why there is no plan.
 
 use crate::tui::app::App;
 use crate::tui::keymap::{Action, key_of};
@@ -11,9 +11,24 @@ use ratatui::text::{Line, Span};
 
 /// Draws what there is to say. Answers with the room that it leaves for the Dockerfile, where that can be drawn already.
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
+    let (said, rest) = said(app, area);
+    let top = if app.build.problem.is_some() { area.y } else { rest.bottom() };
+    let room = Rect { y: top, height: area.height - rest.height, ..area };
+    for (row, line) in said.iter().take(usize::from(room.height)).enumerate() {
+        super::put_line(buffer, room, row, line);
+    }
+    rest
+}
+
+/// The room that is left for the Dockerfile.
+pub fn rest(app: &App, area: Rect) -> Rect {
+    said(app, area).1
+}
+
+fn said(app: &App, area: Rect) -> (Vec<Line<'static>>, Rect) {
     let width = usize::from(area.width);
     let sketched = app.build.drawn().is_some();
-    let (said, rest) = match &app.build.problem {
+    match &app.build.problem {
         // Why there is no plan is said first, and whole, however little room that leaves.
         Some(problem) => {
             let mut lines = problem_lines(app, &problem.message, &problem.rendered, width);
@@ -21,7 +36,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
             let taken = area.height.min(lines.len() as u16);
             (lines, Rect { y: area.y + taken, height: area.height - taken, ..area })
         }
-        None if sketched && app.build.bases.is_empty() => (Vec::new(), area),
+        None if app.build.plan.is_some() || sketched && app.build.bases.is_empty() => (Vec::new(), area),
         // Below it, so that the Dockerfile stands where it is going to stay.
         None => {
             let lines = waiting_lines(app, width);
@@ -29,13 +44,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
             let taken = most.min(lines.len() as u16);
             (lines, Rect { height: area.height - taken, ..area })
         }
-    };
-    let top = if app.build.problem.is_some() { area.y } else { rest.bottom() };
-    let room = Rect { y: top, height: area.height - rest.height, ..area };
-    for (row, line) in said.iter().take(usize::from(room.height)).enumerate() {
-        super::put_line(buffer, room, row, line);
     }
-    rest
 }
 
 fn problem_lines(app: &App, message: &str, rendered: &str, width: usize) -> Vec<Line<'static>> {
@@ -63,7 +72,10 @@ fn problem_lines(app: &App, message: &str, rendered: &str, width: usize) -> Vec<
     spans.extend(hint(Action::Edit, "edit the Dockerfile"));
     spans.push(Span::styled(":reload", look.accent));
     spans.push(Span::styled(" read it again   ", look.muted));
-    spans.extend(hint(Action::Quit, "leave"));
+    spans.extend(match app.build.plan {
+        Some(_) => hint(Action::Close, "keep the plan before"),
+        None => hint(Action::Quit, "leave"),
+    });
     lines.push(Line::from(spans));
     lines
 }
