@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,10 +26,28 @@ const MINDED: [Signal; 6] =
 pub(super) struct Display {
     pub(super) screen: Screen,
     pub(super) signals: Signals,
-    pub(super) input: EventStream,
+    pub(super) input: Input,
     pub(super) start: Instant,
     drawn: Option<Instant>,
     dirty: bool,
+}
+
+/// What is typed; none while something else has the terminal. A stream that waits for a key keeps another one from being
+/// made, so it is gone before that.
+pub(super) struct Input(Option<EventStream>);
+
+impl Input {
+    /// The next one; `None` where nothing comes any more.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        match &mut self.0 {
+            Some(stream) => stream.poll_next_unpin(context).map(|event| event.and_then(Result::ok)),
+            None => Poll::Pending,
+        }
+    }
 }
 
 /// How things look here, by what the command line and the environment say.
@@ -49,7 +67,7 @@ impl Display {
     pub(super) fn open() -> io::Result<Display> {
         let signals = Signals::listen(&MINDED);
         let screen = Screen::open()?;
-        let (input, start) = (EventStream::new(), Instant::now());
+        let (input, start) = (Input(Some(EventStream::new())), Instant::now());
         Ok(Display { screen, signals, input, start, drawn: None, dirty: true })
     }
 
@@ -78,9 +96,9 @@ impl Display {
     /// What has been typed already, without waiting. The stream keeps the waker that it is asked with, so it must
     /// be this task's own.
     pub(super) async fn typed_already(&mut self) -> Option<Option<Event>> {
-        let asked = std::future::poll_fn(|context| Poll::Ready(self.input.poll_next_unpin(context))).await;
+        let asked = std::future::poll_fn(|context| Poll::Ready(self.input.poll(context))).await;
         match asked {
-            Poll::Ready(input) => Some(input.and_then(Result::ok)),
+            Poll::Ready(event) => Some(event),
             Poll::Pending => None,
         }
     }
@@ -136,12 +154,13 @@ impl Display {
 
     fn give(&mut self) {
         // Two must not read the keys: the stream of input ends before the other begins.
-        self.input = EventStream::new();
+        self.input.0 = None;
         self.screen.give();
     }
 
     fn take(&mut self) -> io::Result<()> {
         self.dirty = true;
+        self.input.0 = Some(EventStream::new());
         self.screen.take()
     }
 }

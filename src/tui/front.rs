@@ -6,7 +6,6 @@ use super::theme::Look;
 use super::{editor, terminal, views};
 use crate::system::signals::Signal;
 use crossterm::event::{Event, KeyEvent, KeyEventKind, MouseEvent};
-use futures_util::StreamExt;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use std::collections::VecDeque;
@@ -108,7 +107,7 @@ impl<F: Face> Front<F> {
                     self.draw().await?;
                     continue;
                 }
-                input = self.display.input.next() => self.hear(input.and_then(Result::ok)).await?,
+                input = self.display.input.next() => self.hear(input).await?,
                 news = self.face.news() => self.tell(|face| face.learn(news)).await?,
             };
             self.drain().await?;
