@@ -4,7 +4,7 @@
 //! Every line is one of: the instruction, with whether it was cached left out; a path that it changed, with kind, mode,
 //! owner, size or link target, and for a small file its content's digest; a failure, with the files it left.
 //!
-//! LISTING_SHELL is typed into a shell at the end, and what that changed is listed; with LISTING_REST, so many seconds
+//! LISTING_SHELL is typed into a shell at the end, or at the failure, and what that changed is listed; with LISTING_REST, so many seconds
 //! after the last stop, and into another one so many seconds later. LISTING_AGAIN is a command that is
 //! run at the end, after which everything is listed once more. LISTING_PLANS makes as many other plans, by a build
 //! argument of that name, then goes back to the first one and runs its last instruction again.
@@ -12,7 +12,7 @@
 use clap::Parser;
 use stagedive::cli::args::{Cli, Command as Subcommand};
 use stagedive::cli::{engine, project};
-use stagedive::debug::{self, BranchId, Command, Event, Position, Session, ShellPlace, Side};
+use stagedive::debug::{self, BranchId, Command, Event, Session, ShellPlace};
 use stagedive::engine::{Engine, Shell, ShellInput, ShellOutput};
 use stagedive::image::digest::Digest;
 use stagedive::layers::{Entry, Kind, Meta};
@@ -40,7 +40,7 @@ fn main() {
         setup.paused = true;
         setup.shells = true;
         let (session, events) = debug::start(setup);
-        let (plan, reached, mut events) = steps(&session, events, engine.as_ref()).await;
+        let (plan, reached, place, mut events) = steps(&session, events, engine.as_ref()).await;
         if let Some(count) = std::env::var("LISTING_PLANS").ok().and_then(|it| it.parse().ok()) {
             plans(&session, &mut events, count).await;
         }
@@ -53,7 +53,7 @@ fn main() {
             let rest = std::env::var("LISTING_REST").ok().and_then(|it| it.parse().ok()).map(Duration::from_secs_f64);
             for rest in rest.map_or(vec![Duration::ZERO], |rest| vec![rest; 2]) {
                 tokio::time::sleep(rest).await;
-                shell(&session, &plan, &typed).await;
+                shell(&session, place, &typed).await;
             }
         }
         if let Ok(command) = std::env::var("LISTING_AGAIN") {
@@ -72,12 +72,12 @@ fn main() {
 
 type Reached = Vec<(StepId, SnapshotId)>;
 
-/// Steps to the end or to the first failure; answers with the file systems that are there then.
+/// Steps to the end or to the first failure; answers with the file systems that are there then, and where a shell stands.
 async fn steps(
     session: &Session,
     mut events: mpsc::Receiver<Event>,
     engine: &dyn Engine,
-) -> (Arc<Plan>, Reached, mpsc::Receiver<Event>) {
+) -> (Arc<Plan>, Reached, ShellPlace, mpsc::Receiver<Event>) {
     let mut plan: Option<Arc<Plan>> = None;
     let mut reached = Vec::new();
     let mut finished = false;
@@ -97,10 +97,10 @@ async fn steps(
                     if let Some(after) = &failure.after {
                         show(engine, &plan, stop.step, after).await;
                     }
-                    return (plan, reached, events);
+                    return (plan, reached, stop.shell(), events);
                 }
                 if finished {
-                    return (plan, reached, events);
+                    return (plan, reached, stop.shell(), events);
                 }
                 session.send(Command::StepOver);
             }
@@ -130,10 +130,9 @@ async fn plans(session: &Session, events: &mut mpsc::Receiver<Event>, count: u32
     println!("AGAIN AS FIRST PLANNED");
 }
 
-/// Types into a shell at the target's end, and lists what that changed.
-async fn shell(session: &Session, plan: &Plan, typed: &str) {
-    let position = Position { stage: plan.target, done: plan.stage(plan.target).steps.len() as u32 };
-    let shell = session.shell(ShellPlace { position, side: Side::After }, Some((80, 24))).await.expect("a shell");
+/// Types into a shell, and lists what that changed.
+async fn shell(session: &Session, place: ShellPlace, typed: &str) {
+    let shell = session.shell(place, Some((80, 24))).await.expect("a shell");
     let Shell { input, mut output, .. } = shell;
     input.send(ShellInput::Bytes(format!("{typed}\nexit 3\n").into_bytes())).await.expect("the shell listens");
     while let Some(message) = output.recv().await {
