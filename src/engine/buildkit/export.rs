@@ -18,7 +18,7 @@ use crate::image::{self, reference};
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
 use buildkit::control_client::ControlClient;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tokio::io::AsyncWrite;
 use tokio_util::task::AbortOnDropHandle;
@@ -285,12 +285,15 @@ async fn solve(
     Ok(exported(&answer.exporter_response))
 }
 
-/// Says what the builder says of its work, until that ends.
+/// Says what the builder says of its work, until that ends; not of what it looks at first, as at every build.
 async fn tell(mut control: ControlClient<Channel>, id: String, output: Output) {
     let Ok(stream) = control.status(buildkit::StatusRequest { r#ref: id }).await else { return };
     let mut stream = stream.into_inner();
+    let mut internal = HashSet::new();
     while let Ok(Some(message)) = stream.message().await {
-        for status in message.statuses {
+        let preparing = message.vertexes.into_iter().filter(|it| it.name.starts_with("[internal]"));
+        internal.extend(preparing.map(|it| it.digest));
+        for status in message.statuses.into_iter().filter(|it| !internal.contains(&it.vertex)) {
             let (what, done, total) = progress::amount(status);
             if output.0.send(OutputEvent::Progress { what, done, total }).await.is_err() {
                 return;
