@@ -18,17 +18,23 @@ pub(super) struct Pax {
     pub(super) sparse_name: Option<BString>,
     /// Offsets and lengths in turn.
     pub(super) sparse_map: Vec<u64>,
+    /// Whether a record is there that cannot be read, and does not decide where the next member is.
+    pub(super) unreadable: bool,
 }
 
 impl Pax {
-    /// Reads the records of a header; says what is wrong with them.
+    /// Reads the records of a header; says why it cannot be told where the next member is.
     pub(super) fn parse(mut records: &[u8]) -> Result<Pax, &'static str> {
         let mut pax = Pax::default();
         while !records.is_empty() {
             let (record, rest) = split_record(records).ok_or("a broken PAX header")?;
             records = rest;
             let (key, value) = record.split_once_str("=").ok_or("a broken PAX header")?;
-            pax.take(BStr::new(key), BStr::new(value)).ok_or("a PAX record that cannot be read")?;
+            match pax.take(BStr::new(key), BStr::new(value)) {
+                None if key == b"size" => return Err("a PAX size that cannot be read"),
+                None => pax.unreadable = true,
+                Some(()) => {}
+            }
         }
         Ok(pax)
     }
@@ -130,6 +136,11 @@ mod tests {
         {
             assert!(Pax::parse(broken.as_bytes()).is_err(), "{broken}");
         }
-        assert!(Pax::parse(b"12 path=a\0b\n").is_err());
+        for bad in
+            ["12 path=a\0b\n", "10 uid=-1\n", "13 mtime=abc\n", "19 SCHILY.xattr.=x\n", "22 GNU.sparse.major=x\n"]
+        {
+            let pax = Pax::parse(format!("{bad}9 size=7\n").as_bytes()).unwrap();
+            assert_eq!((pax.unreadable, pax.size), (true, Some(7)), "{bad}");
+        }
     }
 }

@@ -186,7 +186,8 @@ impl<R: Read> TarReader<R> {
         long_target: Option<BString>,
     ) -> Result<TarEntry, TarError> {
         let flag = header.block[156];
-        let path = pax.path.take().or(long_path).unwrap_or_else(|| header.path());
+        // Where both are there, GNU's name holds, as for Go's reader, and so for Docker.
+        let path = long_path.or(pax.path.take()).unwrap_or_else(|| header.path());
         let bad = |problem: String| TarError::Bad { path: path.clone(), problem };
         let lost = |problem: &str| TarError::Lost { path: path.clone(), problem: problem.into() };
         let number = |range, what: &str| header.number(range).ok_or_else(|| bad(format!("no readable {what}")));
@@ -204,6 +205,9 @@ impl<R: Read> TarReader<R> {
                 return Err(lost("an impossible size"));
             }
             self.expect(declared);
+        }
+        if pax.unreadable {
+            return Err(bad("a PAX record that cannot be read".into()));
         }
         let kind = match flag {
             // Before POSIX, only the slash told a directory.
@@ -241,7 +245,7 @@ impl<R: Read> TarReader<R> {
                 Some(time) => time,
                 None => (number(136..148, "time")?, 0),
             },
-            target: pax.target.take().or(long_target).unwrap_or_else(|| header.text(157..257)),
+            target: long_target.or(pax.target.take()).unwrap_or_else(|| header.text(157..257)),
             device: match kind {
                 TarKind::CharDevice | TarKind::BlockDevice => {
                     (device(329..337, "device number")?, device(337..345, "device number")?)

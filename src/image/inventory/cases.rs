@@ -106,6 +106,17 @@ fn what_pax_records_say_holds() {
     };
     check(vec![pax(&["linkpath=to/a"]), link("l a short")], &["l a 0 0 to/a"]);
     check(vec![file("f a 0", b"x"), pax(&["linkpath=a", "path=b"]), link("h y z")], &["f a 0 1", "f b 0 0"]);
+    // Of two names the one in GNU's form holds, as for Docker.
+    let long = |kind: u8, name: &str| {
+        let (mut entry, _) = member("f long 0");
+        entry.size = name.len() as u64;
+        let mut block = header(&entry);
+        block[156] = kind;
+        super::tests::fix(&mut block);
+        (block, name.as_bytes().to_vec())
+    };
+    let both = pax(&["path=by-pax", "linkpath=to-pax"]);
+    check(vec![long(b'L', "by-gnu"), long(b'K', "to-gnu"), both, link("l a short")], &["l by-gnu 0 0 to-gnu"]);
     let found = check(vec![pax(&["SCHILY.xattr.user.k=v", "mtime=7.5"]), file("f a 0", b"x")], &["f a 0 1"]);
     let meta = found.tree.meta(found.tree.lookup("a".into()).unwrap());
     assert_eq!((meta.xattrs[BStr::new("user.k")].to_string(), meta.mtime), ("v".to_owned(), (7, 500_000_000)));
@@ -228,6 +239,10 @@ fn one_bad_entry_costs_no_other() {
         assert_eq!(found.tree.meta(there).size, 2);
     };
     // A volume's name, as GNU tar writes it, and something with content.
+    for record in ["uid=-1", "mtime=abc", "SCHILY.xattr.=x"] {
+        let note = "entry \"x\" has a PAX record that cannot be read, and is left out";
+        check_notes(vec![pax(&[record]), f("f x 700"), f(last.0)], &[last.1], &[note]);
+    }
     check(spoiled("f x 0", 156, b"V"), "the type 'V', which no layer may have");
     check(spoiled("f x 700", 156, b"Z"), "the type 'Z', which no layer may have");
     check(spoiled("f x 700", 108, &[0xff; 8]), "a user id out of range");
