@@ -221,6 +221,14 @@ impl Arena {
             if node == 0 {
                 return self.refuse(path);
             }
+            // What overlayfs has for a whiteout: it takes away what this layer itself had there, too.
+            if meta.kind == Kind::CharDevice && meta.device == (0, 0) {
+                self.clear(node, layer, Sweep::All, Cause::Whiteout);
+                if self.version_at(node, NONE).is_some() {
+                    self.push_gone(node, layer, Cause::Whiteout);
+                }
+                return;
+            }
             self.clear(node, layer, Sweep::All, Cause::Replaced);
         }
         let inode = (meta.hard_link != 0).then(|| self.open_inode(meta.hard_link, layer));

@@ -169,7 +169,9 @@ fn odd_whiteouts() {
     check(&[base, &["f ./.wh.y 0"]], &["d d 0 1", "f d/x 0 1"]);
     check(&[base, &["f /d/.wh.x 0", "f .wh.y 0", "f .wh.absent 0"]], &["d d 0 0"]);
     // What overlayfs has for a whiteout.
-    check(&[base, &["o y"]], &["d d 0 1", "f d/x 0 1"]);
+    check(&[base, &["o y", "o d", "o absent"]], &[]);
+    check(&[&["f y 1", "f d/x 1", "o y", "o d"]], &[]);
+    check(&[base, &["o y", "f y 2", "o d", "d d/"]], &["d d 1 0", "f y 1 2"]);
 }
 
 #[test]

@@ -125,8 +125,6 @@ impl Walk {
         let path = child(parent.as_ref(), name);
         match member.kind {
             TarKind::HardLink => self.link(path, &member, put),
-            // What overlayfs itself has for a whiteout.
-            TarKind::CharDevice if member.device == (0, 0) => self.mark(Entry::Whiteout { path }, put),
             TarKind::Symlink if member.target.is_empty() => {
                 self.note(&member.path, "is a symbolic link to nothing, and is left out");
             }
