@@ -59,6 +59,8 @@ pub(super) struct Index {
     pub(super) entries: u64,
     /// Bytes of the archive.
     pub(super) unpacked: u64,
+    /// Bytes of the blob, 0 if there is none.
+    pub(super) stored: u64,
     pub(super) format: Format,
     pub(super) found: Found,
     /// Whether the bytes are known to be those that the digest names.
@@ -73,6 +75,7 @@ impl Index {
             records: Vec::new(),
             entries: 0,
             unpacked: 0,
+            stored: 0,
             format: Format::Plain,
             found: Found::default(),
             checked: false,
@@ -92,7 +95,7 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
         Err(error) => return Index::nothing(format!("{}: {}: {error}", job.what, job.place.path.display())),
     };
     let mut blob = Input::new(file.take(job.place.size), BLOB_BUFFER, Limit::none(common));
-    let mut index = Index { broken: None, ..Index::nothing(String::new()) };
+    let mut index = Index { broken: None, stored: job.place.size, ..Index::nothing(String::new()) };
     let format = match blob.fill_buf() {
         Ok(start) => compression::sniff(start),
         Err(error) => return Index::nothing(format!("{}: {error}", job.what)),

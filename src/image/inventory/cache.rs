@@ -53,6 +53,7 @@ pub(super) fn load(dir: &Path, digest: &Digest, diff_id: &Digest, blob: u64) -> 
         records: bytes,
         entries: head.entries,
         unpacked: head.unpacked,
+        stored: blob,
         format: head.format,
         found: head.found,
         checked: true,
@@ -135,7 +136,8 @@ mod tests {
     fn index(checked: bool, broken: Option<&str>) -> Index {
         let found = Found { notes: vec!["odd".to_owned()], ..Found::default() };
         let broken = broken.map(str::to_owned);
-        Index { records: vec![1, 2, 3], entries: 4, unpacked: 5, format: Format::Gzip, found, checked, broken }
+        let format = Format::Gzip;
+        Index { records: vec![1, 2, 3], entries: 4, unpacked: 5, stored: 10, format, found, checked, broken }
     }
 
     /// Stores an index, does something to its file, and loads it for a blob of some size.

@@ -500,16 +500,25 @@ fn facts(opened: &Opened, number: usize, index: &Index) -> LayerFacts {
     if index.found.more_notes > 0 {
         notes.push(format!("and {} more entries are like these", index.found.more_notes));
     }
+    let said = blob.map_or(0, |it| it.size);
+    let stored = if index.stored > 0 { index.stored } else { said };
+    let broken = index.broken.clone().or_else(|| {
+        let shown = blob.and_then(|it| it.digest.as_ref()).filter(|_| said > 0 && said != stored)?;
+        Some(format!(
+            "{}: layer {number}, {shown}: the image's manifest says that it has {said} bytes, and it has {stored}",
+            opened.origin
+        ))
+    });
     LayerFacts {
         diff_id: blob.map(|it| it.diff_id.clone()),
         digest: blob.and_then(|it| it.digest.clone()),
         instruction: None,
-        compressed: blob.map_or(0, |it| it.size),
+        compressed: stored,
         unpacked: index.unpacked,
         format: (index.unpacked > 0).then_some(index.format),
         entries: index.entries,
-        checked: index.checked,
-        broken: index.broken.clone(),
+        checked: index.checked && broken.is_none(),
+        broken,
         notes,
         databases: index.found.databases.clone(),
         keys: index.found.keys.clone(),

@@ -413,6 +413,27 @@ fn damage_is_said_with_its_place() {
 }
 
 #[test]
+fn a_blob_has_its_own_size() {
+    let bytes = archive(&["f a 600"]);
+    let dir = tempfile::tempdir().unwrap();
+    let text = layout(dir.path(), &[(bytes.clone(), gzip(&bytes))]);
+    let length = gzip(&bytes).len() as u64;
+    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker_config: None, docker_host: None };
+    let mut opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
+    let mut check = |said: u64, broken: bool| {
+        opened.layers[0].size = said;
+        let found = block_on(read(&opened, &Options::default(), |_| ())).unwrap();
+        let layer = &found.layers[0];
+        assert_eq!((layer.compressed, layer.checked, layer.broken.is_some()), (length, !broken, broken), "{layer:?}");
+        assert_eq!(listing(&found), ["f a 0 600"]);
+    };
+    check(length, false);
+    check(0, false);
+    check(length + 1, true);
+    check(5, true);
+}
+
+#[test]
 fn what_is_behind_a_gzip_stream_is_noted() {
     let bytes = archive(&["f a 1"]);
     let behind = |rest: &[u8]| inventory(&[(bytes.clone(), [gzip(&bytes), rest.to_vec()].concat())]);
