@@ -22,7 +22,7 @@ pub struct ImageConfig {
     pub os: String,
     pub config: RunConfig,
     pub rootfs: RootFs,
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "nulls_as_defaults")]
     pub history: Vec<History>,
 }
 
@@ -38,10 +38,10 @@ impl ImageConfig {
 pub struct RunConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nulls_as_defaults_by_name")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// `NAME=value`, in order.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "nulls_as_defaults")]
     pub env: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
@@ -51,12 +51,12 @@ pub struct RunConfig {
     pub healthcheck: Option<Healthcheck>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub args_escaped: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nulls_as_defaults_by_name")]
     pub volumes: BTreeMap<String, Empty>,
     pub working_dir: String,
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub on_build: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nulls_as_defaults_by_name")]
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
@@ -74,15 +74,15 @@ pub struct Empty {}
 pub struct Healthcheck {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub test: Vec<String>,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
     pub interval: i64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
     pub timeout: i64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
     pub start_period: i64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
     pub start_interval: i64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
     pub retries: i64,
 }
 
@@ -121,4 +121,24 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The same for what is in a list.
+fn nulls_as_defaults<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    let items: Vec<Option<T>> = null_as_default(deserializer)?;
+    Ok(items.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// And for the values of a map.
+fn nulls_as_defaults_by_name<'de, D, T>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    let items: BTreeMap<String, Option<T>> = null_as_default(deserializer)?;
+    Ok(items.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
 }

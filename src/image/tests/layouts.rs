@@ -207,6 +207,9 @@ fn configurations_as_go_reads_them() {
     let root = r#""rootfs":{"type":"layers","diff_ids":["LAYER"]}"#;
     check(&format!(r#"{{"architecture":"amd64","os":null,"config":null,"history":null,{root}}}"#));
     check(&format!(r#"{{"architecture":"386","architecture":"amd64","config":{{"User":null,"Env":null}},{root}}}"#));
+    let nulls = r#""Env":[null],"Volumes":{"/a":null},"ExposedPorts":{"80/tcp":null},"Labels":{"a":null}"#;
+    let health = r#""Healthcheck":{"Test":null,"Interval":null,"Retries":null}"#;
+    check(&format!(r#"{{"architecture":"amd64","history":[null],"config":{{{nulls},{health}}},{root}}}"#));
     check(&format!(r#"{{"architecture":"amd64","history":[{{"created_by":null,"comment":null}}],{root}}}"#));
 }
 
