@@ -12,7 +12,7 @@ use crate::engine::{Engine, Output, OutputEvent, StepOutcome};
 use crate::image::base::{self, Base, Candidate, Named as BaseNamed};
 use crate::image::config::History;
 use crate::image::inventory::{self, Inventory, Options, Progress};
-use crate::image::source::{self, Opened, Source, SourceError, SourceErrorKind, Surroundings};
+use crate::image::source::{self, Opened, Pick, Source, SourceError, SourceErrorKind, Surroundings};
 use crate::names::platform::Platform;
 use crate::plan::{Base as Under, Plan, StageId, StepId};
 use crate::snapshot::image_records;
@@ -168,6 +168,8 @@ pub fn reading(args: &BuildArgs, verify: bool) -> Options {
 enum Named {
     Context,
     Image(String),
+    /// A path of this machine, which may have colons in it: the name for it, and what it is.
+    File(String, Source),
 }
 
 /// A directory is a build context, unless it is an OCI layout; a file is an archive; everything else is the name of
@@ -185,14 +187,15 @@ fn named(args: &BuildArgs) -> Result<Named, Failure> {
     }
     if path.is_dir() {
         if path.join("oci-layout").is_file() {
-            return Ok(Named::Image(format!("oci:{text}")));
+            return Ok(Named::File(format!("oci:{text}"), Source::OciLayout { dir: path.into(), pick: Pick::Any }));
         }
         // A directory that only happens to be called as an image is.
         let is_context = is_path || path.join("Dockerfile").exists() || !source::is_registry(text);
         return Ok(if is_context { Named::Context } else { Named::Image(text.to_owned()) });
     }
     if path.is_file() {
-        return Ok(Named::Image(format!("docker-archive:{text}")));
+        let source = Source::DockerArchive { file: path.into(), pick: Pick::Any };
+        return Ok(Named::File(format!("docker-archive:{text}"), source));
     }
     if is_path {
         return Err(Failure::Usage(format!("{text}: there is neither a build context nor an archive of this name")));
@@ -201,16 +204,18 @@ fn named(args: &BuildArgs) -> Result<Named, Failure> {
 }
 
 async fn look(args: &BuildArgs) -> Result<Found, Failure> {
-    match named(args)? {
-        Named::Context => build(args).await,
-        Named::Image(name) => {
-            let found = image(&name, args).await?;
-            if let Some(wanted) = args.platform() {
-                is_for(&found.opened, &platform_of(&wanted)?)?;
-            }
-            Ok(found)
+    let found = match named(args)? {
+        Named::Context => return build(args).await,
+        Named::Image(name) => image(&name, args).await?,
+        Named::File(name, source) => {
+            let opened = source::open_source(&name, source, &platform(args)?, &surroundings()).await?;
+            Found { opened, build: None, from_registry: false, engine: None }
         }
+    };
+    if let Some(wanted) = args.platform() {
+        is_for(&found.opened, &platform_of(&wanted)?)?;
     }
+    Ok(found)
 }
 
 /// An image that stands alone is taken whatever its platform, unless one is asked for.
@@ -458,12 +463,17 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("project")).unwrap();
         std::fs::write(dir.path().join("layout/oci-layout"), "{}").unwrap();
         std::fs::write(dir.path().join("image.tar"), "").unwrap();
+        std::fs::write(dir.path().join("app:1.2.tar"), "").unwrap();
         let check =
             |words: &[&str], expected: Option<Named>| assert_eq!(named(&args(words)).ok(), expected, "{words:?}");
         let image = |text: &str| Some(Named::Image(text.to_owned()));
         check(&[&path("project")], Some(Named::Context));
-        check(&[&path("layout")], image(&format!("oci:{}", path("layout"))));
-        check(&[&path("image.tar")], image(&format!("docker-archive:{}", path("image.tar"))));
+        let layout = Source::OciLayout { dir: path("layout").into(), pick: Pick::Any };
+        check(&[&path("layout")], Some(Named::File(format!("oci:{}", path("layout")), layout)));
+        for name in ["image.tar", "app:1.2.tar"].map(path) {
+            let archive = Source::DockerArchive { file: name.clone().into(), pick: Pick::Any };
+            check(&[&name], Some(Named::File(format!("docker-archive:{name}"), archive)));
+        }
         check(&[&path("nothing")], None);
         check(&["."], Some(Named::Context));
         check(&["-"], Some(Named::Context));

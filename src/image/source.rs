@@ -148,7 +148,16 @@ pub async fn open(text: &str, platform: &str) -> Result<Opened, SourceError> {
 
 /// As [`open`], in other surroundings.
 pub async fn open_in(text: &str, platform: &str, surroundings: &Surroundings) -> Result<Opened, SourceError> {
-    let source: Source = text.parse()?;
+    open_source(text, text.parse()?, platform, surroundings).await
+}
+
+/// The same of a source whose name may say less: paths with colons have none.
+pub async fn open_source(
+    text: &str,
+    source: Source,
+    platform: &str,
+    surroundings: &Surroundings,
+) -> Result<Opened, SourceError> {
     let wanted: Platform = platform.parse().map_err(|error: crate::names::platform::ParsePlatformError| {
         SourceError::new(SourceErrorKind::Platform, error.to_string())
     })?;
