@@ -458,14 +458,17 @@ fn picked<'a>(origin: &str, images: &'a [DockerImage], pick: &Pick) -> Result<&'
         Pick::Position(position) => images.get(*position),
     };
     found.ok_or_else(|| {
+        let names: Vec<String> = images.iter().flat_map(tags).take(50).cloned().collect();
         let what = match pick {
             Pick::Any if images.is_empty() => "it has no image".to_owned(),
+            Pick::Any if names.is_empty() => {
+                "it has several images, and no names for them: say which by its position, :@0 for the first".to_owned()
+            }
             Pick::Any => "it has several images: say which".to_owned(),
             Pick::Name(name) => format!("it has no image named {name:?}"),
             Pick::Digest(digest) => format!("it has no image with the id {digest}"),
             Pick::Position(position) => format!("it has no image at position {position}"),
         };
-        let names: Vec<String> = images.iter().flat_map(tags).take(50).cloned().collect();
         layout::not_picked(origin, &what, &names, pick)
     })
 }

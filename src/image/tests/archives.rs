@@ -177,6 +177,9 @@ fn several_images() {
     );
     check(old_save(several), ":a:1", "amd64 [one two one]");
     check(old_save(several), ":@1", "Missing: docker-archive DIR/image.tar: \"missing.json\" is not in it");
+    let unnamed = r#"[{"Config":"config.json"},{"Config":"config.json"}]"#;
+    let which = "it has several images, and no names for them: say which by its position, :@0 for the first";
+    check(old_save(unnamed), "", &format!("Missing: docker-archive DIR/image.tar: {which}"));
     check(old_save("[]"), "", "Missing: docker-archive DIR/image.tar: it has no image");
     check(old_save("{"), "", "Damaged: docker-archive DIR/image.tar: its manifest.json cannot be read");
 }
