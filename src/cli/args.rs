@@ -212,7 +212,7 @@ pub struct StoreArg {
 impl BuildArgs {
     /// `--platform`: one, or several with commas, however often it is given.
     pub fn platform(&self) -> Option<String> {
-        (!self.platforms.is_empty()).then(|| self.platforms.join(","))
+        Some(self.platforms.join(",")).filter(|text| !text.is_empty())
     }
 }
 

@@ -41,7 +41,7 @@ impl Project {
     pub fn on(&self, platform: &Platform) -> Project {
         let settings = Settings { platform: platform.to_string(), ..self.settings.clone() };
         Project {
-            options: Options { platform: settings.platform.clone(), ..self.options.clone() },
+            options: Options { platform: Some(settings.platform.clone()), ..self.options.clone() },
             settings,
             name: self.name.clone(),
             read: self.read.clone(),
@@ -307,7 +307,7 @@ fn options(args: &BuildArgs, settings: &Settings) -> Result<Options, Failure> {
         target: args.target.clone(),
         build_args,
         proxies: proxies::read(),
-        platform: settings.platform.clone(),
+        platform: args.platform().is_some().then(|| settings.platform.clone()),
         build_platform: Platform::host().to_string(),
         labels: labels.collect(),
         directory_contexts: settings.directories.keys().cloned().collect(),

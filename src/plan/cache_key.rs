@@ -292,7 +292,7 @@ mod tests {
     /// The parts of the last step of a Dockerfile.
     fn key(text: &str, args: &[(&str, &str)], contents: &[&str]) -> Vec<(String, String)> {
         let build_args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = Options { build_args, platform: "linux/amd64".to_owned(), ..Options::default() };
+        let options = Options { build_args, platform: Some("linux/amd64".to_owned()), ..Options::default() };
         let dockerfile = Arc::new(dockerfile::parse(format!("FROM scratch\n{text}").as_bytes()));
         let plan = lower(dockerfile, &options, &BTreeMap::new()).unwrap();
         let contents: Vec<String> = contents.iter().map(|it| (*it).to_owned()).collect();
@@ -356,7 +356,7 @@ mod tests {
     fn the_surroundings_of_a_run() {
         let key = |options: Options| {
             let dockerfile = Arc::new(dockerfile::parse(b"FROM scratch\nRUN a\n"));
-            let options = Options { platform: "linux/amd64".to_owned(), ..options };
+            let options = Options { platform: Some("linux/amd64".to_owned()), ..options };
             let plan = lower(dockerfile, &options, &BTreeMap::new()).unwrap();
             parts(plan.stage(plan.target).steps.last().unwrap(), Some("p"), &[])
         };

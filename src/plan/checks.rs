@@ -33,7 +33,7 @@ pub fn report(dockerfile: &Dockerfile, options: &Options, bases: &Bases, ignore:
     let surroundings = Surroundings {
         build_args: &options.build_args,
         target: options.target.as_deref().filter(|it| !it.is_empty()),
-        platform: &options.platform,
+        platform: options.platform.as_ref().unwrap_or(&options.build_platform),
         build_platform: &options.build_platform,
         ignore,
         stages: &known,
@@ -161,8 +161,7 @@ mod tests {
     /// puts a WORKDIR in, and `unknown` is not known.
     #[track_caller]
     fn check_all(options: Options, text: &str, expected: &[&str]) {
-        let options =
-            Options { platform: "linux/amd64".to_owned(), build_platform: "linux/amd64".to_owned(), ..options };
+        let options = Options { build_platform: "linux/amd64".to_owned(), ..options };
         let dockerfile = crate::dockerfile::parse(text.as_bytes());
         let mut bases = Bases::new();
         while let Ok(missing) = missing_bases(&dockerfile, &options, &bases)

@@ -22,7 +22,7 @@ impl Globals {
     /// no place in the text.
     pub(super) fn new(options: &Options, stage: Option<&str>) -> Result<Globals, Fault> {
         let build = platform(&options.build_platform, &Platform::host())?;
-        let target = platform(&options.platform, &build)?;
+        let target = platform(options.platform.as_deref().unwrap_or_default(), &build)?;
         if target.os != "linux" {
             let message = format!("images for {} cannot be built here", target.os);
             return Err(Fault::new("unsupported", message, "").help("only linux images can"));

@@ -387,13 +387,12 @@ fn empty_image(platform: &Platform) -> ImageConfig {
 
 /// What the command line says about the image that comes out: its labels, and its platform if one was asked for.
 fn finish(last: &mut Step, platform: &Platform, options: &Options) {
-    let asked = !options.platform.is_empty() && options.platform != options.build_platform;
-    if options.labels.is_empty() && !asked {
+    if options.labels.is_empty() && options.platform.is_none() {
         return;
     }
     let image = &mut Arc::make_mut(&mut last.state).image;
     image.config.labels.extend(options.labels.iter().cloned());
-    if asked {
+    if options.platform.is_some() {
         let same = image.os == platform.os && image.architecture == platform.architecture;
         if !platform.variant.is_empty() || !same {
             image.variant.clone_from(&platform.variant);

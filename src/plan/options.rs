@@ -25,8 +25,8 @@ pub struct Options {
     pub build_args: BTreeMap<String, String>,
     /// Proxies that Docker's client is configured with, by the names of their build arguments.
     pub proxies: BTreeMap<String, String>,
-    /// `os/arch[/variant]` of what is built.
-    pub platform: String,
+    /// `--platform`: `os/arch[/variant]` of what is built; the machine's if not given.
+    pub platform: Option<String>,
     /// `os/arch[/variant]` of the machine.
     pub build_platform: String,
     /// `--label`.

@@ -70,7 +70,6 @@ async fn steps_and_shells() {
     let setup = Setup {
         engine,
         options: Options {
-            platform: platform(),
             build_platform: platform(),
             image_contexts: ["base".to_owned()].into(),
             ..Options::default()

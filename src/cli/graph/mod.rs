@@ -198,7 +198,7 @@ RUN --mount=from=builder,source=/x,target=/m true
     #[track_caller]
     fn check(dockerfile: &str, format: GraphFormat, expected: &str) {
         let dockerfile = Arc::new(dockerfile::parse(dockerfile.as_bytes()));
-        let options = Options { platform: "linux/amd64".to_owned(), ..Options::default() };
+        let options = Options { platform: Some("linux/amd64".to_owned()), ..Options::default() };
         let drawn = render(&plan::sketch(dockerfile, &options).unwrap(), format);
         assert_eq!(drawn.trim_end(), expected.trim_end(), "\n{drawn}");
     }

@@ -90,8 +90,8 @@ pub(super) fn options(
         set_target(&mut out, plan, plan.target);
     }
     let mut set = |name: &str, value: String| drop(out.insert(name.to_owned(), value));
-    if !options.platform.is_empty() && options.platform != options.build_platform {
-        set("platform", options.platform.clone());
+    if let Some(platform) = &options.platform {
+        set("platform", platform.clone());
     }
     for (name, value) in &options.build_args {
         set(&format!("build-arg:{name}"), value.clone());

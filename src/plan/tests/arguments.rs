@@ -80,7 +80,7 @@ fn platform_arguments_are_there_for_from_and_where_declared() {
     );
     check("FROM a AS last\nENV A=$TARGETARCH\nARG TARGETSTAGE\n", &["A=", "TARGETSTAGE=last"]);
     check("FROM a AS x\nARG TARGETARCH=mine\n", &["TARGETARCH=mine"]);
-    let arm = Options { platform: "linux/arm".to_owned(), ..options() };
+    let arm = Options { platform: Some("linux/arm".to_owned()), ..options() };
     check_with(
         &arm,
         "FROM a\nARG TARGETPLATFORM BUILDPLATFORM TARGETVARIANT\n",

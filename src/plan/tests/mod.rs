@@ -24,8 +24,7 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// For this machine, whatever it is.
 fn options() -> Options {
-    let platform = "linux/amd64".to_owned();
-    Options { platform: platform.clone(), build_platform: platform, ..Options::default() }
+    Options { build_platform: "linux/amd64".to_owned(), ..Options::default() }
 }
 
 fn with_args(args: &[(&str, &str)]) -> Options {
@@ -33,14 +32,15 @@ fn with_args(args: &[(&str, &str)]) -> Options {
     Options { build_args, ..options() }
 }
 
-/// The configuration of any image: nothing but a command. Those called `trigger…` have triggers, and `full` has
-/// a value for most things.
+/// The configuration of any image: nothing but a command. Those called `trigger…` have triggers, `on-arm` is for arm64,
+/// and `full` has a value for most things.
 fn image(name: &str) -> ImageConfig {
     let mut image = ImageConfig { architecture: "amd64".to_owned(), os: "linux".to_owned(), ..ImageConfig::default() };
     let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let config = &mut image.config;
     config.cmd = Some(list(&["sh"]));
     match name {
+        "on-arm" => image.architecture = "arm64".to_owned(),
         "trigger-copy" => config.on_build = list(&["COPY --from=tools /t /t", "RUN t"]),
         "trigger-heredoc" => config.on_build = list(&["COPY <<E /x\nhi $A\nE"]),
         "trigger-bad" => config.on_build = list(&["FOO x"]),

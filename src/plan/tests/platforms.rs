@@ -6,7 +6,7 @@ use super::{last, options, planned};
 /// Checks the bases that are asked for when an arm64 image is built on amd64, and the platform of each stage.
 #[track_caller]
 fn check(dockerfile: &str, expected: &[(&str, &str)]) {
-    let options = Options { platform: "linux/arm64".to_owned(), ..options() };
+    let options = Options { platform: Some("linux/arm64".to_owned()), ..options() };
     let plan = planned(dockerfile, &options).unwrap();
     let stages = plan.stages.iter().map(|stage| match &stage.base {
         super::super::Base::Image(name) => (name.as_str(), stage.platform.as_str()),
@@ -27,19 +27,23 @@ fn a_base_for_another_platform_is_named_with_it() {
 
 #[test]
 fn the_result_is_for_the_platform_that_was_asked_for() {
-    let architecture = |platform: &str| {
-        let options = Options { platform: platform.to_owned(), ..options() };
-        let plan = planned("FROM a AS x\nFROM x\nENV A=1\n", &options).unwrap();
-        (last(&plan).state.image.architecture.clone(), plan.stages[0].steps[0].state.image.architecture.clone())
+    // What the base says, and what the result says.
+    let check = |base: &str, platform: Option<&str>, expected: [&str; 2]| {
+        let options = Options { platform: platform.map(str::to_owned), ..options() };
+        let plan = planned(&format!("FROM {base} AS x\nFROM x\nENV A=1\n"), &options).unwrap();
+        let steps = [&plan.stages[0].steps[0], last(&plan)];
+        assert_eq!(steps.map(|step| step.state.image.architecture.as_str()), expected, "{base} for {platform:?}");
     };
-    assert_eq!(architecture("linux/arm64"), ("arm64".to_owned(), "amd64".to_owned()));
-    assert_eq!(architecture("linux/amd64"), ("amd64".to_owned(), "amd64".to_owned()));
-    assert_eq!(architecture(""), ("amd64".to_owned(), "amd64".to_owned()));
+    check("a", Some("linux/arm64"), ["amd64", "arm64"]);
+    check("a", None, ["amd64", "amd64"]);
+    check("on-arm", None, ["arm64", "arm64"]);
+    // The machine's own platform is one, too.
+    check("on-arm", Some("linux/amd64"), ["arm64", "amd64"]);
 }
 
 #[test]
 fn other_systems_are_refused_before_anything_runs() {
-    let options = Options { platform: "windows/amd64".to_owned(), ..options() };
+    let options = Options { platform: Some("windows/amd64".to_owned()), ..options() };
     let errors = planned("FROM a\n", &options).unwrap_err();
     assert_eq!(errors[0].message, "images for windows cannot be built here");
 }
