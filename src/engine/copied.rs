@@ -8,6 +8,7 @@ use crate::dockerfile::wildcard::{Wildcard, has_wildcard};
 use crate::layers::follow::{Followed, follow, follow_with};
 use crate::layers::path::{child, clean, is_below, split};
 use crate::layers::{FileTree, Kind};
+use crate::plan::remote::file_name;
 use crate::plan::{Copy, CopySource};
 use bstr::{BStr, BString, ByteSlice};
 use std::collections::BTreeSet;
@@ -78,11 +79,12 @@ impl CopyMap {
                     let base = split(clean(BStr::new(name)).as_bstr()).1.to_owned();
                     maker.file(base.as_bstr(), Copied::Inline(name.clone()));
                 }
-                CopySource::Url(address) if copy.unpack == Some(true) => {
-                    maker.archive(Copied::Archive(address.as_str().into()));
-                    maker.file(BStr::new(url_name(address)), Copied::Url(address.clone()));
+                CopySource::Url(address) => {
+                    if copy.unpack == Some(true) {
+                        maker.archive(Copied::Archive(address.as_str().into()));
+                    }
+                    maker.file(BStr::new(&file_name(address)), Copied::Url(address.clone()));
                 }
-                CopySource::Url(address) => maker.file(BStr::new(url_name(address)), Copied::Url(address.clone())),
                 CopySource::Git(address) => {
                     // A repository's own directory has no name that anyone knows.
                     if let Some(target) = maker.prepare(BStr::new(""), true, true) {
@@ -286,12 +288,4 @@ impl Maker<'_> {
         }
         matched.iter().filter_map(|path| find(path.as_bstr())).collect()
     }
-}
-
-/// The last part of an address' path, which is the file's name.
-pub(crate) fn url_name(address: &str) -> &str {
-    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let path = rest.split(['?', '#']).next().unwrap_or(rest);
-    let name = path.split_once('/').map_or("", |(_, path)| path.trim_end_matches('/').rsplit('/').next().unwrap_or(""));
-    if name.is_empty() || name == "." || name == ".." { "__unnamed__" } else { name }
 }

@@ -64,6 +64,15 @@ pub fn without_secret(address: &str) -> String {
     hidden().unwrap_or_else(|| address.to_owned())
 }
 
+/// The name of a file that is added by its address: the last part of the address' path.
+pub fn file_name(address: &str) -> String {
+    let path = Address::of_url(address).map(|it| it.path).unwrap_or_default();
+    match unix_path::base(&path) {
+        "." | ".." | "/" => "__unnamed__".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 /// The scheme before `://`, lower case.
 fn scheme(source: &str) -> Option<String> {
     let (scheme, _) = source.split_once("://")?;
@@ -255,6 +264,19 @@ mod tests {
         check("https://:secret@host/a.git", "https://:xxxxx@host/a.git");
         check("git://host/a:b@c.git", "git://host/a:b@c.git");
         check("git@host:a.git", "git@host:a.git");
+    }
+
+    #[test]
+    fn names_of_files() {
+        let check = |address: &str, expected: &str| assert_eq!(file_name(address), expected, "{address}");
+        check("http://host/a/b.tar.gz?x=/y#z", "b.tar.gz");
+        check("http://host/a/", "a");
+        check("http://host/v1.0%2Bb.tar.gz", "v1.0+b.tar.gz");
+        check("http://host/a%2fb%3fc", "b?c");
+        check("http://host/a+b", "a+b");
+        for unnamed in ["http://host", "http://host/", "http://host/?x", "http://host/a/..", "http://host/50%"] {
+            check(unnamed, "__unnamed__");
+        }
     }
 
     proptest::proptest! {

@@ -11,7 +11,7 @@ use super::task::{CopyTask, Input, TaskError};
 use super::tree_copy::{Copier, Rules};
 use super::users;
 use crate::dockerfile::wildcard::has_wildcard;
-use crate::engine::copied::url_name;
+use crate::plan::remote::file_name;
 use crate::plan::{Copy, CopySource};
 use crate::snapshot::rooted::{At, Root, child, clean, split};
 use crate::snapshot::tree_writer::{Attributes, NO_TIME, TreeWriter, UNCHANGED, Xattrs, mtime};
@@ -235,7 +235,7 @@ fn copy_fetched_file(
     to: &mut Destination,
 ) -> Result<(), TaskError> {
     let name = BStr::new(path.as_os_str().as_bytes());
-    let base = url_name(address);
+    let base = file_name(address);
     if unpack && add_archive::unpack_file(std::fs::File::open(path).at("open", name)?, rules, to)? {
         return Ok(());
     }
@@ -244,7 +244,7 @@ fn copy_fetched_file(
     let (uid, gid) = rules.owner.unwrap_or((0, 0));
     let mode = rules.chmod.as_ref().map_or(0o600, |chmod| chmod.apply(0o600, false));
     let attributes = Attributes { mode, uid, gid, mtime: mtime(&stat) };
-    new_file(BStr::new(base), attributes, to, |to, path| {
+    new_file(BStr::new(&base), attributes, to, |to, path| {
         Ok(super::tree_copy::Streams::default().copy(&file, to).at("copy to", path)?)
     })
 }
