@@ -265,7 +265,10 @@ fn mount_text(mount: &Mount) -> String {
         MountKind::Cache { mode, uid, gid, read_only, .. } => {
             format!("cache,mode={mode:o},uid={uid},gid={gid}{}", if *read_only { ",ro" } else { "" })
         }
-        MountKind::Tmpfs { size } => format!("tmpfs{}", size.map_or(String::new(), |size| format!(",size={size}"))),
+        MountKind::Tmpfs { size, read_only } => {
+            let size = size.map_or(String::new(), |size| format!(",size={size}"));
+            format!("tmpfs{size}{}", if *read_only { ",ro" } else { "" })
+        }
         MountKind::Secret { id, file, env, required, mode, uid, gid } => {
             let env = env.as_deref().map_or(String::new(), |name| format!(",env={name}"));
             format!("secret,id={id},file={file}{env},required={required},mode={mode:o},uid={uid},gid={gid}")

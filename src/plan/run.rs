@@ -120,7 +120,7 @@ fn bare(options: &Options) -> Run {
 /// `/dev/shm`, where another size is wanted: a mount like any other, as in BuildKit.
 fn memory(options: &Options) -> Option<Mount> {
     let size = options.shm_size?;
-    Some(Mount { target: "/dev/shm".to_owned(), kind: MountKind::Tmpfs { size: Some(size) } })
+    Some(Mount { target: "/dev/shm".to_owned(), kind: MountKind::Tmpfs { size: Some(size), read_only: false } })
 }
 
 /// The words to run, with heredocs worked in. A heredoc that is the whole line is a script; others are the
@@ -201,7 +201,7 @@ impl Mounts {
                 let message = "a tmpfs mount is empty at first, and takes no source";
                 return Err(Fault::new("mount", message, options.source).late());
             }
-            MountType::Tmpfs => MountKind::Tmpfs { size: options.size },
+            MountType::Tmpfs => MountKind::Tmpfs { size: options.size, read_only: options.read_only },
             MountType::Cache => {
                 // Given an owner or a mode, the cache begins as an empty directory that has them.
                 let empty = path == "/" && (options.uid.is_some() || options.gid.is_some() || options.mode.is_some());

@@ -281,6 +281,7 @@ pub enum MountKind {
     },
     Tmpfs {
         size: Option<u64>,
+        read_only: bool,
     },
     /// As a file at `target`, as an environment variable, or both.
     Secret {

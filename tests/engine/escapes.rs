@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn tmpfs(target: &str) -> Mount {
-    Mount { target: target.into(), kind: MountKind::Tmpfs { size: None } }
+    Mount { target: target.into(), kind: MountKind::Tmpfs { size: None, read_only: false } }
 }
 
 /// COPY of one path to another.

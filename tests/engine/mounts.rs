@@ -24,6 +24,10 @@ fn bind(target: &str, source: &str, writable: bool) -> Mount {
     Mount { target: target.into(), kind: MountKind::Bind { input: 0, source: source.into(), writable } }
 }
 
+fn tmpfs(target: &str) -> Mount {
+    Mount { target: target.into(), kind: MountKind::Tmpfs { size: None, read_only: false } }
+}
+
 fn secret(target: &str, required: bool) -> Mount {
     let kind = MountKind::Secret {
         id: "key".into(),
@@ -43,10 +47,9 @@ async fn mount_points_that_the_image_lacks_leave_no_trace() {
         std::os::unix::fs::symlink("/run", place.path("base/var-run")).unwrap();
         std::fs::create_dir(place.path("base/run")).unwrap();
         let mut task = place.sh("a", "echo x >/a/b/c/f; cat /var-run/x/secret; ls /run/x");
-        task.run.mounts = vec![
-            Mount { target: "/a/b/c".into(), kind: MountKind::Tmpfs { size: Some(1 << 20) } },
-            secret("/var-run/x/secret", true),
-        ];
+        let size = Some(1 << 20);
+        let memory = Mount { kind: MountKind::Tmpfs { size, read_only: false }, ..tmpfs("/a/b/c") };
+        task.run.mounts = vec![memory, secret("/var-run/x/secret", true)];
         task.secrets = vec![("key".into(), b"hush".to_vec())];
         let it = outcome(&launcher, task).await;
         // A link on the way: the directory that it leads to was only touched.
@@ -64,7 +67,7 @@ async fn a_mount_point_that_an_earlier_layer_took_away_comes_and_goes() {
         assert_eq!(it.changes, ["m"]);
         let mut task = place.sh("a", "touch /m/f; ls /m");
         task.stack.lower.push(place.path("gone/upper"));
-        task.run.mounts = vec![Mount { target: "/m".into(), kind: MountKind::Tmpfs { size: None } }];
+        task.run.mounts = vec![tmpfs("/m")];
         let it = outcome(&launcher, task).await;
         assert_eq!((it.stdout.as_str(), &it.changes[..]), ("f\n", &[][..]), "{it:?}");
     })
@@ -201,7 +204,7 @@ async fn nothing_is_mounted_inside_proc() {
         for (name, target) in [("a", "/proc/self"), ("b", "/link/sys/kernel")] {
             let _ = std::os::unix::fs::symlink("/proc", place.path("base/link"));
             let mut task = place.sh(name, "true");
-            task.run.mounts = vec![Mount { target: target.into(), kind: MountKind::Tmpfs { size: None } }];
+            task.run.mounts = vec![tmpfs(target)];
             let error = outcome(&launcher, task).await.error();
             assert!(error.input && error.message.contains("inside /proc"), "{error:?}");
         }

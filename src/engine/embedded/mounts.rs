@@ -125,10 +125,12 @@ fn one(
             let (mount, point) = mounted_again(&part, if *read_only { RDONLY } else { PLAIN })?;
             out.prepared.push(Prepared { target: target.into(), point, mount });
         }
-        MountKind::Tmpfs { size } => {
+        MountKind::Tmpfs { size, read_only } => {
             let size = size.map(|size| size.to_string());
             let options: Vec<(&str, &str)> = size.iter().map(|size| ("size", size.as_str())).collect();
-            let mount = file_system("tmpfs", &options, NOSUID | work::settings().nodev()).map_err(failed("a tmpfs"))?;
+            let access = if *read_only { RDONLY } else { PLAIN };
+            let attributes = access | NOSUID | work::settings().nodev();
+            let mount = file_system("tmpfs", &options, attributes).map_err(failed("a tmpfs"))?;
             out.prepared.push(Prepared { target: target.into(), point: Point::Directory, mount });
         }
         MountKind::Secret { id, file, env, required, mode, uid, gid } => {

@@ -74,7 +74,7 @@ fn check_mounts(flags: &str, expected: &[&str], inputs: usize) {
                     let input = input.map_or("-".to_owned(), |input| input.to_string());
                     format!("cache {id} {sharing:?} {input} {source} {mode:o} {uid}:{gid} ro={read_only}")
                 }
-                MountKind::Tmpfs { size } => format!("tmpfs {}", size.unwrap_or(0)),
+                MountKind::Tmpfs { size, read_only } => format!("tmpfs {} ro={read_only}", size.unwrap_or(0)),
                 MountKind::Secret { id, file, env, required, mode, uid, gid } => {
                     let env = env.as_deref().unwrap_or("-");
                     format!("secret {id} file={file} env={env} required={required} {mode:o} {uid}:{gid}")
@@ -109,7 +109,8 @@ fn mounts() {
         &["/c cache /c Shared - / 700 5:0 ro=false"],
         0,
     );
-    check_mounts("--mount=type=$V,target=/t,size=1k", &["/t tmpfs 1024"], 0);
+    check_mounts("--mount=type=$V,target=/t,size=1k", &["/t tmpfs 1024 ro=false"], 0);
+    check_mounts("--mount=type=tmpfs,target=/t,ro", &["/t tmpfs 0 ro=true"], 0);
     check_mounts(
         "--mount=type=secret,id=a/b",
         &["/run/secrets/b secret a/b file=true env=- required=false 400 0:0"],
@@ -137,7 +138,7 @@ fn mounts() {
     );
     check_mounts(
         "--mount=type=secret,id=a --mount=type=tmpfs,target=/z --mount=type=tmpfs,target=/y",
-        &["/y tmpfs 0", "/z tmpfs 0", "/run/secrets/a secret a file=true env=- required=false 400 0:0"],
+        &["/y tmpfs 0 ro=false", "/z tmpfs 0 ro=false", "/run/secrets/a secret a file=true env=- required=false 400 0:0"],
         0,
     );
 }
