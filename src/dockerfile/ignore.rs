@@ -114,6 +114,13 @@ impl Ignore {
         Ok(self)
     }
 
+    /// A list that ignores all but what the pattern of `COPY --parents` matches. An empty one, which `.` is too,
+    /// matches nothing.
+    pub fn all_but(pattern: &str) -> Result<Ignore, IgnoreError> {
+        let exception = (!pattern.is_empty()).then(|| format!("!{pattern}"));
+        Ignore::from_patterns(std::iter::once("**").chain(exception.as_deref()))
+    }
+
     /// Whether there is nothing to ignore.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -162,7 +162,7 @@ impl Maker<'_> {
         let (pivot, only) = match copy.parents {
             true => {
                 let (pivot, pattern) = path.split_once("/./").unwrap_or(("", path));
-                (pivot, Some(clean(BStr::new(pattern)).to_string()).filter(|it| !it.is_empty()))
+                (pivot, Some(clean(BStr::new(pattern)).to_string()))
             }
             false => (path, None),
         };
@@ -178,8 +178,7 @@ impl Maker<'_> {
                 (false, _) => Shape::File,
                 (true, None) => Shape::Directory,
                 (true, Some(pattern)) => {
-                    let list = Ignore::from_patterns(["**", &format!("!{pattern}")]);
-                    let Ok(list) = list else { continue };
+                    let Ok(list) = Ignore::all_but(pattern) else { continue };
                     self.map.selection.only.push((self.map.places.len(), list));
                     Shape::Selected
                 }

@@ -21,11 +21,11 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// `only` is the pattern of `--parents`; an empty one matches everything.
+    /// `only` is the pattern of `--parents`.
     pub(super) fn new(only: Option<&str>, exclude: &[String]) -> Result<Selection, TaskError> {
         let wrong =
             |error: IgnoreError| TaskError::input(format!("the pattern {:?}: {}", error.pattern, error.problem));
-        let only = only.filter(|it| !it.is_empty()).map(|it| Ignore::from_patterns(["**", &format!("!{it}")]));
+        let only = only.map(Ignore::all_but);
         let exclude = (!exclude.is_empty()).then(|| Ignore::from_patterns(exclude.iter().map(String::as_str)));
         Ok(Selection { only: only.transpose().map_err(wrong)?, exclude: exclude.transpose().map_err(wrong)? })
     }

@@ -138,7 +138,11 @@ fn mounts() {
     );
     check_mounts(
         "--mount=type=secret,id=a --mount=type=tmpfs,target=/z --mount=type=tmpfs,target=/y",
-        &["/y tmpfs 0 ro=false", "/z tmpfs 0 ro=false", "/run/secrets/a secret a file=true env=- required=false 400 0:0"],
+        &[
+            "/y tmpfs 0 ro=false",
+            "/z tmpfs 0 ro=false",
+            "/run/secrets/a secret a file=true env=- required=false 400 0:0",
+        ],
         0,
     );
 }

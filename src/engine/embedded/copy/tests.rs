@@ -503,6 +503,25 @@ fn parents() {
         &["dir 755 n", "dir 750 n/d", "dir 700 n/d/sub", "file 4755 n/d/sub/b 2"],
     );
     check("COPY --parents d/no* /n/", TREE, &[], &["dir 755 n"]);
+    let below_d = &["dir 755 n", "dir 700 n/sub", "file 4755 n/sub/b 2"];
+    for source in ["/d/./sub/b/.", "d/./sub/./b", "./d/./*/b", "d/./**/b"] {
+        check(&format!("COPY --parents {source} /n/"), TREE, &[], below_d);
+    }
+    let merged = &["dir 755 n", "dir 755 n/c", "file 644 n/c/one 1", "file 644 n/c/two 2"];
+    check(
+        "COPY --parents a/*/./c/one a/*/./**/two /n/",
+        &[
+            "dir 755 a",
+            "dir 755 a/x",
+            "dir 755 a/x/c",
+            "file 644 a/x/c/one 1",
+            "dir 755 a/y",
+            "dir 755 a/y/c",
+            "file 644 a/y/c/two 2",
+        ],
+        &[],
+        merged,
+    );
     // A directory on the way that was there takes the source's mode, and no more.
     check(
         "COPY --parents d/sub/b /",
@@ -510,6 +529,10 @@ fn parents() {
         &["dir 711 d ~7"],
         &["dir 750 d ~7", "dir 700 d/sub ~102", "file 4755 d/sub/b 2 ~103"],
     );
+    // Where there is nothing to have parents, nothing is meant.
+    check("COPY --parents d*/./ /n/", TREE, &[], &["dir 755 n"]);
+    check_error("COPY --parents . /n/", TREE, None, &[], &["/ is not in the stage"]);
+    check_error("COPY --parents d/./ /n/", TREE, None, &[], &["/d is not in the stage"]);
     check_error("COPY --parents d/none /n/", TREE, None, &[], &["/d/none is not in the stage"]);
     check_error("COPY --parents d/./none /n/", TREE, None, &[], &["/d/none is not in the stage"]);
     check_error("COPY --parents none/./x /n/", TREE, None, &[], &["/none is not in the stage"]);
