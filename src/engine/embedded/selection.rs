@@ -34,8 +34,6 @@ impl Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Yes,
-    /// The ignore file hides it, but not all that is in it.
-    Hidden,
     /// The selection leaves it out, but not all that is in it.
     LeftOut,
 }
@@ -128,14 +126,10 @@ fn read_directory(
         let (only, only_below) = judge(&selection.only, &job.only, &relative);
         let (exclude, exclude_below) = judge(&selection.exclude, &job.exclude, &relative);
         let verdict = source.entry_verdict(&job.found.verdict, path.as_bstr());
-        let wanted = match only.ignored || exclude.ignored {
-            true => Wanted::LeftOut,
-            false if verdict.ignored => Wanted::Hidden,
-            false => Wanted::Yes,
-        };
+        let wanted = if only.ignored || exclude.ignored { Wanted::LeftOut } else { Wanted::Yes };
         let below_wanted = only_below && exclude_below && source.descends(&verdict, path.as_bstr());
         // Nothing is asked of a file that is not wanted: it may not even be readable.
-        if wanted != Wanted::Yes && !below_wanted {
+        if (wanted != Wanted::Yes || verdict.ignored) && !below_wanted {
             continue;
         }
         let stat = match fs::statat(&dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -143,6 +137,9 @@ fn read_directory(
             Err(Errno::NOENT) => continue,
             stat => stat.at("read", path.as_bstr()).map_err(fail)?,
         };
+        if !source.shows(path.as_bstr(), &stat, &verdict)? {
+            continue;
+        }
         let found = Found { path, base: name, stat, verdict };
         if found.is_dir() {
             below.push(Job { found, relative, only, exclude, wanted, depth: job.depth + 1 });

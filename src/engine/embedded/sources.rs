@@ -103,7 +103,7 @@ impl Source {
             Err(error) => return Err(self.failed(PathError::new("read", path, error))),
         };
         let verdict = self.verdict(found.path.as_bstr()).unwrap_or_default();
-        if verdict.ignored && !(is_dir(&stat) && self.has_visible(found.path.as_bstr(), &verdict)?) {
+        if !self.shows(found.path.as_bstr(), &stat, &verdict)? {
             return Ok(None);
         }
         let base = split(clean(path).as_bstr()).1.to_owned();
@@ -127,6 +127,11 @@ impl Source {
         let ignore = self.ignore.as_ref()?;
         // The top itself cannot be ignored.
         if path.is_empty() { Some(Verdict::default()) } else { Some(ignore.verdict(&path.to_str_lossy())) }
+    }
+
+    /// Whether the ignore file leaves a path: one that it does not ignore, or a directory that holds such a one.
+    pub(super) fn shows(&self, path: &BStr, stat: &Stat, verdict: &Verdict) -> Result<bool, TaskError> {
+        Ok(!verdict.ignored || is_dir(stat) && self.has_visible(path, verdict)?)
     }
 
     /// Whether an ignored directory holds something that is not.
@@ -171,7 +176,7 @@ impl Source {
         let mut out = Vec::new();
         for (path, stat) in self.entries(dir.path.as_bstr())? {
             let verdict = self.entry_verdict(&dir.verdict, path.as_bstr());
-            if verdict.ignored && !(is_dir(&stat) && self.has_visible(path.as_bstr(), &verdict)?) {
+            if !self.shows(path.as_bstr(), &stat, &verdict)? {
                 continue;
             }
             let base = split(path.as_bstr()).1.to_owned();

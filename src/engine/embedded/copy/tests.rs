@@ -454,6 +454,10 @@ fn ignore_files() {
     ignored("COPY a /n", "*\n!a/keep", &["dir 755 n ~1", "file 644 n/keep 2 ~3"]);
     ignored("COPY */keep /n/", "*\n!a/keep", &["dir 755 n", "file 644 n/keep 2"]);
     ignored("COPY * /n/", "*\n!a/keep", &["dir 755 n", "file 644 n/keep 2"]);
+    // What makes a directory part of the context may be left out of it again.
+    ignored("COPY --exclude=*/keep . /", "*\n!a/keep", &["dir 755 a ~1"]);
+    ignored("COPY --exclude=a . /", "*\n!a/keep", &[]);
+    ignored("COPY . /", "*\n!a/none", &[]);
     let missing = |instruction: &str, ignore: &str, parts: &[&str]| {
         check_error(instruction, context, Some(ignore), &[], parts);
     };
