@@ -48,6 +48,19 @@ pub struct TarEntry {
     pub xattrs: BTreeMap<BString, BString>,
 }
 
+impl TarEntry {
+    /// The time that what is unpacked has: one that nanoseconds since 1970 cannot say is taken for their beginning, as
+    /// by Docker and containerd.
+    pub fn unpacked_time(&self) -> (i64, u32) {
+        let (seconds, nanoseconds) = self.mtime;
+        let whole = seconds.checked_mul(1_000_000_000).and_then(|it| it.checked_add(nanoseconds.into()));
+        match whole {
+            Some(0..) => self.mtime,
+            _ => (0, 0),
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     #[error("the archive cannot be read: {0}")]
@@ -78,11 +91,18 @@ pub struct TarReader<R> {
     /// Bytes of this piece that have been read.
     within: u64,
     done: bool,
+    strict: bool,
 }
 
 impl<R: Read> TarReader<R> {
     pub fn new(input: R) -> TarReader<R> {
-        TarReader { input, stored: 0, padding: 0, pieces: Vec::new(), piece: 0, within: 0, done: false }
+        TarReader { input, stored: 0, padding: 0, pieces: Vec::new(), piece: 0, within: 0, done: false, strict: false }
+    }
+
+    /// Regular files of types that unpackers do not know, contiguous files and GNU's sparse ones, are entries that
+    /// cannot be taken.
+    pub fn strict(self) -> TarReader<R> {
+        TarReader { strict: true, ..self }
     }
 
     /// Reads the rest of the input, whatever it is: a digest over an archive covers it. Answers whether there is more
@@ -212,7 +232,8 @@ impl<R: Read> TarReader<R> {
         let kind = match flag {
             // Before POSIX, only the slash told a directory.
             0 if path.ends_with(b"/") => TarKind::Directory,
-            0 | b'0' | b'7' | b'S' => TarKind::File,
+            b'7' | b'S' if !self.strict => TarKind::File,
+            0 | b'0' => TarKind::File,
             b'1' => TarKind::HardLink,
             b'2' => TarKind::Symlink,
             b'3' => TarKind::CharDevice,

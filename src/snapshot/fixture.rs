@@ -93,6 +93,19 @@ pub(crate) fn tar(lines: &[&str]) -> Vec<u8> {
     out
 }
 
+/// A member with a header of our own making: `change` works on its last header block.
+pub(crate) fn raw(line: &str, content: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = header(&entry(line).0);
+    let last = bytes.len() - 512;
+    change(&mut bytes[last..]);
+    bytes[last + 148..last + 156].fill(b' ');
+    let sum: u32 = bytes[last..].iter().map(|byte| u32::from(*byte)).sum();
+    bytes[last + 148..last + 155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    bytes.extend_from_slice(content);
+    bytes.resize(bytes.len() + padding(content.len() as u64), 0);
+    bytes
+}
+
 /// Writes a tree below a directory. Owners and whiteouts need the rights to make them.
 pub(crate) fn build(at: &Path, lines: &[&str]) {
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};

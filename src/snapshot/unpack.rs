@@ -224,7 +224,7 @@ impl Unpacker {
             return self.link(entry, place, name);
         }
         let exists = self.make_room(place, name, entry.kind == TarKind::Directory)?;
-        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.unpacked_time() };
         let xattrs = &entry.xattrs;
         match entry.kind {
             TarKind::Directory => {
@@ -291,7 +291,7 @@ impl Unpacker {
         self.make_room(place, name, false)?;
         fs::linkat(&source, target_name.as_bytes(), &place.fd, name.as_bytes(), AtFlags::empty())
             .at("make the hard link", path.as_bstr())?;
-        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.unpacked_time() };
         Ok(self.writer.attributes(place, name, attributes, &entry.xattrs)?)
     }
 

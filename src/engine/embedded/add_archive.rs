@@ -43,7 +43,7 @@ pub(super) fn unpack_file(mut file: File, rules: &Rules, to: &mut Destination) -
     let mut unpacker = Unpacker { writer, rules, buffer: vec![0; 128 << 10] };
     let (_, content) =
         compression::decode(BufReader::with_capacity(128 << 10, file)).map_err(|error| broken(error.into()))?;
-    let mut archive = TarReader::new(BufReader::with_capacity(128 << 10, content));
+    let mut archive = TarReader::new(BufReader::with_capacity(128 << 10, content)).strict();
     while let Some(entry) = archive.next_entry().map_err(broken)? {
         unpacker.put(&entry, &mut archive)?;
     }
@@ -51,10 +51,10 @@ pub(super) fn unpack_file(mut file: File, rules: &Rules, to: &mut Destination) -
     Ok(true)
 }
 
-/// Whether there is a first member, under whatever compression.
+/// Whether there is a first member, under whatever compression. It need not be one that can be unpacked.
 fn is_archive(file: &File) -> bool {
     let Ok((_, content)) = compression::decode(BufReader::new(file)) else { return false };
-    matches!(TarReader::new(content).next_entry(), Ok(Some(_)) | Err(TarError::Bad { .. } | TarError::Lost { .. }))
+    matches!(TarReader::new(content).strict().next_entry(), Ok(Some(_)) | Err(TarError::Bad { .. }))
 }
 
 fn broken(error: TarError) -> TaskError {
@@ -116,7 +116,7 @@ impl Unpacker<'_> {
             Ok(_) => self.writer.remove(&place, name)?,
         }
         let (uid, gid) = self.rules.owner.unwrap_or((entry.uid, entry.gid));
-        let attributes = Attributes { mode: entry.mode, uid, gid, mtime: entry.mtime };
+        let attributes = Attributes { mode: entry.mode, uid, gid, mtime: entry.unpacked_time() };
         let xattrs = &entry.xattrs;
         let writer = &mut self.writer;
         match entry.kind {

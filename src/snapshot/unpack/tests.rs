@@ -1,6 +1,6 @@
 use super::*;
-use crate::image::tar_writer::{END, header, padding};
-use crate::snapshot::fixture::{self, entry, list, tar};
+use crate::image::tar_writer::END;
+use crate::snapshot::fixture::{self, list, raw, tar};
 use proptest::prelude::*;
 use std::io::Write;
 use std::path::PathBuf;
@@ -168,6 +168,16 @@ fn nothing_leads_out() {
 }
 
 #[test]
+fn times_that_do_not_fit_are_those_of_the_beginning() {
+    let (last, more) = (i64::MAX / 1_000_000_000, i64::MAX / 1_000_000_000 + 1);
+    check(
+        &["dir 755 a ~-1", &format!("file 644 b ~{last}"), &format!("file 644 c ~{more}"), "hard 644 d =b ~-9"],
+        &["dir 755 a ~0", "file 644 b ~0", "file 644 c ~0", "hard 0 d =b"],
+    );
+    check(&[&format!("file 644 b ~{last}")], &[&format!("file 644 b ~{last}")]);
+}
+
+#[test]
 fn hard_links_need_their_file() {
     check_error(&["hard 0 a =b"], "not in the same layer");
     check_error(&["gone 0 b", "hard 0 a =b"], "not in the same layer");
@@ -257,19 +267,6 @@ fn digests_cover_every_byte() {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-/// A member with a header of our own making: `change` works on its last header block.
-fn raw(line: &str, content: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
-    let mut bytes = header(&entry(line).0);
-    let last = bytes.len() - 512;
-    change(&mut bytes[last..]);
-    bytes[last + 148..last + 156].fill(b' ');
-    let sum: u32 = bytes[last..].iter().map(|byte| u32::from(*byte)).sum();
-    bytes[last + 148..last + 155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    bytes.extend_from_slice(content);
-    bytes.resize(bytes.len() + padding(content.len() as u64), 0);
-    bytes
 }
 
 fn pax(records: &[(&str, &str)]) -> Vec<u8> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::engine::copied::{Copied, CopyMap};
 use crate::engine::embedded::task::{Input, Stack, Upper};
 use crate::layers::{FileTree, Kind};
-use crate::snapshot::fixture::{self, build, list, tar};
+use crate::snapshot::fixture::{self, build, list, raw, tar};
 use crate::snapshot::scan::scan;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -651,6 +651,21 @@ fn archives_are_unpacked() {
     }
     let link = &["link 777 l ->/a.tar"];
     check_case(Case { instruction: "ADD l /", source: link, files, after: &["file 644 f 1"], ..Case::default() });
+}
+
+#[test]
+fn what_is_an_archive_and_what_can_be_unpacked() {
+    let typed = |flag: u8| raw("file 644 f x", b"x", |block| block[156] = flag);
+    // Its first member is told by a header, but no unpacker knows the type.
+    for flag in [b'7', b'S', b'V'] {
+        let (_top, result) = run(&Case { instruction: "ADD a /n", files: &[("a", typed(flag))], ..Case::default() });
+        assert!(result.unwrap_err().message.contains("which no layer may have"), "{flag}");
+    }
+    // Nothing says where the first member ends.
+    let content = raw("file 644 f x", b"x", |block| block[124..136].fill(b'x'));
+    let (top, result) = run(&Case { instruction: "ADD a /n", files: &[("a", content.clone())], ..Case::default() });
+    result.unwrap();
+    assert_eq!(std::fs::read(top.path().join("to/n")).unwrap(), content);
 }
 
 #[test]
