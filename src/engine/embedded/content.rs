@@ -2,6 +2,9 @@
 //!
 //! They change with what BuildKit's change with: names, kinds, modes, contents, link targets, devices, extended
 //! attributes, and owners where they are kept; never with times, nor with how often a file is linked.
+//!
+//! A directory of this machine may change while it is read, and between one look at it and the next. So each digest has
+//! a stamp: as long as that stays, what was digested is what is there.
 
 use super::copy::Parents;
 use super::selection::{Selection, Visit, Wanted, walk};
@@ -18,62 +21,36 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The digest of what a step reads of an input. `root` is the input's root, if that is a stack of layers.
-pub fn digest(what: &Reads, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<String, TaskError> {
-    match what {
-        Reads::Copy(copy) => digest_copy(copy, input, root),
-        Reads::Path(path) => digest_path(input, root, path),
-    }
+/// What a step reads of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    pub digest: String,
+    /// Of the paths and what tells that they have changed, without their contents.
+    pub stamp: String,
 }
 
-/// The digest of all paths that the instruction copies from its input. Sources that are not there are the same errors as in the copy itself.
-fn digest_copy(copy: &Copy, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<String, TaskError> {
+/// `root` is the input's root, if that is a stack of layers.
+pub fn digest(what: &Reads, input: &Input, root: Option<BorrowedFd<'_>>) -> Result<Content, TaskError> {
     let source = Source::open(Some(input), root)?;
-    let mut hasher = Hasher::new(&source);
-    for from in &copy.sources {
-        let CopySource::Path(path) = from else { continue };
-        if copy.parents {
-            let parents = Parents::of(path);
-            let selection = Selection::new(Some(&parents.pattern), &copy.exclude)?;
-            let before = hasher.entries;
-            for found in source.expand(&parents.pivot)? {
-                hasher.tree(&found, &selection)?;
-            }
-            if let Some(path) = parents.required
-                && hasher.entries == before
-            {
-                return Err(source.missing(path.as_bstr()));
-            }
-        } else {
-            let selection = Selection::new(None, &copy.exclude)?;
-            for found in source.expand(path)? {
-                hasher.text(&found.base);
-                hasher.tree(&found, &selection)?;
-            }
-        }
-        // Two sources are not one with the entries of both.
-        hasher.number(u64::MAX);
-    }
-    Ok(hasher.finish())
+    let mut hasher = Hasher::new(&source, true);
+    hasher.all(what, input)?;
+    Ok(Content { digest: hex(hasher.hash), stamp: hex(hasher.stamp) })
 }
 
-/// The digest of one path of an input, and of all below it. Symbolic links on the way to it are followed.
-fn digest_path(input: &Input, root: Option<BorrowedFd<'_>>, path: &str) -> Result<String, TaskError> {
-    let source = Source::open(Some(input), root)?;
-    // The whole of nothing is there, and empty.
-    if matches!(input, Input::Scratch) && path.bytes().all(|it| it == b'/' || it == b'.') {
-        return Ok(Hasher::new(&source).finish());
-    }
-    let path = clean(BStr::new(path));
-    let found = source.find(path.as_bstr())?.ok_or_else(|| source.missing(path.as_bstr()))?;
-    let mut hasher = Hasher::new(&source);
-    hasher.tree(&found, &Selection::default())?;
-    Ok(hasher.finish())
+/// The stamp alone, of a directory of this machine; no file is read for it.
+pub fn stamp(what: &Reads, input: &Input) -> Result<String, TaskError> {
+    let source = Source::open(Some(input), None)?;
+    let mut hasher = Hasher::new(&source, false);
+    hasher.all(what, input)?;
+    Ok(hex(hasher.stamp))
 }
 
 struct Hasher<'a> {
     source: &'a Source,
+    /// Whether more than the stamp is asked for.
+    reads: bool,
     hash: Sha256,
+    stamp: Sha256,
     buffer: Vec<u8>,
     /// Entries below the sources themselves.
     entries: u64,
@@ -94,12 +71,56 @@ impl Visit for Hasher<'_> {
 }
 
 impl<'a> Hasher<'a> {
-    fn new(source: &'a Source) -> Hasher<'a> {
-        Hasher { source, hash: Sha256::new(), buffer: vec![0; 128 << 10], entries: 0 }
+    fn new(source: &'a Source, reads: bool) -> Hasher<'a> {
+        let (hash, stamp) = (Sha256::new(), Sha256::new());
+        Hasher { source, reads, hash, stamp, buffer: vec![0; 128 << 10], entries: 0 }
     }
 
-    fn finish(self) -> String {
-        Digest::from_hash(&self.hash.finalize()).to_string()
+    fn all(&mut self, what: &Reads, input: &Input) -> Result<(), TaskError> {
+        match what {
+            Reads::Copy(copy) => self.copy(copy),
+            // The whole of nothing is there, and empty.
+            Reads::Path(path) if *input == Input::Scratch && path.bytes().all(|it| it == b'/' || it == b'.') => Ok(()),
+            Reads::Path(path) => self.path(path),
+        }
+    }
+
+    /// All paths that the instruction copies from its input. Sources that are not there are the same errors as in the
+    /// copy itself.
+    fn copy(&mut self, copy: &Copy) -> Result<(), TaskError> {
+        let source = self.source;
+        for from in &copy.sources {
+            let CopySource::Path(path) = from else { continue };
+            if copy.parents {
+                let parents = Parents::of(path);
+                let selection = Selection::new(Some(&parents.pattern), &copy.exclude)?;
+                let before = self.entries;
+                for found in source.expand(&parents.pivot)? {
+                    self.tree(&found, &selection)?;
+                }
+                if let Some(path) = parents.required
+                    && self.entries == before
+                {
+                    return Err(source.missing(path.as_bstr()));
+                }
+            } else {
+                let selection = Selection::new(None, &copy.exclude)?;
+                for found in source.expand(path)? {
+                    self.text(&found.base);
+                    self.tree(&found, &selection)?;
+                }
+            }
+            // Two sources are not one with the entries of both.
+            self.number(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// One path, and all below it. Symbolic links on the way to it are followed.
+    fn path(&mut self, path: &str) -> Result<(), TaskError> {
+        let path = clean(BStr::new(path));
+        let found = self.source.find(path.as_bstr())?.ok_or_else(|| self.source.missing(path.as_bstr()))?;
+        self.tree(&found, &Selection::default())
     }
 
     fn tree(&mut self, found: &Found, selection: &Selection) -> Result<(), TaskError> {
@@ -116,6 +137,10 @@ impl<'a> Hasher<'a> {
 
     /// Everything about one path but its name and its times. `dir` is the open directory that it lies in.
     fn properties(&mut self, dir: Option<BorrowedFd<'_>>, found: &Found) -> Result<(), TaskError> {
+        self.stamp(found);
+        if !self.reads {
+            return Ok(());
+        }
         let source = self.source;
         let path = found.path.as_bstr();
         let fail = |error: PathError| source.failed(error);
@@ -159,6 +184,24 @@ impl<'a> Hasher<'a> {
         Ok(())
     }
 
+    /// Whatever is done to a file changes one of these. A directory's times say more than is asked: something in it may
+    /// have come and gone that nobody reads.
+    fn stamp(&mut self, found: &Found) {
+        let Found { path, stat, .. } = found;
+        self.stamp.update((path.len() as u64).to_le_bytes());
+        self.stamp.update(path);
+        let mut numbers = vec![stat.st_dev as i128, stat.st_ino as i128, stat.st_mode as i128];
+        if !found.is_dir() {
+            let times =
+                [stat.st_mtime as i128, stat.st_mtime_nsec as i128, stat.st_ctime as i128, stat.st_ctime_nsec as i128];
+            numbers.push(stat.st_size as i128);
+            numbers.extend(times);
+        }
+        for number in numbers {
+            self.stamp.update(number.to_le_bytes());
+        }
+    }
+
     /// Answers with the number of bytes.
     fn content(&mut self, mut file: impl Read) -> io::Result<u64> {
         let mut size = 0;
@@ -186,6 +229,10 @@ impl<'a> Hasher<'a> {
     }
 }
 
+fn hex(hash: Sha256) -> String {
+    Digest::from_hash(&hash.finalize()).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +240,10 @@ mod tests {
     use crate::engine::embedded::task::Stack;
     use crate::snapshot::fixture::{self, build};
     use crate::snapshot::rooted::Root;
+    use std::fs::Permissions;
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
 
     const TREE: &[&str] = &[
         "dir 755 d ~1",
@@ -203,6 +254,13 @@ mod tests {
         "file 644 t x ~6",
     ];
 
+    fn reads(text: &str) -> Reads {
+        match text.strip_prefix("path ") {
+            Some(path) => Reads::Path(path.to_owned()),
+            None => Reads::Copy(instruction(text)),
+        }
+    }
+
     fn digest(text: &str, tree: &[&str], ignore: Option<&str>) -> Result<String, TaskError> {
         let dir = fixture::dir();
         build(dir.path(), tree);
@@ -211,10 +269,7 @@ mod tests {
             Some(text) => Input::Directory { path: dir.path().into(), ignore: Some(text.into()) },
             None => Input::Stack(Stack::default()),
         };
-        match text.strip_prefix("path ") {
-            Some(path) => digest_path(&input, Some(root.as_fd()), path),
-            None => digest_copy(&instruction(text), &input, Some(root.as_fd())),
-        }
+        super::digest(&reads(text), &input, Some(root.as_fd())).map(|content| content.digest)
     }
 
     /// Replaces lines that begin alike, and holds the digests of both trees against each other.
@@ -285,6 +340,46 @@ mod tests {
             let owned: Vec<&str> = owned.iter().map(String::as_str).collect();
             assert_eq!(digest("COPY . /", TREE, Some("")).unwrap(), digest("COPY . /", &owned, Some("")).unwrap());
         }
+    }
+
+    #[test]
+    fn stamps_tell_of_every_change_and_of_nothing_else() {
+        let check = |text: &str, change: &dyn Fn(&Path), same: bool| {
+            let dir = fixture::dir();
+            build(dir.path(), TREE);
+            let input = Input::Directory { path: dir.path().into(), ignore: Some("t".to_owned()) };
+            let before = super::digest(&reads(text), &input, None).unwrap().stamp;
+            assert_eq!(stamp(&reads(text), &input).unwrap(), before, "{text}");
+            change(dir.path());
+            assert_eq!(stamp(&reads(text), &input).unwrap() == before, same, "{text}");
+        };
+        let write = |name: &'static str| move |dir: &Path| std::fs::write(dir.join(name), "9").unwrap();
+        for text in ["COPY . /n", "COPY d /n", "COPY --parents d /n", "path /", "path d"] {
+            check(text, &write("d/a"), false);
+            check(text, &write("d/new"), false);
+            check(text, &|dir| std::fs::remove_file(dir.join("d/b")).unwrap(), false);
+            check(text, &|dir| std::fs::rename(dir.join("d/b"), dir.join("d/a")).unwrap(), false);
+            check(
+                text,
+                &|dir| std::fs::set_permissions(dir.join("d/s"), Permissions::from_mode(0o711)).unwrap(),
+                false,
+            );
+            // The same size, and the same time as before. The clock of files may take a few milliseconds to go on.
+            let back = |dir: &Path| {
+                let mut file = std::fs::File::options().write(true).open(dir.join("d/a")).unwrap();
+                let before = file.metadata().unwrap();
+                file.write_all(b"9").unwrap();
+                let changed = |it: std::fs::Metadata| (it.ctime(), it.ctime_nsec());
+                while changed(file.metadata().unwrap()) == changed(before.clone()) {
+                    file.set_modified(before.modified().unwrap()).unwrap();
+                }
+            };
+            check(text, &back, false);
+            check(text, &write("t"), true);
+            check(text, &|dir| drop(std::fs::read(dir.join("d/a")).unwrap()), true);
+        }
+        check("COPY --exclude=a d /n", &write("d/a"), true);
+        check("path d/a", &write("d/new"), true);
     }
 
     #[test]

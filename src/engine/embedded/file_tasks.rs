@@ -31,8 +31,8 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
         }
         Task::Digest { what, input } => {
             let root = input_root(Some(&input))?;
-            let digest = content::digest(&what, &input, root.as_ref().map(OwnedFd::as_fd))?;
-            reporter.send(&Report::Text(digest));
+            let content = content::digest(&what, &input, root.as_ref().map(OwnedFd::as_fd))?;
+            reporter.send(&Report::Text(content.digest));
             Ok(())
         }
         Task::Read { stack, path, offset, limit } => {

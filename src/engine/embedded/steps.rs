@@ -1,5 +1,6 @@
 //! One step: its cache key, an earlier result if there is one, or the task that makes a new one.
 
+use super::content::{self, Content};
 use super::engine::{Embedded, store_error};
 use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Upper};
 use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
@@ -55,7 +56,8 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
     let parent = parent(engine, &job)?;
     let inputs = inputs(engine, &job.step.inputs, &job.inputs, output).await?;
     let fetched = super::fetch::sources(engine, &job.step, output).await?;
-    let contents = contents(engine, &job.step, &inputs, &fetched).await?;
+    let seen = contents(engine, &job.step, &inputs, &fetched).await?;
+    let contents: Vec<String> = seen.iter().map(|it| it.content.digest.clone()).collect();
     let linked = matches!(&job.step.op, Op::Copy(copy) if super::copy::on_empty_root(copy));
     let parts = cache_key::parts(&job.step, (!linked).then_some(parent.0.as_str()), &contents);
     let key = cache_key::digest(&parts);
@@ -107,8 +109,13 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         Some(why) => why.await.unwrap_or_default(),
         None => Vec::new(),
     };
-    engine.store.record(key.clone(), record.clone());
-    engine.store.put_at(place, key, job.step.id.index);
+    if is_still_there(&seen).await {
+        engine.store.record(key.clone(), record.clone());
+        engine.store.put_at(place, key, job.step.id.index);
+    } else {
+        let notice = "Files that this step reads have changed meanwhile: its result is not kept for other builds.";
+        let _ = output.0.send(OutputEvent::Notice(notice.to_owned())).await;
+    }
     Ok(outcome(record, false, why))
 }
 
@@ -216,13 +223,20 @@ pub(super) async fn inputs(
     Ok(inputs)
 }
 
-/// The content digest of every input, in the order that [`cache_key::parts`] takes them.
+/// What a step reads of an input, and what was there when its key was made.
+struct Seen {
+    what: Reads,
+    input: Input,
+    content: Content,
+}
+
+/// The content of every input, in the order that [`cache_key::parts`] takes their digests.
 async fn contents(
     engine: &Embedded,
     step: &Step,
     inputs: &[Input],
     fetched: &[(String, std::path::PathBuf)],
-) -> Result<Vec<String>, StepError> {
+) -> Result<Vec<Seen>, StepError> {
     let mut read = Vec::new();
     match &step.op {
         Op::Copy(copy) => {
@@ -250,19 +264,42 @@ async fn contents(
     }
     let mut contents = Vec::new();
     for (what, input) in read {
-        contents.push(digest(engine, what, input).await?);
+        let content = match &input {
+            Input::Stack(_) => Content { digest: digest(engine, &what, &input).await?, stamp: String::new() },
+            Input::Directory { .. } | Input::Scratch => {
+                here(&what, &input, |what, input| content::digest(what, input, None)).await?
+            }
+        };
+        contents.push(Seen { what, input, content });
     }
     Ok(contents)
 }
 
-/// The digest of what a step reads of one input. What lies in layers is read once; a directory of the host is read by
-/// this process, which needs no mount for it.
-async fn digest(engine: &Embedded, what: Reads, input: Input) -> Result<String, StepError> {
-    if !matches!(input, Input::Stack(_)) {
-        let read = tokio::task::spawn_blocking(move || super::content::digest(&what, &input, None)).await;
-        return Ok(read.map_err(|error| EngineError::new(format!("reading the sources failed: {error}")))??);
+/// Whether what a step has read of this machine is what its key was made of: somebody may have worked on it meanwhile.
+async fn is_still_there(seen: &[Seen]) -> bool {
+    for Seen { what, input, content } in seen {
+        let changes = matches!(input, Input::Directory { .. });
+        if changes && here(what, input, content::stamp).await.ok().as_ref() != Some(&content.stamp) {
+            return false;
+        }
     }
-    let task = Task::Digest { what, input };
+    true
+}
+
+/// Asks about a directory of the host. This process needs no mount for it.
+async fn here<T: Send + 'static>(
+    what: &Reads,
+    input: &Input,
+    ask: impl FnOnce(&Reads, &Input) -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, StepError> {
+    let (what, input) = (what.clone(), input.clone());
+    let answer = tokio::task::spawn_blocking(move || ask(&what, &input)).await;
+    Ok(answer.map_err(|error| EngineError::new(format!("reading the sources failed: {error}")))??)
+}
+
+/// The digest of what a step reads of layers, which are read once.
+async fn digest(engine: &Embedded, what: &Reads, input: &Input) -> Result<String, StepError> {
+    let task = Task::Digest { what: what.clone(), input: input.clone() };
     let question = postcard::to_allocvec(&task).map_err(|error| EngineError::new(error.to_string()))?;
     let question = Digest::of(&question);
     if let Some(known) = engine.store.digest(&question) {
