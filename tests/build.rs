@@ -152,6 +152,14 @@ fn a_copy_of_what_is_there_is_no_change() {
 }
 
 #[test]
+fn commands_share_a_copy_of_what_they_have_bound() {
+    let dockerfile = "FROM node\nRUN --mount=target=/m ls -i /m/Dockerfile >/first\n\
+                      RUN --mount=target=/m,rw echo more >>/m/Dockerfile; ls -i /m >/written\n\
+                      RUN --mount=target=/m ls -i /m/Dockerfile >/second\nRUN test \"$(cat /first)\" = \"$(cat /second)\" && echo same >/result\n";
+    check(dockerfile, &[], &[("result", Some("same\n"))]);
+}
+
+#[test]
 fn heredocs_arguments_and_exec_form() {
     let dockerfile = "ARG WHO=world\nFROM node\nARG WHO\nARG MORE=default\nENV GREETING=\"hello $WHO\"\n\
                       RUN <<EOF\necho \"$GREETING, $MORE\" > /greeting\npwd > /pwd\nEOF\n\

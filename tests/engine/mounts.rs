@@ -2,7 +2,7 @@
 
 use crate::place::{in_every_mode, outcome};
 use stagedive::engine::embedded::namespaces::Mode;
-use stagedive::engine::embedded::task::{Input, Stack};
+use stagedive::engine::embedded::task::{Input, Report, Stack, Task};
 use stagedive::plan::{InlineFile, Mount, MountKind, Sharing};
 use std::io::{Read, Write};
 
@@ -218,22 +218,38 @@ async fn the_build_context_is_seen_without_what_is_ignored_and_cannot_be_changed
         place.write("context/kept/file", "from the context");
         place.write("context/kept/secret", "");
         place.write("context/ignored", "");
-        let context = || Input::Directory { path: place.path("context"), ignore: Some("ignored\n**/secret\n".into()) };
+        let input = Input::Directory { path: place.path("context"), ignore: Some("ignored\n**/secret\n".into()) };
+        let copy = async |path: &str| {
+            let upper = place.upper(&format!("copy of {}", path.replace('/', "-")));
+            let stack = Stack { lower: vec![upper.dir.clone()] };
+            let mut handle = launcher.task(Task::Bind { input: input.clone(), path: path.into(), upper }, Vec::new());
+            match handle.next().await {
+                Some((Report::Done, _)) => Ok(Input::Stack(stack)),
+                Some((Report::Failed(error), _)) => Err(error),
+                other => panic!("{other:?}"),
+            }
+        };
         let script = "ls -a /m /m/kept; cat /f; stat -c %u:%g /f; touch /m/new 2>/dev/null || echo read-only; echo x >/w/kept/file && cat /w/kept/file";
         let mut task = place.sh("a", script);
-        task.run.mounts = vec![bind("/m", "/", false), bind("/f", "kept/file", false), bind("/w", ".", true)];
-        task.inputs = vec![context()];
+        task.inputs = vec![copy("/").await.unwrap(), copy("kept/file").await.unwrap()];
+        let of = |input: usize, mount: Mount| match mount.kind {
+            MountKind::Bind { source, writable, .. } => {
+                Mount { kind: MountKind::Bind { input, source, writable }, ..mount }
+            }
+            _ => mount,
+        };
+        task.run.mounts = vec![
+            bind("/m", "/content", false),
+            of(1, bind("/f", "/content", false)),
+            bind("/w", "/content", true),
+        ];
         let it = outcome(&launcher, task).await;
         assert_eq!(it.changes, [""; 0]);
         let expected = "/m:\n.\n..\nkept\n\n/m/kept:\n.\n..\nfile\nfrom the context0:0\nread-only\nx\n";
         assert_eq!(it.output(), expected);
         assert_eq!(std::fs::read_to_string(place.path("context/kept/file")).unwrap(), "from the context");
         place.cleared("a").await;
-
-        let mut task = place.sh("b", "true");
-        task.run.mounts = vec![bind("/m", "/ignored", false)];
-        task.inputs = vec![context()];
-        let error = outcome(&launcher, task).await.error();
+        let error = copy("/ignored").await.unwrap_err();
         assert!(error.input && error.message.contains("ignored"), "{error:?}");
     })
     .await;

@@ -1,6 +1,7 @@
 //! The engine as the session sees it: one method of [`Engine`] after the other, each a few lines over the part
 //! that does it.
 
+use super::bound::Copies;
 use super::images::Images;
 use super::launcher::{Launcher, Start};
 use super::namespaces::Mode;
@@ -34,6 +35,7 @@ pub struct Embedded {
     /// One lock a cache key, so that two stages that begin alike run their common steps once.
     pub(super) running: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
     pub(super) toolbox: Arc<tokio::sync::OnceCell<PathBuf>>,
+    pub(super) bound: Arc<Copies>,
     capabilities: Capabilities,
 }
 
@@ -74,6 +76,7 @@ impl Embedded {
             images: Arc::default(),
             running: Arc::default(),
             toolbox: Arc::default(),
+            bound: Arc::default(),
             store: Arc::new(store),
             settings,
             launcher,
@@ -171,6 +174,7 @@ impl Engine for Embedded {
             images: self.images.clone(),
             running: self.running.clone(),
             toolbox: self.toolbox.clone(),
+            bound: self.bound.clone(),
             capabilities: self.capabilities.clone(),
         }))
     }
@@ -238,6 +242,7 @@ impl Engine for Embedded {
     }
 
     async fn close(&self) -> Result<(), EngineError> {
+        self.remove(self.bound.give_up().await).await?;
         self.save().await
     }
 }

@@ -3,7 +3,7 @@
 use super::copy::{self, on_empty_root};
 use super::task::{Archive, CopyTask, Input, Report, Stack, Task, TaskError, Upper};
 use super::work::Reporter;
-use super::{content, merged, overlay, workdir};
+use super::{bound, content, merged, overlay, workdir};
 use crate::snapshot::pack::pack;
 use crate::snapshot::remove::remove;
 use crate::snapshot::unpack::unpack;
@@ -34,6 +34,10 @@ pub(super) fn dispatch(task: Task, reporter: &Reporter, descriptors: Vec<OwnedFd
             let content = content::digest(&what, &input, root.as_ref().map(OwnedFd::as_fd))?;
             reporter.send(&Report::Text(content.digest));
             Ok(())
+        }
+        Task::Bind { input, path, upper } => {
+            let root = overlay::open_root(&Stack::default(), Some(&upper))?;
+            copy::copy_path(&input, None, &path, root.as_fd(), bound::CONTENT)
         }
         Task::Read { stack, path, offset, limit } => {
             let root = overlay::open_root(&stack, None)?;

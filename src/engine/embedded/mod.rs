@@ -5,6 +5,7 @@
 
 mod add_archive;
 mod agents;
+mod bound;
 mod capabilities;
 mod chmod;
 pub mod content;

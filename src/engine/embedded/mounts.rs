@@ -4,9 +4,7 @@
 //! Everything is made in the worker, before anything of the image runs, and mounted in the sandbox by descriptor.
 
 use super::copy::copy_path;
-use super::mounting::{
-    Point, attach, bind, failed, file_system, here, open_directory, open_in_root, open_plain, place,
-};
+use super::mounting::{Point, attach, bind, failed, file_system, here, open_directory, open_in_root, place};
 use super::task::{Input, RunTask, Stack, TaskError, Upper};
 use super::{agents, overlay, work};
 use crate::plan::{InlineFile, Mount, MountKind};
@@ -101,7 +99,7 @@ fn one(
         MountKind::Bind { input, source, writable } => {
             let (mount, point) = match writable {
                 true => inputs.open_writable(*input, source, number)?,
-                false => inputs.open(*input, source, number)?,
+                false => inputs.open(*input, source)?,
             };
             out.prepared.push(Prepared { target: target.into(), point, mount });
         }
@@ -190,22 +188,15 @@ struct Inputs<'t> {
 
 impl Inputs<'_> {
     /// A read-only mount of a path of an input.
-    fn open(&mut self, input: usize, source: &str, number: usize) -> Result<(OwnedFd, Point), TaskError> {
-        let found = match self.input(input)? {
-            directory @ Input::Directory { .. } => copied(directory, source, self.task, number)?,
-            Input::Stack(_) | Input::Scratch => self.find(input, source)?,
-        };
-        mounted_again(&found, RDONLY)
+    fn open(&mut self, input: usize, source: &str) -> Result<(OwnedFd, Point), TaskError> {
+        mounted_again(&self.find(input, source)?, RDONLY)
     }
 
     /// A mount of a path of an input on which writing is possible, and without consequence.
     fn open_writable(&mut self, input: usize, source: &str, number: usize) -> Result<(OwnedFd, Point), TaskError> {
         let stack = match self.input(input)? {
-            directory @ Input::Directory { .. } => {
-                return mounted_again(&copied(directory, source, self.task, number)?, PLAIN);
-            }
             Input::Stack(stack) => stack.clone(),
-            Input::Scratch => Stack::default(),
+            Input::Scratch | Input::Directory { .. } => Stack::default(),
         };
         let base = own_directory(self.task, number)?;
         let upper = Upper { dir: base.join("upper"), work: base.join("work") };
@@ -267,15 +258,6 @@ fn mounted_again(found: &OwnedFd, attributes: MountAttrFlags) -> Result<(OwnedFd
     };
     let mount = bind(found, Path::new(""), false, attributes | NOSUID | work::settings().nodev()).map_err(&wrong)?;
     Ok((mount, point))
-}
-
-/// A path of a directory of the host, as its ignore file leaves it and with root as the owner: a copy, since neither can
-/// be had by mounting, and since what happens to the directory meanwhile is not to be seen.
-fn copied(directory: &Input, source: &str, task: &RunTask, number: usize) -> Result<OwnedFd, TaskError> {
-    let base = own_directory(task, number)?;
-    let into = open_directory(&base).map_err(failed(base.display()))?;
-    copy_path(directory, None, source, into.as_fd(), "/content")?;
-    open_plain(&into, "content", OFlags::PATH).map_err(failed(base.display()))
 }
 
 /// Gives a mount a path of this worker's: before Linux 6.15, only what is mounted somewhere can be mounted once more.

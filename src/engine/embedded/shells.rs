@@ -1,11 +1,13 @@
 //! Shells and single commands on a scratch layer, as channels of bytes.
 
+use super::bound::Bound;
 use super::engine::{Embedded, store_error};
 use super::launcher::{Launcher, TaskHandle};
 use super::task::{Report, Task, Upper};
 use super::{steps, toolbox};
 use crate::engine::{EngineError, Output, Shell, ShellInput, ShellOutput, ShellRequest};
 use crate::layers::Layer;
+use crate::snapshot::store::Draft;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +26,7 @@ pub(super) async fn start(engine: &Embedded, request: ShellRequest) -> Result<Sh
     let inputs = steps::inputs(engine, &request.origins, &request.inputs, &Output(unheard)).await?;
     let draft = engine.store.draft().map_err(store_error)?;
     let upper = Upper { dir: draft.fs(), work: draft.work() };
-    let mut task = steps::run_task(engine, &request.run, engine.stack(&request.at)?, upper, inputs)?;
+    let (mut task, bound) = steps::run_task(engine, &request.run, engine.stack(&request.at)?, upper, inputs).await?;
     task.scratch = true;
     task.terminal = request.size;
     task.toolbox = toolbox::get(engine).await;
@@ -39,7 +41,7 @@ pub(super) async fn start(engine: &Embedded, request: ShellRequest) -> Result<Sh
     let mut handle = engine.launcher.task(Task::Run(Box::new(task)), fds);
     let (input, from_user) = mpsc::channel(QUEUE);
     let (to_user, output) = mpsc::channel(QUEUE);
-    let scratch = Scratch { dir: draft.dir, launcher: engine.launcher.clone() };
+    let scratch = (Scratch::new(engine, draft), bound);
     match stdin {
         Some(stdin) => {
             tokio::spawn(piped(handle, stdin, from_user, to_user, scratch));
@@ -57,16 +59,32 @@ pub(super) async fn start(engine: &Embedded, request: ShellRequest) -> Result<Sh
     }
 }
 
-/// The shell's scratch layer; removed when the shell is over, however it ends.
-struct Scratch {
-    dir: PathBuf,
+/// A layer for as long as somebody has this, for instance a shell's until that is over, however it ends.
+pub(super) struct Scratch {
+    dir: Option<PathBuf>,
     launcher: Arc<Launcher>,
 }
 
+impl Scratch {
+    pub(super) fn new(engine: &Embedded, draft: Draft) -> Scratch {
+        Scratch { dir: Some(draft.dir), launcher: engine.launcher.clone() }
+    }
+
+    /// It is the caller's to remove then.
+    pub(super) fn give_up(mut self) -> Option<PathBuf> {
+        self.dir.take()
+    }
+}
+
+/// What a shell needs while it runs.
+type Needs = (Scratch, Vec<Arc<Bound>>);
+
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let (launcher, dirs) = (self.launcher.clone(), vec![self.dir.clone()]);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let (launcher, dirs) = (self.launcher.clone(), Vec::from_iter(self.dir.take()));
+        if !dirs.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             runtime.spawn(async move {
                 let mut handle = launcher.task(Task::Remove { dirs }, Vec::new());
                 while handle.next().await.is_some() {}
@@ -125,7 +143,7 @@ async fn terminal(
     master: AsyncFd<OwnedFd>,
     mut from_user: mpsc::Receiver<ShellInput>,
     to_user: mpsc::Sender<ShellOutput>,
-    scratch: Scratch,
+    scratch: Needs,
 ) {
     let mut end = End::default();
     let mut buffer = vec![0; 16 << 10];
@@ -189,7 +207,7 @@ async fn piped(
     stdin: pipe::Sender,
     mut from_user: mpsc::Receiver<ShellInput>,
     to_user: mpsc::Sender<ShellOutput>,
-    scratch: Scratch,
+    scratch: Needs,
 ) {
     let mut end = End::default();
     let feed = async move {

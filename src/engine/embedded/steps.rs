@@ -1,5 +1,6 @@
 //! One step: its cache key, an earlier result if there is one, or the task that makes a new one.
 
+use super::bound::{self, Bound};
 use super::content::{self, Content};
 use super::engine::{Embedded, store_error};
 use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Upper};
@@ -10,6 +11,7 @@ use crate::plan::options::real_address;
 use crate::plan::{Base, CopySource, FileOrigin, MountKind, Op, Run, Step, cache_key};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::store::{Draft, StepRecord, Store};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) fn cancelled() -> StepError {
@@ -77,7 +79,7 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
     });
     let start = Instant::now();
     let draft = engine.store.draft().map_err(store_error)?;
-    let task = task(engine, &job.step, &parent, inputs, fetched, &draft)?;
+    let (task, bound) = task(engine, &job.step, &parent, inputs, fetched, &draft).await?;
     let result = execute(engine, task, output).await;
     let finished = start.elapsed();
     let (layer, failure) = match result {
@@ -109,7 +111,7 @@ async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutco
         Some(why) => why.await.unwrap_or_default(),
         None => Vec::new(),
     };
-    if is_still_there(&seen).await {
+    if is_still_there(&seen, &bound).await {
         engine.store.record(key.clone(), record.clone());
         engine.store.put_at(place, key, job.step.id.index);
     } else {
@@ -276,9 +278,14 @@ async fn contents(
 }
 
 /// Whether what a step has read of this machine is what its key was made of: somebody may have worked on it meanwhile.
-async fn is_still_there(seen: &[Seen]) -> bool {
+async fn is_still_there(seen: &[Seen], bound: &[Arc<Bound>]) -> bool {
     for Seen { what, input, content } in seen {
         let changes = matches!(input, Input::Directory { .. });
+        match bound.iter().find_map(|it| it.is_of(what, input, &content.stamp)) {
+            Some(true) => continue,
+            Some(false) => return false,
+            None => {}
+        }
         if changes && here(what, input, content::stamp).await.ok().as_ref() != Some(&content.stamp) {
             return false;
         }
@@ -287,7 +294,7 @@ async fn is_still_there(seen: &[Seen]) -> bool {
 }
 
 /// Asks about a directory of the host. This process needs no mount for it.
-async fn here<T: Send + 'static>(
+pub(super) async fn here<T: Send + 'static>(
     what: &Reads,
     input: &Input,
     ask: impl FnOnce(&Reads, &Input) -> Result<T, TaskError> + Send + 'static,
@@ -322,35 +329,39 @@ async fn digest(engine: &Embedded, what: &Reads, input: &Input) -> Result<String
     Ok(text)
 }
 
-fn task(
+async fn task(
     engine: &Embedded,
     step: &Step,
     parent: &SnapshotId,
     mut inputs: Vec<Input>,
     fetched: Vec<(String, std::path::PathBuf)>,
     draft: &Draft,
-) -> Result<Task, StepError> {
+) -> Result<(Task, Vec<Arc<Bound>>), StepError> {
     let stack = engine.stack(parent)?;
     let upper = Upper { dir: draft.fs(), work: draft.work() };
-    Ok(match &step.op {
-        Op::Run(run) => Task::Run(Box::new(run_task(engine, run, stack, upper, inputs)?)),
+    let task = match &step.op {
+        Op::Run(run) => {
+            let (task, bound) = run_task(engine, run, stack, upper, inputs).await?;
+            return Ok((Task::Run(Box::new(task)), bound));
+        }
         Op::Copy(copy) => {
             let input = (!inputs.is_empty()).then(|| inputs.remove(0));
             Task::Copy(Box::new(CopyTask { stack, upper, copy: copy.clone(), input, fetched }))
         }
         Op::Workdir { path, user } => Task::Workdir { stack, upper, path: path.clone(), user: user.clone() },
         Op::From(_) | Op::Config => return Err(EngineError::new("this step has nothing to run").into()),
-    })
+    };
+    Ok((task, Vec::new()))
 }
 
-/// A command with everything that its mounts need.
-pub(super) fn run_task(
+/// A command with everything that its mounts need, and what must be kept for it while it runs.
+pub(super) async fn run_task(
     engine: &Embedded,
     run: &Run,
     stack: super::task::Stack,
     upper: Upper,
     inputs: Vec<Input>,
-) -> Result<RunTask, StepError> {
+) -> Result<(RunTask, Vec<Arc<Bound>>), StepError> {
     let mut caches = Vec::new();
     let mut secrets = Vec::new();
     let mut agents = Vec::new();
@@ -380,22 +391,25 @@ pub(super) fn run_task(
         }
     }
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    Ok(RunTask {
+    let hosts = hosts(&run.hosts);
+    let (run, inputs, bound) = bound::with_copies(engine, run, inputs).await?;
+    let task = RunTask {
         stack,
         upper,
         scratch: false,
-        run: run.clone(),
+        run,
         inputs,
         caches,
         secrets,
         agents,
         terminal: None,
         toolbox: None,
-        hosts: hosts(&run.hosts),
+        hosts,
         resolv,
         hostname: "buildkitsandbox".to_owned(),
         stdin: false,
-    })
+    };
+    Ok((task, bound))
 }
 
 /// `/etc/hosts`, as BuildKit writes it.

@@ -63,6 +63,8 @@ pub enum Task {
     /// The content digest of what a step would read, for its cache key: names, kinds, modes, contents, link
     /// targets and xattrs, owners only where they are kept; never times. Reports `Text`.
     Digest { what: Reads, input: Input },
+    /// A path of a directory of the host, as `content` in the empty directory of `upper`.
+    Bind { input: Input, path: String, upper: Upper },
     /// At most `limit` bytes of a regular file; symbolic links are followed inside the root. Reports `Bytes`.
     Read { stack: Stack, path: BString, offset: u64, limit: usize },
     /// One layer directory as an OCI layer tar, uncompressed, gzip or zstd, into the file `into`. Reports
