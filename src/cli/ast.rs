@@ -193,7 +193,7 @@ impl Node {
 
 impl Document {
     fn new(heredoc: &Heredoc) -> Document {
-        let digest = hex(&Sha256::digest(heredoc.content.as_bytes()));
+        let digest = hex(&Sha256::digest(&heredoc.content));
         Document {
             name: heredoc.name.clone(),
             fd: heredoc.fd,

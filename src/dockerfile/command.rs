@@ -5,9 +5,11 @@
 use super::fields::{boolean, csv};
 use super::flags::{Flags, Kind};
 use super::healthcheck::{self, Healthcheck};
+use super::lex::lossy;
 use super::mount::MountFlag;
 use super::nearest::nearest;
 use super::{Diagnostic, Heredoc, Instruction, Severity, Span, heredoc};
+use bstr::{BStr, BString, ByteSlice};
 
 /// One instruction. Words are as written: quoted, escaped and unexpanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +84,7 @@ pub struct SourcesAndDest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InlineSource {
     pub name: String,
-    pub content: String,
+    pub content: BString,
     pub expand: bool,
 }
 
@@ -456,16 +458,16 @@ fn files(instruction: &Instruction, (sources, dest): (&[String], &str)) -> Resul
             continue;
         };
         let given = instruction.heredocs.iter().rev().find(|it| it.name == announced.name);
-        let content = given.map_or("", |it| it.content.as_str());
-        let content = if announced.chomp { chomped(content) } else { content.to_owned() };
+        let content = given.map(|it| it.content.clone()).unwrap_or_default();
+        let content = if announced.chomp { chomped(content.as_bstr()) } else { content };
         inline.push(InlineSource { name: announced.name, content, expand: announced.expand });
     }
     Ok(SourcesAndDest { paths, inline, dest: dest.to_owned() })
 }
 
 /// A `<<-` heredoc's content: its lines without leading tabs.
-pub fn chomped(content: &str) -> String {
-    content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
+pub fn chomped(content: &BStr) -> BString {
+    bstr::concat(content.lines_with_terminator().map(|line| line.trim_start_with(|c| c == '\t'))).into()
 }
 
 /// The heredoc that a whole shell line consists of, if it is one: `RUN <<EOF`.
@@ -533,7 +535,7 @@ fn onbuild(instruction: &Instruction) -> Result<Command, Fault> {
     let mut text = rest.trim_start().to_owned();
     for heredoc in &instruction.heredocs {
         text.push('\n');
-        text.push_str(&heredoc.content);
+        text.push_str(&lossy(&heredoc.content));
         text.push_str(&heredoc.name);
     }
     Ok(Command::Onbuild(text))

@@ -2,6 +2,7 @@
 
 use super::Heredoc;
 use super::expand::{ExpandError, Lex};
+use bstr::BString;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeredocError {
@@ -48,7 +49,7 @@ pub(super) fn parse(word: &str) -> Result<Option<Heredoc>, HeredocError> {
         expand: quotes(raw) == quotes(name),
         name: name.clone(),
         chomp,
-        content: String::new(),
+        content: BString::default(),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! What each piece of a Dockerfile's text is, for views that colour it.
 
 use super::{Dockerfile, Instruction};
+use bstr::ByteSlice;
 use std::ops::Range;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,7 +73,7 @@ fn paint_instruction(
     escape: char,
     out: &mut Vec<Vec<(Range<usize>, Token)>>,
 ) {
-    let body: usize = instruction.heredocs.iter().map(|it| it.content.matches('\n').count() + 1).sum();
+    let body: usize = instruction.heredocs.iter().map(|it| it.content.lines().count() + 1).sum();
     let (command, body) = lines.split_at(lines.len().saturating_sub(body).max(1));
     let mut state = State {
         expect: Expect::Keyword,

@@ -1,6 +1,7 @@
 //! Instructions as the official parser sees them, each with its place in the text.
 
 use super::{Diagnostic, Span};
+use bstr::BString;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -58,5 +59,6 @@ pub struct Heredoc {
     pub expand: bool,
     /// Whether leading tabs are stripped (`<<-`).
     pub chomp: bool,
-    pub content: String,
+    /// As it is written, whatever its encoding.
+    pub content: BString,
 }

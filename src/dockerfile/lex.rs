@@ -14,10 +14,10 @@ const MAX_LINE: usize = 64 * 1024;
 pub const SYNTAX: &str = "syntax";
 
 /// Reads a Dockerfile. Never fails: what is wrong is in `diagnostics`, what was understood in `instructions`.
-/// Every byte that is not part of UTF-8 becomes U+FFFD.
-pub fn parse(text: &[u8]) -> Dockerfile {
-    let text: Arc<str> = lossy(text).into();
-    let mut lexer = Lexer::new(&text);
+/// Every byte that is not part of UTF-8 becomes U+FFFD, but for the contents of heredocs.
+pub fn parse(bytes: &[u8]) -> Dockerfile {
+    let text: Arc<str> = lossy(bytes).into();
+    let mut lexer = Lexer::new(&text, bytes);
     lexer.run();
     if lexer.instructions.is_empty() && lexer.diagnostics.is_empty() {
         let at = text.trim_end().len();
@@ -35,7 +35,8 @@ pub fn parse(text: &[u8]) -> Dockerfile {
     }
 }
 
-pub(super) fn lossy(bytes: &[u8]) -> String {
+/// Bytes as text: each that is not part of UTF-8 is one U+FFFD.
+pub fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
@@ -44,10 +45,11 @@ pub(super) fn lossy(bytes: &[u8]) -> String {
     out
 }
 
-/// One physical line: its bytes with the line end, and where it begins.
+/// One physical line with its end, and where it begins in the text.
 #[derive(Clone, Copy)]
 struct Line<'t> {
     text: &'t str,
+    bytes: &'t [u8],
     start: usize,
 }
 
@@ -77,10 +79,11 @@ struct Lexer<'t> {
 }
 
 impl<'t> Lexer<'t> {
-    fn new(text: &'t str) -> Lexer<'t> {
+    fn new(text: &'t str, bytes: &'t [u8]) -> Lexer<'t> {
         let mut start = 0;
-        let lines = text.split_inclusive('\n').map(move |text| {
-            let line = Line { text, start };
+        let lines = text.split_inclusive('\n').zip(bytes.split_inclusive(|it| *it == b'\n'));
+        let lines = lines.map(move |(text, bytes)| {
+            let line = Line { text, bytes, start };
             start += text.len();
             line
         });
@@ -97,7 +100,7 @@ impl<'t> Lexer<'t> {
 
     fn next(&mut self) -> Option<Line<'t>> {
         let line = self.lines.next()?;
-        if line.text.len() > MAX_LINE || (line.text.len() == MAX_LINE && !line.text.ends_with('\n')) {
+        if line.bytes.len() > MAX_LINE || (line.bytes.len() == MAX_LINE && !line.bytes.ends_with(b"\n")) {
             // The official parser names the line before it, which is the last that it has read.
             let at = self.line;
             let span = Span { start: line.start, end: line.end() };
@@ -115,7 +118,7 @@ impl<'t> Lexer<'t> {
             if self.line == 1
                 && let Some(rest) = line.text.strip_prefix('\u{feff}')
             {
-                line = Line { text: rest, start: line.start + '\u{feff}'.len_utf8() };
+                line = Line { text: rest, start: line.start + '\u{feff}'.len_utf8(), ..line };
             }
             let content = line.trimmed().trim_start();
             let start = line.end() - content.len();
@@ -218,7 +221,7 @@ impl<'t> Lexer<'t> {
             if end == heredoc.name {
                 return Some(line);
             }
-            heredoc.content.push_str(line.text);
+            heredoc.content.extend_from_slice(line.bytes);
         }
     }
 

@@ -204,7 +204,7 @@ impl Parts {
             }
         }
         for file in &run.files {
-            self.put(format!("file {}", file.path), Digest::of(file.content.as_bytes()).to_string());
+            self.put(format!("file {}", file.path), Digest::of(&file.content).to_string());
         }
         let mut contents = contents.iter();
         for mount in &run.mounts {
@@ -241,7 +241,7 @@ impl Parts {
             match source {
                 CopySource::Path(_) => {}
                 CopySource::Inline { name, content } => {
-                    self.put(format!("{CONTENT}the heredoc {name}"), Digest::of(content.as_bytes()).to_string());
+                    self.put(format!("{CONTENT}the heredoc {name}"), Digest::of(content).to_string());
                 }
                 CopySource::Url(address) | CopySource::Git(address) => {
                     let address = remote::without_secret(address);

@@ -5,6 +5,7 @@ use super::scope::Scope;
 use super::{Copy, CopySource, FileOrigin, unix_path};
 use crate::dockerfile::command::{AddCommand, CopyCommand, Fault, SourcesAndDest};
 use crate::dockerfile::expand::Lex;
+use crate::dockerfile::lex::lossy;
 use crate::names;
 
 /// A COPY or ADD that is understood.
@@ -117,8 +118,9 @@ fn words(files: &SourcesAndDest, scope: &Scope) -> Result<Words, Fault> {
     let inline = files.inline.iter().map(|source| {
         heredoc_file(&source.name)?;
         let content = match source.expand {
-            true => super::scope::expand(lex, &source.content, &scope.vars, scope.budget)
-                .map_err(|fault| Fault { word: format!("<<{}", source.name), ..fault })?,
+            true => super::scope::expand(lex, &lossy(&source.content), &scope.vars, scope.budget)
+                .map_err(|fault| Fault { word: format!("<<{}", source.name), ..fault })?
+                .into(),
             false => source.content.clone(),
         };
         Ok(CopySource::Inline { name: source.name.clone(), content })

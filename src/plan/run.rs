@@ -4,7 +4,9 @@ use super::copy::heredoc_file;
 use super::scope::Scope;
 use super::{FileOrigin, InlineFile, Mount, MountKind, Network, Options, Run, Sharing, State, unix_path};
 use crate::dockerfile::command::{CommandLine, Fault, RunCommand, RunNetwork, chomped, sole_heredoc};
+use crate::dockerfile::lex::lossy;
 use crate::dockerfile::mount::{MountOptions, MountSharing, MountType};
+use bstr::ByteSlice;
 
 /// Where the files of a heredoc with a `#!` line are mounted.
 const PIPES: &str = "/dev/pipes";
@@ -134,15 +136,15 @@ fn words(line: &CommandLine) -> Result<(Vec<String>, Vec<InlineFile>), Fault> {
         let mut script = text.clone();
         for heredoc in &line.heredocs {
             script.push('\n');
-            script.push_str(&heredoc.content);
+            script.push_str(&lossy(&heredoc.content));
             script.push_str(&heredoc.name);
         }
         return Ok((vec![script], Vec::new()));
     }
-    let content = if first.chomp { chomped(&first.content) } else { first.content.clone() };
+    let content = if first.chomp { chomped(first.content.as_bstr()) } else { first.content.clone() };
     // As it is written: what `<<-` takes away may stand before it.
-    if !first.content.starts_with("#!") {
-        return Ok((vec![content], Vec::new()));
+    if !first.content.starts_with(b"#!") {
+        return Ok((vec![lossy(&content)], Vec::new()));
     }
     let path = unix_path::join(PIPES, &heredoc_file(&first.name)?);
     let file = InlineFile { path: path.clone(), content, mode: 0o755 };

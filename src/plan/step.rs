@@ -3,6 +3,7 @@
 use super::ulimit::Ulimit;
 use crate::dockerfile::{Diagnostic, Dockerfile, Lines};
 use crate::image::config::ImageConfig;
+use bstr::BString;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -248,7 +249,7 @@ pub enum Network {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InlineFile {
     pub path: String,
-    pub content: String,
+    pub content: BString,
     pub mode: u32,
 }
 
@@ -335,7 +336,7 @@ pub enum CopySource {
     /// A path or wildcard in the step's only input, relative to its root.
     Path(String),
     /// A heredoc, with its file name.
-    Inline { name: String, content: String },
+    Inline { name: String, content: BString },
     /// ADD of a URL.
     Url(String),
     /// ADD of a git repository.

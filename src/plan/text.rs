@@ -4,6 +4,7 @@ use super::scope::Vars;
 use super::stages::Draft;
 use crate::dockerfile::command::{Command, sole_heredoc};
 use crate::dockerfile::expand::Lex;
+use bstr::ByteSlice;
 
 /// What is shown in place of a variable that holds a secret.
 const MASK: &str = "****";
@@ -27,7 +28,9 @@ pub(super) fn line(draft: &Draft, lex: Lex, vars: &Vars, secrets: &[String]) -> 
     };
     let Command::Run(run) = &draft.command else { return text };
     match (run.line.heredocs.first(), run.line.words.as_slice()) {
-        (Some(script), [word]) if sole_heredoc(word).is_some() => format!("{text} ({})", summary(&script.content)),
+        (Some(script), [word]) if sole_heredoc(word).is_some() => {
+            format!("{text} ({})", summary(&script.content.to_str_lossy()))
+        }
         _ => text,
     }
 }

@@ -125,7 +125,7 @@ fn copies() {
 #[test]
 fn heredocs_of_copies() {
     let inline =
-        |name: &str, content: &str, expand| InlineSource { name: name.to_owned(), content: content.to_owned(), expand };
+        |name: &str, content: &str, expand| InlineSource { name: name.to_owned(), content: content.into(), expand };
     let files =
         SourcesAndDest { inline: vec![inline("A", "$x\n", true), inline("B", "y\n", false)], ..paths(&["p"], "/d/") };
     check("COPY <<A p <<-'B' /d/\n$x\nA\n\ty\n\tB\n", Command::Copy(copy(files)));

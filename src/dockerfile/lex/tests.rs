@@ -163,6 +163,15 @@ fn text_that_is_none() {
 const PIECES: &str = "((FROM|run|COPY|ENV|LABEL|ONBUILD|HEALTHCHECK CMD|CMD|ARG|#|# escape=`|)\
     [ ]?([a-zA=$\"'\\[\\],<à -]|--x=|<<A|\\\\|`){0,8}\n|A\n){0,8}";
 
+#[test]
+fn heredocs_keep_their_bytes() {
+    let dockerfile = parse(b"FROM a\nCOPY <<'E' \xe9\ncaf\xe9\nE\n");
+    let copy = &dockerfile.instructions[1];
+    assert_eq!((copy.heredocs[0].content.as_slice(), copy.args[1].as_str()), (&b"caf\xe9\n"[..], "\u{fffd}"));
+    let long = |byte: u8| parse(&[b"FROM a\nRUN ".as_slice(), &vec![byte; 40_000], b"\n"].concat()).diagnostics;
+    assert!(long(b'x').is_empty() && long(0xe9).is_empty());
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(text in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -288,7 +288,7 @@ impl Walk<'_, '_> {
         self.word(state, &files.dest, place)?;
         let raw = Lex { ignore_quotes: true, ..Lex::default() };
         for inline in files.inline.iter().filter(|it| it.expand) {
-            self.word_by(&raw, state, &inline.content, place)?;
+            self.word_by(&raw, state, &lex::lossy(&inline.content), place)?;
         }
         let Some(ignore) = self.surroundings.ignore.filter(|it| from_context && !it.has_exceptions()) else {
             return Ok(());

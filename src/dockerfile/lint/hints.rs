@@ -4,6 +4,8 @@ use super::Found;
 use crate::dockerfile::command::{Command, RunCommand, command};
 use crate::dockerfile::parse;
 use crate::dockerfile::stages::Outline;
+use bstr::ByteSlice;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What each stage takes files or its beginning from.
@@ -70,8 +72,9 @@ pub(super) fn hints(found: &mut Found, outline: &Outline, graph: &Graph) {
 
 /// `kept` says whether what it leaves behind is in the result.
 fn run_hints(found: &mut Found, index: usize, run: &RunCommand, kept: bool) {
-    let heredocs = run.line.heredocs.iter().map(|it| it.content.as_str());
-    let text: String = run.line.words.iter().map(String::as_str).chain(heredocs).collect::<Vec<_>>().join("\n");
+    let heredocs = run.line.heredocs.iter().map(|it| it.content.to_str_lossy());
+    let words = run.line.words.iter().map(Cow::from);
+    let text: String = words.chain(heredocs).collect::<Vec<_>>().join("\n");
     if run.line.shell && run.line.heredocs.is_empty() && !text.contains(['&', ';', '|', '\n', '(', '`']) {
         let first = text.split_whitespace().next().unwrap_or_default();
         let help = match first {

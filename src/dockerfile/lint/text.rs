@@ -5,6 +5,7 @@ use crate::dockerfile::command::{Command, command};
 use crate::dockerfile::directives;
 use crate::dockerfile::stages::Outline;
 use crate::dockerfile::{Dockerfile, Instruction, Lines};
+use bstr::ByteSlice;
 use std::collections::BTreeSet;
 
 /// What is said of each of the first `count` instructions while it is typed, and before that.
@@ -167,7 +168,7 @@ pub(super) fn empty_continuations(dockerfile: &Dockerfile) -> Vec<(&Instruction,
     let mut out = Vec::new();
     for instruction in &dockerfile.instructions {
         let Lines { start, end } = instruction.lines;
-        let documents: usize = instruction.heredocs.iter().map(|it| it.content.matches('\n').count() + 1).sum();
+        let documents: usize = instruction.heredocs.iter().map(|it| it.content.lines().count() + 1).sum();
         let last = end.saturating_sub(u32::try_from(documents).unwrap_or(u32::MAX));
         let continued = lines.get(start as usize..last as usize).unwrap_or_default();
         if continued.iter().any(|line| line.trim().is_empty()) {

@@ -216,14 +216,12 @@ fn copy_parents(
     }
 }
 
-fn write_inline(name: &str, content: &str, rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
+fn write_inline(name: &str, content: &[u8], rules: &Rules, to: &mut Destination) -> Result<(), TaskError> {
     let (uid, gid) = rules.owner.unwrap_or((0, 0));
     let mode = rules.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
     let attributes = Attributes { mode, uid, gid, mtime: NO_TIME };
     let base = split(clean(BStr::new(name)).as_bstr()).1.to_owned();
-    new_file(base.as_bstr(), attributes, to, |mut file, path| {
-        Ok(file.write_all(content.as_bytes()).at("write", path)?)
-    })
+    new_file(base.as_bstr(), attributes, to, |mut file, path| Ok(file.write_all(content).at("write", path)?))
 }
 
 /// A file from a URL is only root's to read, unless a mode is given.

@@ -62,6 +62,7 @@ fn flags() {
 fn heredocs_are_files() {
     check("COPY <<E /d/\na $A \"q\" \\$A $N.\nE\n", "<<E\"a x \\\"q\\\" $A .\\n\" → /d/");
     check("COPY <<\"E\" /d\n$A\nE\n", "<<E\"$A\\n\" → /d");
+    check("COPY <<-\"E\" /d\n\t\t$A\n\tE\n", "<<E\"$A\\n\" → /d");
     check("COPY <<-E p <<F /d/\n\t\ta\n\tE\nb\nF\n", "p <<E\"a\\n\" <<F\"b\\n\" → /d/ context");
     check("COPY <</E /d/\nx\n/E\n", "<</E\"x\\n\" → /d/");
     check("COPY <<a/../E /d/\nx\na/../E\n", "<<a/../E\"x\\n\" → /d/");

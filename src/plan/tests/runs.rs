@@ -2,6 +2,7 @@
 
 use super::super::{MountKind, Network, Op, Options, Run};
 use super::{PATH, history, last, options, plan, planned};
+use bstr::ByteSlice;
 
 fn run(dockerfile: &str) -> Run {
     match &last(&plan(dockerfile)).op {
@@ -15,7 +16,7 @@ fn run(dockerfile: &str) -> Run {
 fn check(instructions: &str, expected: &[&str], files: &[(&str, &str)]) {
     let run = run(&format!("FROM a\n{instructions}"));
     assert_eq!(run.argv, expected, "\n{instructions}");
-    let found: Vec<_> = run.files.iter().map(|file| (file.path.as_str(), file.content.as_str())).collect();
+    let found: Vec<_> = run.files.iter().map(|file| (file.path.as_str(), file.content.to_str().unwrap())).collect();
     assert_eq!(found, files);
 }
 
