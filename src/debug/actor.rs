@@ -249,7 +249,10 @@ impl Actor {
 
     fn act(&mut self, action: Action) {
         let stands = self.preparing.is_none() && self.build.as_ref().is_some_and(|build| !build.is_running());
-        let is_stopped_by_watchpoints = matches!(action, Action::Continue | Action::BackContinue);
+        let is_stopped_by_watchpoints = matches!(
+            action,
+            Action::Continue | Action::BackContinue | Action::Out | Action::BackOut | Action::RunTo(_)
+        );
         if stands && is_stopped_by_watchpoints && self.watching.is_some() && self.waiting.is_none() {
             self.desk.say(Event::Resumed);
             self.desk.notice(LOOKING);
