@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 /// Tries of one request; what is lost on the way often comes through the second time.
@@ -91,9 +91,11 @@ impl Repository {
 
     /// What to show at `url`: nothing, unless it is the registry's own.
     pub(super) async fn authorization_for(&self, url: &Url) -> Option<String> {
-        let own = Url::parse(&self.base).ok()?;
-        let same = own.origin() == url.origin();
-        if same { self.authorization.lock().await.clone() } else { None }
+        if self.is_own(url) { self.authorization.lock().await.clone() } else { None }
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.base).is_ok_and(|own| own.origin() == url.origin())
     }
 
     /// Sends what `build` makes, again if need be. The answer has any status but those that were dealt with.
@@ -116,9 +118,10 @@ impl Repository {
                     }
                     return Ok(answer);
                 }
-                Ok(answer) if may_pass(answer.status()) && tries < TRIES => {
-                    asked_pause(&answer).unwrap_or(backoff(tries))
-                }
+                Ok(answer) if may_pass(answer.status()) && tries < TRIES => match asked_pause(&answer) {
+                    Some(pause) if pause > LONGEST_PAUSE => return Ok(answer),
+                    pause => pause.unwrap_or(backoff(tries)),
+                },
                 Ok(answer) => return Ok(answer),
                 // A host that is not there seldom appears within a second, and whoever waits wants to know.
                 Err(error) if error.is_connect() && tries > 1 => return Err(self.unreachable(&error)),
@@ -137,12 +140,13 @@ impl Repository {
     /// What an answer that is not a success means. `what` is what was asked for.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> SourceError {
         let status = answer.status();
+        let pause = asked_pause(&answer).filter(|pause| may_pass(status) && *pause > LONGEST_PAUSE);
         let said = match body(answer, LARGEST_EXPLANATION).await {
             Ok(bytes) => explanation(&bytes).map(|said| format!(": {said}")).unwrap_or_default(),
             Err(_) => String::new(),
         };
         let name = self.name();
-        match status {
+        let error = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let message = format!("{name}: the registry does not give out {what}, or there is no such image{said}");
                 let error = SourceError::new(SourceErrorKind::Denied, message);
@@ -165,12 +169,20 @@ impl Repository {
                 let message = format!("{name}: the registry answered {status} to the request for {what}{said}");
                 SourceError::new(SourceErrorKind::Unreachable, message)
             }
+        };
+        match pause {
+            Some(pause) => error.with_help(format!("it is to be asked again in {} s", pause.as_secs())),
+            None => error,
         }
     }
 
     /// Does what the challenge says. `false` if there is nothing to answer it with. Of several requests that were
     /// refused at once, one gets the token for all.
     async fn authorize(&self, answer: &Response, used: Option<String>) -> Result<bool, SourceError> {
+        // A host that the registry has sent us on to does not say where the registry's credentials go.
+        if !self.is_own(answer.url()) {
+            return Ok(false);
+        }
         let mut authorization = self.authorization.lock().await;
         if *authorization != used {
             return Ok(true);
@@ -279,9 +291,18 @@ pub(super) fn backoff(tries: u32) -> Duration {
     Duration::from_millis(100) * 4u32.pow(tries.saturating_sub(1).min(4))
 }
 
+/// How long the server wants to be left alone.
 fn asked_pause(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= LONGEST_PAUSE)
+    retry_after(answer.headers().get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+}
+
+/// A number of seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
+    }
 }
 
 /// The first message of a registry's JSON, made fit for a line.
@@ -430,6 +451,20 @@ mod tests {
         check(r#"Bearer realm="open"#, "Bearer()");
         check("", "");
         check("=x", "");
+    }
+
+    #[test]
+    fn pauses() {
+        let check = |text: &str, expected: Option<u64>| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+            assert_eq!(retry_after(text, now).map(|it| it.as_secs()), expected, "{text}");
+        };
+        check("60", Some(60));
+        check(" 0 ", Some(0));
+        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
+        check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
+        check("soon", None);
+        check("-1", None);
     }
 
     #[test]

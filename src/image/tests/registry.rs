@@ -183,6 +183,21 @@ fn not_tried_for_ever() {
 }
 
 #[test]
+fn a_long_pause_is_not_waited_for() {
+    let count = AtomicUsize::new(0);
+    let busy = move |_: &Store, request: &Request, reply: Reply| {
+        let first = request.path.contains("/manifests/") && count.fetch_add(1, Ordering::Relaxed) == 0;
+        if first { Reply::new(429, "").with("retry-after", "3600") } else { reply }
+    };
+    check(
+        ":v1",
+        busy,
+        "Unreachable: HOST/app: the registry wants fewer requests from here; wait, or log in: docker login; it is to be \
+         asked again in 3600 s",
+    );
+}
+
+#[test]
 fn nobody_listens() {
     let dir = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -317,6 +332,32 @@ fn credentials_do_not_follow_to_another_host() {
         opened.blobs.fetch(0, &dir.path().join("layer"), &|_| ()).await.unwrap();
         let asked = elsewhere.asked.lock().unwrap();
         assert_eq!(asked.iter().map(|it| it.authorization.clone()).collect::<Vec<_>>(), [None, None]);
+    });
+}
+
+#[test]
+fn another_host_does_not_say_where_credentials_go() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let elsewhere = serve(|address, request| match request.path.starts_with("/token") {
+            true => Reply::new(200, r#"{"token":"t"}"#),
+            false => Reply::new(401, "").with("www-authenticate", format!("Bearer realm=\"http://{address}/token\"")),
+        })
+        .await;
+        let other = elsewhere.address.clone();
+        let registry = serve(move |_, request| match request.path.contains("/manifests/") {
+            true => Reply::new(307, "").with("location", format!("http://{other}{}", request.path)),
+            false => Reply::new(200, ""),
+        })
+        .await;
+        std::fs::create_dir(dir.path().join("docker-config")).unwrap();
+        std::fs::write(dir.path().join("docker-config/config.json"), AUTH.replace("HOST", &registry.address)).unwrap();
+        let text = format!("{}/app:v1", registry.address);
+        let refused = source::open_in(&text, "linux/amd64", &surroundings(dir.path())).await.err().unwrap();
+        assert_eq!(refused.kind, source::SourceErrorKind::Denied, "{refused}");
+        let asked = elsewhere.asked.lock().unwrap();
+        let asked: Vec<_> = asked.iter().map(|it| (it.path.as_str(), it.authorization.as_deref())).collect();
+        assert_eq!(asked, [("/v2/app/manifests/v1", None)]);
     });
 }
 
