@@ -87,10 +87,9 @@ pub async fn pull(args: PullArgs) -> Result<(), Failure> {
 pub async fn prune(args: PruneArgs) -> Result<(), Failure> {
     let settings = project::bare_settings(args.store.root.as_deref(), None)?;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
-    if engine.is_shared() {
+    let Some(freed) = engine.prune(args.all).await? else {
         return Err(Failure::Other("another stagedive uses the store now: end it first".to_owned()));
-    }
-    let freed = engine.prune(args.all).await?;
+    };
     let indexes = project::store_root(args.store.root.as_deref())?.join(analyse::INDEXES);
     let forgotten = inventory::forget_indexes(&indexes)
         .map_err(|error| Failure::Other(format!("cannot remove {}: {error}", indexes.display())))?;

@@ -28,15 +28,11 @@ impl Embedded {
         match *self {}
     }
 
-    pub fn is_shared(&self) -> bool {
-        match *self {}
-    }
-
     pub async fn save(&self) -> Result<(), EngineError> {
         match *self {}
     }
 
-    pub async fn prune(&self, _all: bool) -> Result<u64, EngineError> {
+    pub async fn prune(&self, _all: bool) -> Result<Option<u64>, EngineError> {
         match *self {}
     }
 

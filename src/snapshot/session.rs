@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/MODE/
 //!   sessions/ID     locked while its session lives
+//!   begin           locked by those who begin, and by one who is to stay alone
 //!   work/ID/        what it is at work on, and what it took out of its place
 //!   pending/LAYER   names the sessions that made a layer, one a line, until it is known to be on the disk
 //! ```
@@ -30,6 +31,7 @@ impl Session {
     pub(super) fn begin(root: &Path) -> Result<Session, StoreError> {
         let name = random_hex();
         let work = root.join("work").join(&name);
+        let _may_begin = locked(root, FlockOperation::LockShared)?;
         for dir in [&root.join("sessions"), &root.join("pending"), &work] {
             fs::create_dir_all(dir).map_err(failed("cannot make the store's directory", dir))?;
         }
@@ -80,8 +82,13 @@ impl Session {
         }
     }
 
-    /// Whether another one lives.
-    pub(super) fn is_shared(&self) -> bool {
+    /// Nobody else lives, and nobody begins as long as this is held; `None` if there is another one.
+    pub(super) fn alone(&self) -> Result<Option<File>, StoreError> {
+        let lock = locked(&self.root, FlockOperation::LockExclusive)?;
+        Ok((!self.is_shared()).then_some(lock))
+    }
+
+    fn is_shared(&self) -> bool {
         let sessions = fs::read_dir(self.root.join("sessions")).into_iter().flatten().flatten();
         let mut others = sessions.filter(|file| file.file_name() != self.name.as_str());
         others.any(|file| is_locked(&file.path()))
@@ -143,6 +150,13 @@ impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.forget(&self.name);
     }
+}
+
+fn locked(root: &Path, how: FlockOperation) -> Result<File, StoreError> {
+    let path = root.join("begin");
+    let file = File::create(&path).map_err(failed("cannot write", &path))?;
+    flock(&file, how).map_err(|error| failed("cannot lock", &path)(error.into()))?;
+    Ok(file)
 }
 
 fn is_locked(path: &Path) -> bool {
@@ -244,6 +258,18 @@ mod tests {
         check_claims(0, 2, false, false);
         check_claims(0, 1, true, true);
         check_claims(1, 1, true, true);
+    }
+
+    #[test]
+    fn nobody_begins_where_one_is_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let may_begin = || locked(root.path(), FlockOperation::NonBlockingLockShared).is_ok();
+        let session = Session::begin(root.path()).unwrap();
+        let alone = session.alone().unwrap();
+        assert!(alone.is_some() && !may_begin());
+        drop(alone);
+        let _other = Session::begin(root.path()).unwrap();
+        assert!(session.alone().unwrap().is_none() && may_begin());
     }
 
     #[test]

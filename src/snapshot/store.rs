@@ -14,7 +14,7 @@
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
 //!   caches/ID                directories of RUN --mount=type=cache
 //!   NAME.json                other values that are kept from one session to the next
-//!   sessions, work, pending  of those who use the store now
+//!   begin, sessions, work, pending  of those who use the store now
 //! ```
 //!
 //! Layers are written through a volatile overlay, so a step's result is recorded only after `syncfs`: what a
@@ -224,7 +224,7 @@ impl Store {
         let dir = self.root.join("layers").join(&id.0);
         let target = dir.join("fs");
         // Several sessions may unpack an image's layer at once; the first to be ready has it.
-        let mut is_there = is_images && target.exists();
+        let mut is_there = is_images && target.exists() && dir.join("entries").exists();
         if !is_there || self.session.is_pending(&id) {
             self.session.claim(&id)?;
         }
@@ -257,11 +257,18 @@ impl Store {
         if let Some(layer) = self.state().entries.get(id) {
             return Ok(layer.clone());
         }
+        let layer = self.read_entries(id)?;
+        Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
+    }
+
+    /// A layer whose list is damaged has none from then on, and with it is not there.
+    fn read_entries(&self, id: &LayerId) -> Result<Layer, StoreError> {
         let path = self.root.join("layers").join(&id.0).join("entries");
         let bytes = fs::read(&path).map_err(failed("cannot read", &path))?;
-        let layer = postcard::from_bytes(&bytes)
-            .map_err(|error| failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        Ok(self.state().entries.entry(id.clone()).or_insert_with(|| Arc::new(layer)).clone())
+        postcard::from_bytes(&bytes).map_err(|error| {
+            let _ = fs::remove_file(&path);
+            failed("cannot read", &path)(io::Error::new(io::ErrorKind::InvalidData, error))
+        })
     }
 
     /// When a step made a layer here.
@@ -274,7 +281,7 @@ impl Store {
     pub fn sums(&self, id: &LayerId) -> Result<Sums, StoreError> {
         match read_json(&self.root.join("layers").join(&id.0).join("sums")) {
             Some(sums) => Ok(sums),
-            None => self.entries(id).map(|layer| Sums::of(&layer)),
+            None => self.read_entries(id).map(|layer| Sums::of(&layer)),
         }
     }
 
@@ -290,12 +297,12 @@ impl Store {
     /// Names the file system that these layers make.
     pub fn snapshot(&self, layers: &[LayerId]) -> Result<SnapshotId, StoreError> {
         let text: String = layers.iter().map(|id| format!("{}\n", id.0)).collect();
-        let id = SnapshotId(Digest::of(text.as_bytes()).hex()[..32].to_owned());
+        let id = snapshot_of(&text);
         if self.state().snapshots.contains_key(&id) {
             return Ok(id);
         }
         let path = self.root.join("snapshots").join(&id.0);
-        if !path.exists() {
+        if !fs::read(&path).is_ok_and(|it| it == text.as_bytes()) {
             write_whole(&path, text.as_bytes())?;
         }
         self.state().snapshots.insert(id.clone(), layers.into());
@@ -314,6 +321,9 @@ impl Store {
             return Err(invalid("that does not name a snapshot".to_owned()));
         }
         let text = fs::read_to_string(&path).map_err(failed("cannot read", &path))?;
+        if snapshot_of(&text) != *id {
+            return Err(invalid("it is damaged".to_owned()));
+        }
         let layers = text.lines().map(|line| LayerId::try_from(line.to_owned()));
         let layers: Arc<[LayerId]> =
             layers.collect::<Result<Vec<_>, _>>().map_err(|error| invalid(error.to_string()))?.into();
@@ -429,8 +439,9 @@ impl Store {
     }
 
     /// Drops every step result and, with `all`, every image and cache mount too; then everything that nothing
-    /// refers to. Only where no other session lives.
-    pub fn prune(&self, all: bool) -> Result<Pruned, StoreError> {
+    /// refers to. `None` where another session lives; one that begins meanwhile waits.
+    pub fn prune(&self, all: bool) -> Result<Option<Pruned>, StoreError> {
+        let Some(_alone) = self.session.alone()? else { return Ok(None) };
         let mut gone = Vec::new();
         let mut bytes = 0;
         let list =
@@ -453,19 +464,14 @@ impl Store {
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let unused = list("layers").chain(list("blobs")).chain(list("packed"));
         for path in unused.filter(|path| !used.contains(name(path).as_str())) {
-            bytes += match LayerId::try_from(name(&path)).ok().and_then(|id| self.entries(&id).ok()) {
-                Some(layer) => layer.bytes(),
-                None => fs::symlink_metadata(&path).map_or(0, |it| if it.is_file() { it.len() } else { 0 }),
+            bytes += match LayerId::try_from(name(&path)) {
+                Ok(id) => self.sums(&id).map_or(0, |sums| sums.bytes),
+                Err(_) => fs::symlink_metadata(&path).map_or(0, |it| if it.is_file() { it.len() } else { 0 }),
             };
             gone.extend(self.session.set_aside(&path));
         }
         *self.state() = State::new(&self.root);
-        Ok(Pruned { gone, bytes })
-    }
-
-    /// Whether another process uses the store now.
-    pub fn is_shared(&self) -> bool {
-        self.session.is_shared()
+        Ok(Some(Pruned { gone, bytes }))
     }
 
     fn image_path(&self, name: &str) -> PathBuf {
@@ -475,6 +481,11 @@ impl Store {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the file system is called whose layers a text lists.
+fn snapshot_of(text: &str) -> SnapshotId {
+    SnapshotId(Digest::of(text.as_bytes()).hex()[..32].to_owned())
 }
 
 #[cfg(test)]
@@ -572,10 +583,10 @@ mod tests {
         let id = make(&store, "a");
         let other = open(root.path());
         assert!(store.layer_dir(&id).exists());
-        assert!(other.is_shared() && store.is_shared());
+        assert_eq!((store.prune(true).unwrap(), other.prune(true).unwrap()), (None, None));
         assert!(!other.has_layer(&id));
         drop(other);
-        assert!(!store.is_shared());
+        assert!(store.prune(true).unwrap().is_some());
     }
 
     #[test]
@@ -625,6 +636,24 @@ mod tests {
         drop(store);
         assert!(open(root.path()).step(&digest("a")).is_none());
         let store = open(root.path());
+        let id = make(&store, "b");
+        store.save().unwrap();
+        let snapshot = store.snapshot(std::slice::from_ref(&id)).unwrap();
+        let list = root.path().join("test/snapshots").join(&snapshot.0);
+        drop(store);
+        for text in ["", "s-00\n"] {
+            fs::write(&list, text).unwrap();
+            let store = open(root.path());
+            assert!(store.step(&digest("b")).is_none(), "{text:?}");
+            // Whoever makes the same file system mends it.
+            store.snapshot(std::slice::from_ref(&id)).unwrap();
+            drop(store);
+            assert!(open(root.path()).step(&digest("b")).is_some());
+        }
+        fs::write(root.path().join("test/layers").join(id.as_str()).join("entries"), [0xff]).unwrap();
+        let store = open(root.path());
+        assert!(store.has_layer(&id) && store.entries(&id).is_err());
+        assert!(!store.has_layer(&id) && store.step(&digest("b")).is_none());
         assert!(store.layers(&SnapshotId("../../etc".to_owned())).is_err());
     }
 }

@@ -91,11 +91,6 @@ impl Embedded {
         self.store.images()
     }
 
-    /// Whether another process uses the store too.
-    pub fn is_shared(&self) -> bool {
-        self.store.is_shared()
-    }
-
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -107,11 +102,12 @@ impl Embedded {
         saved.map_err(|error| EngineError::new(error.to_string()))?.map_err(store_error)
     }
 
-    /// Drops the results of steps, and with `all` images and cache mounts too. Answers with the bytes freed.
-    pub async fn prune(&self, all: bool) -> Result<u64, EngineError> {
-        let pruned = self.store.prune(all).map_err(store_error)?;
+    /// Drops the results of steps, and with `all` images and cache mounts too. Answers with the bytes freed; `None` where
+    /// another process uses the store.
+    pub async fn prune(&self, all: bool) -> Result<Option<u64>, EngineError> {
+        let Some(pruned) = self.store.prune(all).map_err(store_error)? else { return Ok(None) };
         self.remove(pruned.gone).await?;
-        Ok(pruned.bytes)
+        Ok(Some(pruned.bytes))
     }
 
     /// Removes directories whose files may belong to any mapped user.
