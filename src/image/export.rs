@@ -11,13 +11,14 @@ use super::manifest::{
     self, CONTAINERD_NAME, Descriptor, ImageIndex, NAME, annotate, annotation, descriptor, set_platform,
 };
 use super::reference::{ParseReferenceError, Reference};
+use super::whole_file::WholeFile;
 use crate::system;
 use oci_spec::image::{ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder, SCHEMA_VERSION};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -72,6 +73,8 @@ pub enum ExportError {
     Tag(#[from] ParseReferenceError),
     #[error("the tag {0:?} has a digest, which only what has been written can have")]
     TagWithDigest(String),
+    #[error("the archive's index.json cannot be read: {0}")]
+    Archived(String),
     #[error("the layout in {} cannot be added to: its index.json {why}", path.display())]
     Index { path: PathBuf, why: String },
 }
@@ -84,26 +87,60 @@ pub fn digests(image: &ImageToWrite) -> Result<Exported, ExportError> {
 /// Measures a layer's archive.
 pub fn layer_of_file(diff_id: Digest, path: &Path) -> Result<LayerToWrite, ExportError> {
     let measure = || {
-        let (mut hash, mut size) = (Sha256::new(), 0);
-        let mut buffer = vec![0; 256 << 10];
-        let mut file = File::open(path)?;
-        loop {
-            let length = file.read(&mut buffer)?;
-            if length == 0 {
-                return Ok((Digest::from_hash(&hash.finalize()), size));
-            }
-            hash.update(&buffer[..length]);
-            size += length as u64;
-        }
+        let mut file = Hashed::new(File::open(path)?);
+        io::copy(&mut file, &mut io::sink())?;
+        Ok(file.finish())
     };
     let (digest, size) = measure().map_err(|error| ExportError::Layer { path: path.to_owned(), error })?;
     Ok(LayerToWrite { diff_id, digest, size, path: path.to_owned() })
 }
 
+/// The same, and finds out what the layer is: reads all of its content.
+pub fn layer_of_archive(path: &Path) -> Result<LayerToWrite, ExportError> {
+    let measure = || {
+        let mut file = Hashed::new(File::open(path)?);
+        let (_, content) = compression::decode(BufReader::with_capacity(256 << 10, &mut file))?;
+        let mut content = Hashed::new(content);
+        io::copy(&mut content, &mut io::sink())?;
+        let (diff_id, _) = content.finish();
+        io::copy(&mut file, &mut io::sink())?;
+        Ok((diff_id, file.finish()))
+    };
+    let measured = measure().map_err(|error| ExportError::Layer { path: path.to_owned(), error });
+    let (diff_id, (digest, size)) = measured?;
+    Ok(LayerToWrite { diff_id, digest, size, path: path.to_owned() })
+}
+
+/// Takes the digest of what is read.
+struct Hashed<R> {
+    from: R,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    fn new(from: R) -> Hashed<R> {
+        Hashed { from, hash: Sha256::new(), size: 0 }
+    }
+
+    fn finish(self) -> (Digest, u64) {
+        (Digest::from_hash(&self.hash.finalize()), self.size)
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        self.hash.update(&buffer[..length]);
+        self.size += length as u64;
+        Ok(length)
+    }
+}
+
 /// An OCI layout in a tar file; `-` is standard output.
 pub fn oci_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportError> {
     let documents = documents(image)?;
-    let index = documents.index(None);
+    let index = json(&new_index(documents.named()));
     archive(image, &documents, vec![("index.json", index), ("oci-layout", layout_marker())], dest)?;
     Ok(documents.exported)
 }
@@ -124,7 +161,7 @@ pub fn docker_archive(image: &ImageToWrite, dest: &Path) -> Result<Exported, Exp
         layers: image.layers.iter().map(|layer| blob_name(&layer.digest)).collect(),
     }];
     let files = vec![
-        ("index.json", documents.index(None)),
+        ("index.json", json(&new_index(documents.named()))),
         ("manifest.json", json(&described)),
         ("oci-layout", layout_marker()),
     ];
@@ -151,21 +188,65 @@ pub fn oci_layout(image: &ImageToWrite, dest: &Path) -> Result<Exported, ExportE
     for (digest, bytes) in &documents.blobs {
         into_place(&dest.join(blob_name(digest)), |file| file.write_all(bytes).map_err(failed(dest)))?;
     }
-    let index_path = dest.join("index.json");
-    let others = match std::fs::read(&index_path) {
-        Ok(bytes) => {
-            let unreadable =
-                |error| ExportError::Index { path: dest.to_owned(), why: format!("cannot be read: {error}") };
-            Some(manifest::parse_index(&bytes).map_err(unreadable)?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed(&index_path)(error)),
-    };
     // Last, so that what is named is there.
-    into_place(&dest.join("oci-layout"), |file| file.write_all(&layout_marker()).map_err(failed(dest)))?;
-    let index = documents.index(others);
-    into_place(&index_path, |file| file.write_all(&index).map_err(failed(&index_path)))?;
+    list_in_layout(dest, documents.named())?;
     Ok(documents.exported)
+}
+
+/// Puts what an archive's `index.json` names into the index of the layout that its blobs are in.
+pub fn list_as_archived(dir: &Path, index: &[u8]) -> Result<(), ExportError> {
+    let index = manifest::parse_index(index);
+    let index = index.map_err(|error| ExportError::Archived(error.to_string()))?;
+    list_in_layout(dir, index.manifests().clone())
+}
+
+/// Puts entries into a layout's index. One without a name is called `latest`, as BuildKit calls it. Entries of the same
+/// name go, and everything else stays; several who do this at once wait for each other.
+fn list_in_layout(dir: &Path, mut entries: Vec<Descriptor>) -> Result<(), ExportError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ExportError::Write { path, error }
+    };
+    let marker = dir.join("oci-layout");
+    let lock = File::options().write(true).create(true).truncate(false).open(&marker).map_err(failed(&marker))?;
+    system::lock(&lock).map_err(failed(&marker))?;
+    let text = layout_marker();
+    (&lock).write_all(&text).and_then(|()| lock.set_len(text.len() as u64)).map_err(failed(&marker))?;
+    let path = dir.join("index.json");
+    let before = match std::fs::read(&path) {
+        Ok(bytes) => manifest::parse_index(&bytes)
+            .map_err(|error| ExportError::Index { path: dir.to_owned(), why: format!("cannot be read: {error}") })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => new_index(Vec::new()),
+        Err(error) => return Err(failed(&path)(error)),
+    };
+    for entry in entries.iter_mut().filter(|entry| name(entry).is_none()) {
+        annotate(entry, NAME, "latest");
+    }
+    let index = json(&with_entries(before, entries));
+    into_place(&path, |file| file.write_all(&index).map_err(failed(&path)))
+}
+
+fn new_index(entries: Vec<Descriptor>) -> ImageIndex {
+    let new = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageIndex);
+    new.manifests(entries).build().expect("nothing is missing")
+}
+
+fn with_entries(mut index: ImageIndex, entries: Vec<Descriptor>) -> ImageIndex {
+    let replaced = |it: &Descriptor| {
+        entries.iter().any(|new| match name(it) {
+            Some(name_of_it) => name(new) == Some(name_of_it),
+            None => new.digest() == it.digest(),
+        })
+    };
+    let mut all: Vec<Descriptor> = index.manifests().iter().filter(|it| !replaced(it)).cloned().collect();
+    all.extend(entries);
+    index.set_manifests(all);
+    index
+}
+
+/// What an index calls an entry.
+fn name(entry: &Descriptor) -> Option<&str> {
+    annotation(entry, CONTAINERD_NAME).or(annotation(entry, NAME))
 }
 
 /// The small blobs of an image, and what its index says of it.
@@ -177,35 +258,20 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// One entry for each tag, one without a name if there is none. Of an index that is there already, entries
-    /// with the same name go, and everything else stays.
-    fn index(&self, before: Option<ImageIndex>) -> Vec<u8> {
-        let mut named: Vec<Descriptor> = self.tags.iter().map(|tag| self.named(tag)).collect();
-        if named.is_empty() {
-            named.push(self.descriptor.clone());
-        }
-        let name = |it: &Descriptor| annotation(it, CONTAINERD_NAME).or(annotation(it, NAME)).map(str::to_owned);
-        let replaced = |it: &Descriptor| {
-            named.iter().any(|own| match name(it) {
-                Some(name_of_it) => name(own).as_ref() == Some(&name_of_it),
-                None => own.digest() == it.digest(),
-            })
+    /// An entry for each tag, one without a name if there is none.
+    fn named(&self) -> Vec<Descriptor> {
+        let named = |tag: &Reference| {
+            let mut descriptor = self.descriptor.clone();
+            annotate(&mut descriptor, CONTAINERD_NAME, &tag.to_string());
+            if let Some(tag) = tag.tag() {
+                annotate(&mut descriptor, NAME, tag);
+            }
+            descriptor
         };
-        let new = ImageIndexBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageIndex);
-        let mut index = before.unwrap_or_else(|| new.manifests(Vec::new()).build().expect("nothing is missing"));
-        let mut manifests: Vec<Descriptor> = index.manifests().iter().filter(|it| !replaced(it)).cloned().collect();
-        manifests.append(&mut named);
-        index.set_manifests(manifests);
-        json(&index)
-    }
-
-    fn named(&self, tag: &Reference) -> Descriptor {
-        let mut descriptor = self.descriptor.clone();
-        annotate(&mut descriptor, CONTAINERD_NAME, &tag.to_string());
-        if let Some(tag) = tag.tag() {
-            annotate(&mut descriptor, NAME, tag);
+        match self.tags.is_empty() {
+            true => vec![self.descriptor.clone()],
+            false => self.tags.iter().map(named).collect(),
         }
-        descriptor
     }
 }
 
@@ -348,14 +414,11 @@ fn copy_layer(layer: &LayerToWrite, out: &mut (impl Write + ?Sized)) -> Result<(
     Ok(())
 }
 
-/// Through a temporary file beside it, so that there is the whole file or the one that was there before.
 fn into_place(dest: &Path, write: impl FnOnce(&mut File) -> Result<(), ExportError>) -> Result<(), ExportError> {
     let failed = |error| ExportError::Write { path: dest.to_owned(), error };
-    let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = system::ordinary_file().tempfile_in(dir).map_err(failed)?;
-    write(temporary.as_file_mut())?;
-    temporary.persist(dest).map_err(|error| failed(error.error))?;
-    Ok(())
+    let mut whole = WholeFile::create(dest).map_err(failed)?;
+    write(&mut whole.file)?;
+    whole.finish().map_err(failed)
 }
 
 /// Members are sorted: annotations come from a map without an order, and the same image gives the same bytes.

@@ -196,15 +196,17 @@ pub(super) fn picked(origin: &str, index: &ImageIndex, pick: &Pick) -> Result<Pi
             }
             named
         }
-        Pick::Any if names(index).len() > 1 => {
+        Pick::Any => {
             let latest: Vec<Descriptor> =
                 index.manifests().iter().filter(|it| is_named(it, "latest")).cloned().collect();
-            if latest.is_empty() {
-                return Err(missing("it has several images, and none is named latest: say which".to_owned()));
+            match latest.is_empty() {
+                false => latest,
+                true if names(index).len() > 1 => {
+                    return Err(missing("it has several images, and none is named latest: say which".to_owned()));
+                }
+                true => index.manifests().clone(),
             }
-            latest
         }
-        Pick::Any => index.manifests().clone(),
     };
     // The same image under several names.
     let mut seen = std::collections::HashSet::new();

@@ -24,6 +24,7 @@ pub mod inventory;
 pub mod listing;
 pub mod push;
 pub mod source;
+pub mod whole_file;
 
 mod archive;
 pub(crate) mod auth;

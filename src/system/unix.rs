@@ -82,6 +82,16 @@ pub fn set_apart(command: &mut Command) {
     unsafe { command.pre_exec(leave) };
 }
 
+/// Starts a program whose new files others may read, whatever this one's are like.
+pub fn set_usual_umask(command: &mut Command) {
+    let set = || {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        Ok(())
+    };
+    // SAFETY: between fork and exec this makes one system call, and takes no lock and no memory.
+    unsafe { command.pre_exec(set) };
+}
+
 /// Where a Docker Engine listens that nobody says anything else of.
 pub const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -218,6 +228,18 @@ pub fn make_special(_: &Path, _: Special) -> io::Result<()> {
 /// Makes a symbolic link. Only some systems want to know whether it leads to a directory.
 pub fn symlink(target: &[u8], path: &Path, _to_directory: bool) -> io::Result<()> {
     std::os::unix::fs::symlink(OsStr::from_bytes(target), path)
+}
+
+/// Waits until nobody else has the file's lock, and has it until the file is closed.
+pub fn lock(file: &std::fs::File) -> io::Result<()> {
+    loop {
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            // A file system without locks.
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS) => return Ok(()),
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// A temporary file that is to stay gets the permissions of any new file; the umask takes its part.

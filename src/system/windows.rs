@@ -105,6 +105,9 @@ pub fn set_apart(command: &mut tokio::process::Command) {
     command.creation_flags(CREATE_NEW_PROCESS_GROUP);
 }
 
+/// There is none.
+pub fn set_usual_umask(_: &mut tokio::process::Command) {}
+
 const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
 
 /// Where a Docker Engine listens that nobody says anything else of.
@@ -203,6 +206,11 @@ pub fn symlink(target: &[u8], path: &Path, to_directory: bool) -> io::Result<()>
         true => std::os::windows::fs::symlink_dir(target, path),
         false => std::os::windows::fs::symlink_file(target, path),
     }
+}
+
+/// Nobody waits here.
+pub fn lock(_: &std::fs::File) -> io::Result<()> {
+    Ok(())
 }
 
 /// A temporary file that is to stay.

@@ -13,12 +13,15 @@ use super::session::random_id;
 use crate::engine::settings::CacheOption;
 use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output, OutputEvent};
 use crate::image::digest::Digest;
+use crate::image::manifest::LARGEST_DOCUMENT;
 use crate::image::source::Surroundings;
+use crate::image::whole_file::WholeFile;
 use crate::image::{self, reference};
 use base64::Engine as _;
 use bollard_buildkit_proto::moby::buildkit::v1 as buildkit;
 use buildkit::control_client::ControlClient;
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 use tokio::io::AsyncWrite;
 use tokio_util::task::AbortOnDropHandle;
@@ -98,7 +101,7 @@ async fn one(wanted: Wanted<'_>, destination: &Destination) -> Result<Option<Exp
     }
 }
 
-/// Through a temporary file beside it, so that a failed export leaves no half archive; `-` is standard output.
+/// A failed export leaves no half archive; `-` is standard output.
 async fn archive(
     wanted: Wanted<'_>,
     exporter: &str,
@@ -108,11 +111,9 @@ async fn archive(
     if dest == Path::new("-") {
         return solve(wanted, exporter, attributes, Some(Upload::Archive(Box::new(tokio::io::stdout())))).await;
     }
-    let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Not held open: what takes its place could not, on some systems.
-    let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?.into_temp_path();
-    let exported = fill(wanted, exporter, attributes, &temporary).await?;
-    temporary.persist(dest).map_err(|error| at(dest, error.error))?;
+    let whole = WholeFile::create(dest).map_err(|error| at(dest, error))?;
+    let exported = fill(wanted, exporter, attributes, whole.path()).await?;
+    whole.finish().map_err(|error| at(dest, error))?;
     Ok(exported)
 }
 
@@ -128,15 +129,26 @@ async fn unpacked(
         file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?.into_temp_path();
     let exported = fill(wanted, exporter, attributes, &file).await?;
     let into = dest.to_owned();
-    let work = move || -> std::io::Result<()> {
-        std::fs::create_dir_all(&into)?;
-        let mut archive = tar::Archive::new(std::fs::File::open(&file)?);
-        archive.set_overwrite(true);
-        archive.unpack(&into)
-    };
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?;
-    done.map_err(|error| at(dest, error))?;
+    let work = move || unpack(&file, &into);
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))??;
     Ok(exported)
+}
+
+/// The blobs of an OCI archive into a layout, and its images into the layout's index.
+fn unpack(archive: &Path, into: &Path) -> Result<(), EngineError> {
+    let failed = |error| at(into, error);
+    std::fs::create_dir_all(into).map_err(failed)?;
+    let mut archive = tar::Archive::new(std::fs::File::open(archive).map_err(failed)?);
+    let mut index = Vec::new();
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        match &*entry.path_bytes() {
+            b"index.json" => drop(entry.take(LARGEST_DOCUMENT).read_to_end(&mut index).map_err(failed)?),
+            name if name.starts_with(b"blobs/") => drop(entry.unpack_in(into).map_err(failed)?),
+            _ => {}
+        }
+    }
+    image::export::list_as_archived(into, &index).map_err(|error| EngineError::new(error.to_string()))
 }
 
 /// Writes an archive into a file that is there.
@@ -170,11 +182,8 @@ async fn saved(
     if names.is_empty() {
         names.push(exported.image.to_string());
     }
-    let beside = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("."))).map_err(|error| at(file, error))?;
-    let whole = beside.path().join("image.tar");
-    super::daemon::save(&wanted.engine.address, &names, &whole).await?;
-    std::fs::rename(&whole, file).map_err(|error| at(file, error))?;
-    if exporter == "oci" && !is_layout(file).unwrap_or(false) {
+    super::daemon::save(&wanted.engine.address, &names, file).await?;
+    if exporter == "oci" && file.is_file() && !is_layout(file).unwrap_or(false) {
         return Err(EngineError::new("this Docker Engine saves no OCI archives (Docker 25 does): use type=docker"));
     }
     Ok(Some(exported))

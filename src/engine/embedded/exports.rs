@@ -1,18 +1,19 @@
 //! Images and file systems, written out.
 
 use super::engine::{Embedded, store_error};
-use super::task::{Archive, Compression, Report, Task};
+use super::task::{Compression, Report, Task};
 use crate::engine::{Destination, EngineError, ExportRequest, Exported, Output, OutputEvent};
 use crate::image::digest::Digest;
 use crate::image::export::{self, ImageToWrite, LayerToWrite};
 use crate::image::recompress::{Packing, recompress};
 use crate::image::reference::{self, Reference};
 use crate::image::source::Surroundings;
+use crate::image::whole_file::WholeFile;
 use crate::image::{self, daemon, history};
 use crate::snapshot::store::{ImageLayer, ImageRecord, LayerId};
-use std::fs::File;
+use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) async fn export(
     engine: &Embedded,
@@ -113,7 +114,14 @@ async fn blocking(
 }
 
 fn export_error(error: export::ExportError) -> EngineError {
-    EngineError::new(error.to_string())
+    let told = EngineError::new(error.to_string());
+    match error {
+        export::ExportError::Changed { path, .. } => {
+            let _ = std::fs::remove_file(path);
+            told.with_help("the damaged file is gone now: the same build makes it anew")
+        }
+        _ => told,
+    }
 }
 
 fn at(path: &Path, error: std::io::Error) -> EngineError {
@@ -129,15 +137,19 @@ async fn recompressed(engine: &Embedded, layer: LayerToWrite, packing: Packing) 
 
 /// The archive of a layer: as it came, or packed now, or packed before; and whether it was made here.
 pub(super) async fn pack(engine: &Embedded, id: &LayerId) -> Result<(LayerToWrite, bool), EngineError> {
-    if let Some(diff_id) = id.diff_id() {
-        let path = engine.store.blob(&diff_id);
-        if path.exists() {
-            return Ok((blocking_layer(diff_id, path).await?, false));
+    let came_as = id.diff_id();
+    let at_all_times = engine.settings.epoch.is_none();
+    if let Some(layer) = remembered(engine, id) {
+        let ours = came_as.as_ref() != Some(&layer.diff_id);
+        if !ours || at_all_times {
+            return Ok((layer, ours));
         }
     }
-    let known = engine.store.other("packed").join(id.as_str());
-    if let Some(layer) = packed_before(engine, &known) {
-        return Ok((layer, true));
+    if let Some(diff_id) = came_as
+        && let Some(layer) = as_it_came(engine, diff_id).await
+    {
+        remember(engine, id, &layer);
+        return Ok((layer, false));
     }
     let into = engine.store.scratch().map_err(store_error)?.join("blob");
     let task = Task::Pack {
@@ -150,33 +162,45 @@ pub(super) async fn pack(engine: &Embedded, id: &LayerId) -> Result<(LayerToWrit
         Some(Report::Archive(archive)) => archive,
         _ => return Err(EngineError::new("the engine process packed no layer")),
     };
-    let layer = to_write(engine, &archive)?;
-    std::fs::rename(&into, &layer.path).map_err(|error| at(&layer.path, error))?;
-    // Only a memory of what was packed: where it cannot be written, the layer is packed again next time.
-    let _ = std::fs::create_dir_all(known.parent().unwrap_or(Path::new(".")));
-    let _ = std::fs::write(&known, serde_json::to_vec(&archive).unwrap_or_default());
-    Ok((layer, true))
-}
-
-async fn blocking_layer(diff_id: Digest, path: PathBuf) -> Result<LayerToWrite, EngineError> {
-    let read = tokio::task::spawn_blocking(move || export::layer_of_file(diff_id, &path)).await;
-    read.map_err(|error| EngineError::new(error.to_string()))?.map_err(export_error)
-}
-
-fn packed_before(engine: &Embedded, known: &Path) -> Option<LayerToWrite> {
-    if engine.settings.epoch.is_some() {
-        return None;
-    }
-    let archive: Archive = serde_json::from_slice(&std::fs::read(known).ok()?).ok()?;
-    let layer = to_write(engine, &archive).ok()?;
-    (std::fs::metadata(&layer.path).ok()?.len() == layer.size).then_some(layer)
-}
-
-fn to_write(engine: &Embedded, archive: &Archive) -> Result<LayerToWrite, EngineError> {
     let parse = |text: &str| text.parse::<Digest>().map_err(|error| EngineError::new(error.to_string()));
     let diff_id = parse(&archive.diff_id)?;
     let path = engine.store.blob(&diff_id);
-    Ok(LayerToWrite { digest: parse(&archive.digest)?, size: archive.size, diff_id, path })
+    let layer = LayerToWrite { digest: parse(&archive.digest)?, size: archive.size, diff_id, path };
+    std::fs::rename(&into, &layer.path).map_err(|error| at(&layer.path, error))?;
+    if at_all_times {
+        remember(engine, id, &layer);
+    }
+    Ok((layer, true))
+}
+
+/// What is known of the archive that the store has of a layer.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    diff_id: Digest,
+    digest: Digest,
+    size: u64,
+}
+
+/// The archive, if it still has its size. Its digest is checked as it is written out.
+fn remembered(engine: &Embedded, id: &LayerId) -> Option<LayerToWrite> {
+    let Packed { diff_id, digest, size } = engine.store.kept(&format!("packed/{}", id.as_str()))?;
+    let path = engine.store.blob(&diff_id);
+    let whole = path.metadata().is_ok_and(|it| it.len() == size);
+    whole.then_some(LayerToWrite { diff_id, digest, size, path })
+}
+
+/// Where it cannot be written, the layer is measured or packed again next time.
+pub(super) fn remember(engine: &Embedded, id: &LayerId, layer: &LayerToWrite) {
+    let packed = Packed { diff_id: layer.diff_id.clone(), digest: layer.digest.clone(), size: layer.size };
+    let _ = std::fs::create_dir_all(engine.store.other("packed"));
+    let _ = engine.store.keep(&format!("packed/{}", id.as_str()), &packed);
+}
+
+/// An archive that came with an image, unless it is damaged.
+async fn as_it_came(engine: &Embedded, diff_id: Digest) -> Option<LayerToWrite> {
+    let path = engine.store.blob(&diff_id);
+    let read = tokio::task::spawn_blocking(move || export::layer_of_archive(&path)).await;
+    read.ok()?.ok().filter(|layer| layer.diff_id == diff_id)
 }
 
 /// Under each tag, in the local store.
@@ -203,27 +227,20 @@ fn keep(engine: &Embedded, ids: &[LayerId], image: &ImageToWrite, exported: &Exp
     Ok(())
 }
 
-/// Through a temporary file beside it, so that a failed export leaves no half archive; `-` is standard output.
+/// A failed export leaves no half archive; `-` is standard output.
 async fn write_tar(engine: &Embedded, task: Task, dest: &Path) -> Result<(), EngineError> {
-    let (file, temporary) = if dest == Path::new("-") {
-        let stdout = rustix::io::dup(rustix::stdio::stdout()).map_err(|error| at(dest, error.into()))?;
-        (stdout, None)
+    let failed = |error| at(dest, error);
+    let (file, whole) = if dest == Path::new("-") {
+        (rustix::io::dup(rustix::stdio::stdout()).map_err(|error| failed(error.into()))?, None)
     } else {
-        let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::NamedTempFile::new_in(dir).map_err(|error| at(dest, error))?;
-        let file: File = temporary.reopen().map_err(|error| at(dest, error))?;
-        (OwnedFd::from(file), Some(temporary))
+        let whole = WholeFile::create(dest).map_err(failed)?;
+        (OwnedFd::from(whole.file.try_clone().map_err(failed)?), Some(whole))
     };
     let mut handle = engine.launcher.task(task, vec![file]);
     while let Some((report, _)) = handle.next().await {
         match report {
             Report::Failed(error) => return Err(error.into()),
-            Report::Done => {
-                if let Some(temporary) = temporary {
-                    temporary.persist(dest).map_err(|error| at(dest, error.error))?;
-                }
-                return Ok(());
-            }
+            Report::Done => return whole.map_or(Ok(()), WholeFile::finish).map_err(failed),
             _ => {}
         }
     }

@@ -1,10 +1,12 @@
 //! Base images: found under the names that the Dockerfile gives them, fetched and unpacked once.
 
 use super::engine::{Embedded, store_error};
+use super::exports;
 use super::task::{Report, Task};
 use crate::engine::{EngineError, Output, OutputEvent, ResolvedImage, StepError};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::export::LayerToWrite;
 use crate::image::host;
 use crate::image::reference;
 use crate::image::source::{self, LayerBlob, Opened, SourceError, SourceErrorKind, Surroundings};
@@ -202,39 +204,59 @@ impl Embedded {
         id: &LayerId,
         output: &Output,
     ) -> Result<(), StepError> {
-        let short = blob.digest.as_ref().unwrap_or(&blob.diff_id).short().to_owned();
+        let short = short(blob).to_owned();
         let archive = self.store.blob(&blob.diff_id);
-        if !archive.exists() {
-            let _permit = self.images.downloads.acquire().await;
-            let part = self.store.scratch().map_err(store_error)?.join("blob");
-            let report = |done: u64| {
-                let what = format!("{short} fetch");
-                // A slow screen must not slow the download: what does not fit is left out.
-                let _ = output.0.try_send(OutputEvent::Progress { what, done, total: blob.size });
+        loop {
+            let kept = archive.exists();
+            if !kept {
+                self.fetch(image, index, blob, &archive, output).await?;
+            }
+            let draft = Draft { dir: self.store.scratch().map_err(store_error)? };
+            let diff_id = Some(blob.diff_id.to_string());
+            let task = Task::Unpack { blob: archive.clone(), diff_id, into: draft.fs() };
+            let unpacked = self.unpack(task, &short, output).await;
+            let committed = match unpacked {
+                Ok(layer) => Ok(self.store.commit(&draft, Some(id.clone()), layer).map_err(store_error)?),
+                Err(error) => Err(error),
             };
-            image.blobs.fetch(index, &part, &report).await.map_err(|error| EngineError {
-                message: format!("cannot get a layer of {}: {error}", image.name),
-                help: error.help.clone(),
-                ..EngineError::default()
-            })?;
-            std::fs::rename(&part, &archive)
-                .map_err(|error| EngineError::new(format!("{}: {error}", archive.display())))?;
-        }
-        let draft = Draft { dir: self.store.scratch().map_err(store_error)? };
-        let diff_id = Some(blob.diff_id.to_string());
-        let task = Task::Unpack { blob: archive.clone(), diff_id, into: draft.fs() };
-        let unpacked = self.unpack(task, &short, output).await;
-        let layer = match unpacked {
-            Ok(layer) => layer,
-            Err(error) => {
-                // It may be the archive that is damaged: the next try gets it again.
-                let _ = std::fs::remove_file(&archive);
-                self.remove_later(vec![draft.dir]);
+            self.remove_later(vec![draft.dir]);
+            let Err(error) = committed else { return Ok(()) };
+            // It may be the archive that is damaged: one that was here before is got again.
+            let _ = std::fs::remove_file(&archive);
+            if !kept {
                 return Err(error);
             }
+        }
+    }
+
+    /// The archive of a layer, from where its image is.
+    async fn fetch(
+        &self,
+        image: &Opened,
+        index: usize,
+        blob: &LayerBlob,
+        archive: &Path,
+        output: &Output,
+    ) -> Result<(), EngineError> {
+        let _permit = self.images.downloads.acquire().await;
+        let part = self.store.scratch().map_err(store_error)?.join("blob");
+        let what = format!("{} fetch", short(blob));
+        let report = |done: u64| {
+            // A slow screen must not slow the download: what does not fit is left out.
+            let _ = output.0.try_send(OutputEvent::Progress { what: what.clone(), done, total: blob.size });
         };
-        self.store.commit(&draft, Some(id.clone()), layer).map_err(store_error)?;
-        self.remove_later(vec![draft.dir]);
+        image.blobs.fetch(index, &part, &report).await.map_err(|error| EngineError {
+            message: format!("cannot get a layer of {}: {error}", image.name),
+            help: error.help.clone(),
+            ..EngineError::default()
+        })?;
+        let failed = |error: std::io::Error| EngineError::new(format!("{}: {error}", archive.display()));
+        let size = part.metadata().map_err(failed)?.len();
+        std::fs::rename(&part, archive).map_err(failed)?;
+        if let Some(digest) = blob.digest.clone() {
+            let (diff_id, path) = (blob.diff_id.clone(), archive.to_owned());
+            exports::remember(self, &LayerId::of_image(&diff_id), &LayerToWrite { diff_id, digest, size, path });
+        }
         Ok(())
     }
 
@@ -274,4 +296,8 @@ impl Embedded {
         };
         self.store.put_image(&record).map_err(store_error)
     }
+}
+
+fn short(blob: &LayerBlob) -> &str {
+    blob.digest.as_ref().unwrap_or(&blob.diff_id).short()
 }

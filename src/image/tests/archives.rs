@@ -356,6 +356,51 @@ fn a_layout_keeps_its_other_images() {
 }
 
 #[test]
+fn an_image_without_a_name_is_the_latest_of_a_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let write = |text: &str| {
+        let blobs = [(layer(text), layer(text))];
+        export::oci_layout(&to_write(dir.path(), &blobs, &[]), &out).unwrap();
+    };
+    let at = |name: &str| outcome(&format!("oci:{}{name}", out.display()), "linux/amd64", dir.path());
+    // As others leave it behind.
+    write("none");
+    let index = std::fs::read_to_string(out.join("index.json")).unwrap().replace("org.opencontainers", "org.example");
+    std::fs::write(out.join("index.json"), index).unwrap();
+    write("one");
+    assert_eq!((at("").as_str(), at(":latest").as_str()), ("amd64 [one]", "amd64 [one]"));
+    write("two");
+    assert_eq!((at("").as_str(), at(":latest").as_str()), ("amd64 [two]", "amd64 [two]"));
+    // The same of an archive whose index was put into a layout.
+    let archived = serde_json::json!({"schemaVersion": 2, "manifests": [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": Digest::of(b"x").to_string(), "size": 1}
+    ]});
+    export::list_as_archived(&out, archived.to_string().as_bytes()).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("index.json")).unwrap()).unwrap();
+    let names: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|it| &it["annotations"]).collect();
+    assert_eq!(names[1]["org.opencontainers.image.ref.name"], "latest");
+    assert_eq!((names.len(), names[0].get("org.opencontainers.image.ref.name")), (2, None));
+}
+
+#[test]
+fn several_write_into_a_layout_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let image = |tag: &str| to_write(dir.path(), &[(layer("one"), layer("one"))], &[tag]);
+    let tags: Vec<String> = (0..8).map(|number| format!("app:v{number}")).collect();
+    let images: Vec<ImageToWrite> = tags.iter().map(|tag| image(tag)).collect();
+    std::thread::scope(|scope| {
+        for image in &images {
+            scope.spawn(|| export::oci_layout(image, &out).unwrap());
+        }
+    });
+    for tag in tags {
+        assert_eq!(outcome(&format!("oci:{}:{tag}", out.display()), "linux/amd64", dir.path()), "amd64 [one]");
+    }
+}
+
+#[test]
 fn a_layer_that_changed_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = [(layer("one"), layer("one"))];
