@@ -2,6 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::plan::remote::{self, GitSource};
+use crate::system;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,8 @@ pub(crate) async fn clone(
     let name = source.repository.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or("repository");
     let name = name.trim_end_matches(".git");
     let tree = dir.join(if name.is_empty() || name.starts_with('.') { "repository" } else { name });
-    std::fs::create_dir(&tree).map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
+    let made = std::fs::create_dir(&tree).and_then(|()| system::set_mode(&tree, 0o755));
+    made.map_err(|error| EngineError::new(format!("{}: {error}", tree.display())))?;
     // A part of a repository is none, and has no `.git`.
     let keep_git_dir = keep_git_dir && source.directory.is_none();
     match keep_git_dir {
@@ -198,6 +200,8 @@ async fn run(
     let mut command = tokio::process::Command::new("git");
     command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
     command.env_clear().envs(environment(access, std::env::vars_os()));
+    // A commit says of files only whether they are programs.
+    system::set_usual_umask(&mut command);
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", protocols);
     let output = command.output().await.map_err(|error| {
         EngineError::new(format!("cannot get {url}: the program git does not start: {error}"))
