@@ -27,7 +27,8 @@ pub struct Asked {
 
 impl Asked {
     pub fn read(args: &BuildCommand) -> Result<Asked, Failure> {
-        let mut outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let wanted = args.outputs.iter().filter(|text| !output::is_none(text));
+        let mut outputs = wanted.map(|text| output::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if outputs.iter().any(Output::is_stdout) && std::io::stdout().is_terminal() {
             let message = "the archive would go to the terminal: give it a file with dest=FILE";
             return Err(Failure::Usage(message.to_owned()));
@@ -55,7 +56,7 @@ impl Asked {
     pub fn check(&self, args: &BuildCommand, engine: &dyn Engine, platforms: usize) -> Result<(), Failure> {
         let embedded = is_embedded(engine);
         let mut attributes = output::attributes(&self.outputs, embedded)?;
-        output::annotations(&args.annotations, &mut attributes)?;
+        output::annotations(&args.annotations, &self.outputs, &mut attributes)?;
         if platforms < 2 && attributes.keys().any(|name| name.starts_with("annotation-index")) {
             let message = "--annotation: an image of one platform has no index: use manifest or manifest-descriptor";
             return Err(Failure::Usage(message.to_owned()));
@@ -198,7 +199,8 @@ pub async fn finish(
     let mut destinations: Vec<Destination> = outputs.iter().map(|output| output.destination.clone()).collect();
     let elsewhere = [Destination::Registry, Destination::Daemon].iter().any(|it| destinations.contains(it));
     // What goes elsewhere does not stay here too.
-    if !args.build.tags.is_empty() && !elsewhere && !destinations.contains(&Destination::Store) {
+    let nowhere = outputs.is_empty() && !args.outputs.is_empty();
+    if !args.build.tags.is_empty() && !elsewhere && !nowhere && !destinations.contains(&Destination::Store) {
         destinations.push(Destination::Store);
     }
     let answer = args.quiet || args.iidfile.is_some() || args.metadata_file.is_some();
@@ -208,7 +210,7 @@ pub async fn finish(
     let created = created(epoch)?;
     let packing = output::packing(outputs)?;
     let mut attributes = outputs.iter().flat_map(|it| it.attributes.clone()).collect();
-    let annotations = output::annotations(&args.annotations, &mut attributes)?;
+    let annotations = output::annotations(&args.annotations, outputs, &mut attributes)?;
     let created_at = created.clone();
     let wanted =
         Export { tags: tags.clone(), destinations, created: created_at, packing, annotations, attributes, platforms };
