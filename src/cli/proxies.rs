@@ -4,14 +4,12 @@
 
 use super::{plain, print};
 use crate::engine::buildkit::address::{self, Environment, Transport};
+use crate::image::docker_client;
 use crate::system;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
-
-/// As much of the file as is read.
-const LARGEST: u64 = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -32,18 +30,14 @@ struct Proxies {
 /// By the names of their build arguments. A file that cannot be read gives none, and it is said.
 pub fn read() -> BTreeMap<String, String> {
     let environment = Environment::read();
-    let Some(path) = environment.config.as_ref().map(|dir| dir.join("config.json")) else { return BTreeMap::new() };
-    match load(&path) {
-        Ok(text) => of(&text, &daemon(&environment)).unwrap_or_else(|error| unread(&path, &error)),
+    let Some(path) = environment.docker.config.as_ref().map(|dir| dir.join("config.json")) else {
+        return BTreeMap::new();
+    };
+    match docker_client::read(&path) {
+        Ok(config) => of(config, &daemon(&environment)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
         Err(error) => unread(&path, &error),
     }
-}
-
-fn load(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn unread(path: &Path, error: &dyn std::fmt::Display) -> BTreeMap<String, String> {
@@ -54,7 +48,7 @@ fn unread(path: &Path, error: &dyn std::fmt::Display) -> BTreeMap<String, String
 
 /// The address of the daemon that Docker's client talks to.
 fn daemon(environment: &Environment) -> String {
-    match (&environment.docker_host, address::docker(environment)) {
+    match (&environment.docker.host, address::docker(environment)) {
         (Some(host), _) => host.clone(),
         (None, Ok(address)) => match address.transport {
             Transport::Local(path) => system::socket_address(&path),
@@ -65,9 +59,8 @@ fn daemon(environment: &Environment) -> String {
     }
 }
 
-fn of(config: &[u8], daemon: &str) -> serde_json::Result<BTreeMap<String, String>> {
-    let Config { mut proxies } = serde_json::from_slice(config)?;
-    let Some(found) = proxies.remove(daemon).or_else(|| proxies.remove("default")) else { return Ok(BTreeMap::new()) };
+fn of(Config { mut proxies }: Config, daemon: &str) -> BTreeMap<String, String> {
+    let Some(found) = proxies.remove(daemon).or_else(|| proxies.remove("default")) else { return BTreeMap::new() };
     let named = [
         ("HTTP_PROXY", found.http_proxy),
         ("HTTPS_PROXY", found.https_proxy),
@@ -75,7 +68,7 @@ fn of(config: &[u8], daemon: &str) -> serde_json::Result<BTreeMap<String, String
         ("FTP_PROXY", found.ftp_proxy),
         ("ALL_PROXY", found.all_proxy),
     ];
-    Ok(named.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect())
+    named.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]
@@ -83,7 +76,10 @@ mod tests {
     use super::*;
 
     fn check(config: &str, expected: Option<&[&str]>) {
-        let found = of(config.as_bytes(), "tcp://far:2376").ok();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, config).unwrap();
+        let found = docker_client::read(&path).ok().map(|config| of(config, "tcp://far:2376"));
         let found = found.map(|it| it.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
         let expected = expected.map(|list| list.iter().map(|it| (*it).to_owned()).collect());
         assert_eq!(found, expected, "{config}");
@@ -103,6 +99,8 @@ mod tests {
             Some(&["NO_PROXY=n"]),
         );
         check(r#"{"proxies": {"tcp://other:2376": {"noProxy": "n"}}}"#, Some(&[]));
+        check(r#"{"proxies": null}"#, Some(&[]));
+        check(r#"{"proxies": {"default": {"httpProxy": null, "noProxy": "n"}}}"#, Some(&["NO_PROXY=n"]));
         check("{", None);
         check(r#"{"proxies": 5}"#, None);
     }

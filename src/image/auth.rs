@@ -3,6 +3,7 @@
 //! Source: Docker's `config.json` (`auths`, `credHelpers`, `credsStore`), and the protocol of its credential
 //! helpers: a program that reads the server's name and answers with JSON.
 
+use super::docker_client;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use tokio::process::Command;
 /// A helper may have to wait for a key to be touched or a password to be typed.
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Of a helper's answer, and of the configuration.
+/// Of a helper's.
 const LARGEST_ANSWER: u64 = 1 << 20;
 
 /// What the default registry's credentials are stored under.
@@ -72,7 +73,7 @@ struct Entry {
 /// on without credentials, but the reason belongs into the message if that is refused.
 pub(crate) async fn credentials(config_dir: Option<&Path>, registry: &str) -> (Credentials, Option<String>) {
     let Some(path) = config_dir.map(|dir| dir.join("config.json")) else { return (Credentials::Anonymous, None) };
-    let config = match read(&path) {
+    let config: Config = match docker_client::read(&path) {
         Ok(config) => config,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return (Credentials::Anonymous, None),
         Err(error) => return (Credentials::Anonymous, Some(format!("{}: {error}", path.display()))),
@@ -99,13 +100,6 @@ pub(crate) async fn credentials(config_dir: Option<&Path>, registry: &str) -> (C
     }
 }
 
-fn read(path: &Path) -> io::Result<Config> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_ANSWER).read_to_end(&mut bytes)?;
-    serde_json::from_slice(&bytes).map_err(io::Error::from)
-}
-
 /// Entries may be URLs of an older form of registry.
 fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
@@ -120,16 +114,22 @@ fn stored(entry: &Entry) -> Result<Credentials, &'static str> {
         return Ok(Credentials::Identity(entry.identitytoken.clone()));
     }
     if entry.auth.is_empty() {
-        return Ok(match entry.username.as_str() {
-            "" => Credentials::Anonymous,
-            user => Credentials::Basic { user: user.to_owned(), password: entry.password.clone() },
-        });
+        return Ok(known(&entry.username, &entry.password).unwrap_or(Credentials::Anonymous));
     }
     let decoded = STANDARD.decode(entry.auth.trim()).map_err(|_| "is not base64")?;
     let text = String::from_utf8(decoded).map_err(|_| "is not text")?;
     let (user, password) = text.split_once(':').ok_or("has no `:` between user and password")?;
     // Docker's client pads with zeros.
-    Ok(Credentials::Basic { user: user.to_owned(), password: password.trim_end_matches('\0').to_owned() })
+    Ok(known(user, password.trim_end_matches('\0')).unwrap_or(Credentials::Anonymous))
+}
+
+/// What is no user's password is a token for the registry's own server of tokens, as for containerd.
+fn known(user: &str, secret: &str) -> Option<Credentials> {
+    match user {
+        "" if secret.is_empty() => None,
+        "" | "<token>" => Some(Credentials::Identity(secret.to_owned())),
+        user => Some(Credentials::Basic { user: user.to_owned(), password: secret.to_owned() }),
+    }
 }
 
 /// `None` if the helper has nothing for the server.
@@ -178,11 +178,7 @@ async fn run(program: &OsStr, server: &str) -> Result<Option<Credentials>, Strin
         return Err(if said.is_empty() { status.to_string() } else { said.chars().take(200).collect() });
     }
     let answer: Answer = serde_json::from_slice(&answer).map_err(|error| format!("its answer is not JSON: {error}"))?;
-    Ok(match answer.username.as_str() {
-        "" if answer.secret.is_empty() => None,
-        "<token>" => Some(Credentials::Identity(answer.secret)),
-        _ => Some(Credentials::Basic { user: answer.username, password: answer.secret }),
-    })
+    Ok(known(&answer.username, &answer.secret))
 }
 
 #[cfg(test)]
@@ -221,7 +217,10 @@ mod tests {
             "id.example":{"identitytoken":"i","auth":"bWU6"},
             "token.example":{"registrytoken":"r"},
             "localhost:5000":{"auth":"bWU6c2VjcmV0"},
-            "empty.example":{}}}"#;
+            "nobody.example":{"auth":"OnNlY3JldA=="},
+            "null.example":null,
+            "nulls.example":{"auth":null,"username":"u","password":"p"},
+            "empty.example":{}},"credHelpers":null,"credsStore":null}"#;
         check(config, "docker.io", "me / secret:with:colons");
         check(config, "quay.io", "u / p");
         check(config, "old.example", "me / secret");
@@ -230,6 +229,9 @@ mod tests {
         check(config, "localhost:5000", "me / secret");
         check(config, "localhost", "anonymous");
         check(config, "empty.example", "anonymous");
+        check(config, "null.example", "anonymous");
+        check(config, "nulls.example", "u / p");
+        check(config, "nobody.example", "identity secret");
         check(config, "example", "anonymous");
     }
 
@@ -288,6 +290,7 @@ mod tests {
     fn helpers() {
         check_helper(r#"read server; echo "{\"Username\":\"$1\",\"Secret\":\"$server\"}""#, "get / registry.example");
         check_helper(r#"echo '{"ServerURL":"x","Username":"<token>","Secret":"i"}'"#, "identity i");
+        check_helper(r#"echo '{"Username":"","Secret":"i"}'"#, "identity i");
         check_helper("echo credentials not found in native keychain; exit 1", "nothing");
         check_helper("echo locked; exit 1", "locked");
         check_helper("exit 3", "exit status: 3");

@@ -1,18 +1,19 @@
 //! Images of a Docker or Podman daemon on this machine: taken from it, and given to it.
 //!
-//! Source: the Docker Engine API (`/images/get`, `/images/load`), which Podman serves too, and where Docker's
-//! client looks for the daemon: `DOCKER_HOST`, the current context, the usual sockets.
+//! Source: the Docker Engine API (`/images/get`, `/images/load`), which Podman serves too. The daemon is the one that
+//! Docker's client talks to, or the one at one of the usual sockets.
 
 use super::archive::{self, Form, TarFile};
 use super::base::Candidate;
 use super::digest::Digest;
+use super::docker_client::{ContextError, DockerClient, Endpoint, Tls};
 use super::fetch::{self, Expected};
 use super::http::{body, innermost};
 use super::source::{Opened, Pick, SourceError, SourceErrorKind, Surroundings, blocking};
 use crate::names::platform::Platform;
 use crate::system::{self, DOCKER_SOCKET};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -154,15 +155,20 @@ enum Address {
 
 impl Daemon {
     fn find(surroundings: &Surroundings) -> Result<Daemon, SourceError> {
-        let (address, place) = address(surroundings)?;
+        let (address, tls, place) = address(&surroundings.docker)?;
         let builder = Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
         super::http::install_provider();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (builder, base) = match &address {
             Address::Socket(path) => (system::http_through(builder, path), "http://localhost/".to_owned()),
-            Address::Tcp(host) => (builder, format!("http://{host}/")),
+            Address::Tcp(host) => (builder, format!("{scheme}://{host}/")),
         };
-        // No certificate is ever looked at here.
-        let client = builder.tls_danger_accept_invalid_certs(true).build();
+        let client = match &tls {
+            Some(tls) => trusting(builder, tls).map_err(|why| unreachable_at(&place, &why))?,
+            // No certificate is ever looked at here.
+            None => builder.tls_danger_accept_invalid_certs(true),
+        };
+        let client = client.build();
         let client = client.map_err(|error| unreachable_at(&place, &innermost(&error)))?;
         let base = Url::parse(&base).map_err(|error| unreachable_at(&place, &error.to_string()))?;
         Ok(Daemon { client, base, place })
@@ -215,14 +221,15 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
 }
 
-/// The address, and how it is called in messages.
-fn address(surroundings: &Surroundings) -> Result<(Address, String), SourceError> {
-    let named = surroundings.docker_host.clone().or_else(|| host_of_context(surroundings.docker_config.as_deref()?));
-    if let Some(host) = named {
-        return Ok((parse_host(&host)?, host));
+/// The address, the certificates for it, and how it is called in messages.
+fn address(docker: &DockerClient) -> Result<(Address, Option<Tls>, String), SourceError> {
+    let named = docker.named().map_err(|error| {
+        SourceError::new(SourceErrorKind::Unreachable, error.to_string()).with_help(ContextError::HELP)
+    })?;
+    if let Some(Endpoint { host, tls, name }) = named {
+        return Ok((parse_host(&host, tls.is_some())?, tls, name));
     }
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let own = |name: &str| runtime.as_ref().map(|dir| dir.join(name));
+    let own = |name: &str| docker.runtime.as_ref().map(|dir| dir.join(name));
     let sockets = [
         Some(PathBuf::from(DOCKER_SOCKET)),
         own("docker.sock"),
@@ -232,19 +239,37 @@ fn address(surroundings: &Surroundings) -> Result<(Address, String), SourceError
     let found = sockets.into_iter().flatten().find(|path| path.exists());
     let path = found.unwrap_or_else(|| PathBuf::from(DOCKER_SOCKET));
     let place = system::socket_address(&path);
-    Ok((Address::Socket(path), place))
+    Ok((Address::Socket(path), None, place))
 }
 
-fn parse_host(host: &str) -> Result<Address, SourceError> {
+/// Who the daemon has to be, and who this is to it.
+fn trusting(builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, String> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let mut builder = builder.tls_danger_accept_invalid_certs(tls.unverified);
+    if let Some(path) = &tls.ca {
+        let found = Certificate::from_pem_bundle(&read(path)?);
+        builder = builder.tls_certs_only(found.map_err(|error| format!("{}: {}", path.display(), innermost(&error)))?);
+    }
+    if let Some((certificate, key)) = &tls.identity {
+        let both = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
+        let identity = Identity::from_pem(&both);
+        let wrong = |error| format!("{}: {}", certificate.display(), innermost(&error));
+        builder = builder.identity(identity.map_err(wrong)?);
+    }
+    Ok(builder)
+}
+
+fn parse_host(host: &str, encrypted: bool) -> Result<Address, SourceError> {
     let (scheme, rest) = host.split_once("://").unwrap_or_default();
     if let Some(path) = system::socket_path(scheme, rest) {
         return Ok(Address::Socket(path));
     }
     match host.split_once("://") {
-        Some(("tcp" | "http", host)) if !host.trim_end_matches('/').is_empty() => {
+        Some(("tcp" | "http" | "https", host)) if !host.trim_end_matches('/').is_empty() => {
             let host = host.trim_end_matches('/');
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-            Ok(Address::Tcp(if has_port { host.to_owned() } else { format!("{host}:2375") }))
+            let port = if encrypted { 2376 } else { 2375 };
+            Ok(Address::Tcp(if has_port { host.to_owned() } else { format!("{host}:{port}") }))
         }
         _ => {
             let message = format!("the daemon at {host:?} cannot be reached from here: unix:// and tcp:// can be");
@@ -254,35 +279,6 @@ fn parse_host(host: &str) -> Result<Address, SourceError> {
     }
 }
 
-/// The daemon of the context that Docker's client uses, if that is not the default one.
-fn host_of_context(config_dir: &Path) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Config {
-        current_context: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Context {
-        endpoints: Endpoints,
-    }
-    #[derive(Deserialize)]
-    struct Endpoints {
-        docker: Endpoint,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Endpoint {
-        host: String,
-    }
-    let config: Config = serde_json::from_slice(&std::fs::read(config_dir.join("config.json")).ok()?).ok()?;
-    let name = Some(config.current_context).filter(|name| !name.is_empty() && name != "default")?;
-    let digest = super::digest::Digest::of(name.as_bytes());
-    let meta = config_dir.join("contexts/meta").join(digest.hex()).join("meta.json");
-    let context: Context = serde_json::from_slice(&std::fs::read(meta).ok()?).ok()?;
-    Some(context.endpoints.docker.host).filter(|host| !host.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +286,7 @@ mod tests {
     #[test]
     fn hosts() {
         let check = |host: &str, expected: &str| {
-            let answer = match parse_host(host) {
+            let answer = match parse_host(host, host.starts_with("https")) {
                 Ok(address) => format!("{address:?}"),
                 Err(error) => error.message,
             };
@@ -299,24 +295,9 @@ mod tests {
         check("unix:///run/docker.sock", "Socket(\"/run/docker.sock\")");
         check("tcp://127.0.0.1:2375", "Tcp(\"127.0.0.1:2375\")");
         check("tcp://build.example/", "Tcp(\"build.example:2375\")");
+        check("https://build.example/", "Tcp(\"build.example:2376\")");
         check("ssh://me@build.example", "the daemon at \"ssh://me@build.example\" cannot be reached");
         check("unix://", "the daemon at \"unix://\" cannot be reached");
         check("/run/docker.sock", "the daemon at \"/run/docker.sock\" cannot be reached");
-    }
-
-    #[test]
-    fn contexts() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"rootless"}"#).unwrap();
-        assert_eq!(host_of_context(dir.path()), None);
-        let digest = crate::image::digest::Digest::of(b"rootless");
-        let meta = dir.path().join("contexts/meta").join(digest.hex());
-        std::fs::create_dir_all(&meta).unwrap();
-        let text =
-            r#"{"Name":"rootless","Metadata":{},"Endpoints":{"docker":{"Host":"unix:///run/user/1000/docker.sock"}}}"#;
-        std::fs::write(meta.join("meta.json"), text).unwrap();
-        assert_eq!(host_of_context(dir.path()).as_deref(), Some("unix:///run/user/1000/docker.sock"));
-        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"default"}"#).unwrap();
-        assert_eq!(host_of_context(dir.path()), None);
     }
 }

@@ -19,6 +19,7 @@ pub mod tar_writer;
 
 pub mod contents;
 pub mod daemon;
+pub mod docker_client;
 pub mod export;
 pub mod inventory;
 pub mod listing;

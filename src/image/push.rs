@@ -43,7 +43,7 @@ pub async fn push(
             contents.push((digest, Content::Memory(bytes)));
         }
     }
-    let credentials = auth::credentials(surroundings.docker_config.as_deref(), reference.registry()).await;
+    let credentials = auth::credentials(surroundings.docker.config.as_deref(), reference.registry()).await;
     let repository = Repository::connect(reference, credentials, true).await?;
     let all = contents.iter().map(|(_, content)| content.size()).sum();
     let mut done = 0;

@@ -3,6 +3,7 @@
 use super::archive::{self, Form};
 use super::config::ImageConfig;
 use super::digest::Digest;
+use super::docker_client::DockerClient;
 use super::reference::Reference;
 use super::{daemon, layout, registry};
 use crate::names::platform::Platform;
@@ -122,22 +123,13 @@ pub fn is_registry(text: &str) -> bool {
 pub struct Surroundings {
     /// A directory for files that last as long as the [`Opened`] image.
     pub scratch: PathBuf,
-    /// The directory of Docker's `config.json`.
-    pub docker_config: Option<PathBuf>,
-    /// As in `DOCKER_HOST`.
-    pub docker_host: Option<String>,
+    pub docker: DockerClient,
 }
 
 impl Surroundings {
-    /// As Docker's own client finds them: `DOCKER_CONFIG` or `~/.docker`, `DOCKER_HOST`, `TMPDIR`.
+    /// Those of this process, with `TMPDIR`.
     pub fn from_environment() -> Surroundings {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let in_home = || std::env::home_dir().map(|home| home.join(".docker"));
-        Surroundings {
-            scratch: std::env::temp_dir(),
-            docker_config: set("DOCKER_CONFIG").map(PathBuf::from).or_else(in_home),
-            docker_host: set("DOCKER_HOST").and_then(|value| value.into_string().ok()),
-        }
+        Surroundings { scratch: std::env::temp_dir(), docker: DockerClient::from_environment() }
     }
 }
 
@@ -167,7 +159,7 @@ pub async fn open_source(
         Source::OciArchive { file, pick } => archive::open(text, &file, Form::Oci, &pick, &wanted, scratch).await,
         Source::DockerArchive { file, pick } => archive::open(text, &file, Form::Docker, &pick, &wanted, scratch).await,
         Source::Registry(reference) => {
-            registry::open(text, &reference, &wanted, surroundings.docker_config.as_deref()).await
+            registry::open(text, &reference, &wanted, surroundings.docker.config.as_deref()).await
         }
         Source::DockerDaemon(image) => daemon::open(text, &image, &wanted, surroundings).await,
         Source::Host => {

@@ -3,8 +3,7 @@
 //! Source: Docker's `DOCKER_HOST` and contexts (`~/.docker/contexts`), buildctl's address schemes, and the files in
 //! which buildx keeps its instances (`~/.docker/buildx`).
 
-use crate::image::digest::Digest;
-use crate::image::source::Surroundings;
+use crate::image::docker_client::{ContextError, DockerClient, Endpoint, Tls};
 use crate::system::{self, DOCKER_SOCKET};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -42,19 +41,6 @@ pub enum Transport {
     Program(Vec<String>),
 }
 
-/// Files in PEM form.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Who may have signed the server's certificate.
-    pub ca: Option<PathBuf>,
-    /// The client's certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the server's certificate is for, if it is not the host's.
-    pub server: Option<String>,
-    /// Whether any certificate will do.
-    pub unverified: bool,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct AddressError {
@@ -62,47 +48,32 @@ pub struct AddressError {
     pub help: String,
 }
 
+impl From<ContextError> for AddressError {
+    fn from(error: ContextError) -> AddressError {
+        AddressError { message: error.to_string(), help: ContextError::HELP.to_owned() }
+    }
+}
+
 /// What the environment says that addresses depend on.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    pub docker_host: Option<String>,
-    /// `DOCKER_CONTEXT`.
-    pub docker_context: Option<String>,
-    /// The directory of `DOCKER_CERT_PATH`, and whether `DOCKER_TLS_VERIFY` is set.
-    pub cert_path: Option<PathBuf>,
-    pub tls_verify: bool,
+    pub docker: DockerClient,
     pub buildkit_host: Option<String>,
-    /// `~/.docker`.
-    pub config: Option<PathBuf>,
-    /// `XDG_RUNTIME_DIR`.
-    pub runtime: Option<PathBuf>,
 }
 
 impl Environment {
     pub fn read() -> Environment {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let surroundings = Surroundings::from_environment();
-        Environment {
-            docker_host: surroundings.docker_host,
-            docker_context: set("DOCKER_CONTEXT"),
-            cert_path: set("DOCKER_CERT_PATH").map(PathBuf::from),
-            tls_verify: set("DOCKER_TLS_VERIFY").is_some(),
-            buildkit_host: set("BUILDKIT_HOST"),
-            config: surroundings.docker_config,
-            runtime: set("XDG_RUNTIME_DIR").map(PathBuf::from),
-        }
+        let buildkit_host = std::env::var("BUILDKIT_HOST").ok().filter(|value| !value.is_empty());
+        Environment { docker: DockerClient::from_environment(), buildkit_host }
     }
 }
 
 /// The Docker Engine that Docker's client would use: `DOCKER_HOST`, the context in force, the usual sockets.
 pub fn docker(environment: &Environment) -> Result<Address, AddressError> {
-    if let Some(host) = &environment.docker_host {
-        return docker_host(host, environment.docker_tls(), host);
+    if let Some(endpoint) = environment.docker.named()? {
+        return engine_at(endpoint);
     }
-    if let Some(name) = environment.current_context() {
-        return environment.docker_context(&name);
-    }
-    let own = environment.runtime.as_ref().map(|dir| dir.join("docker.sock")).filter(|path| path.exists());
+    let own = environment.docker.runtime.as_ref().map(|dir| dir.join("docker.sock")).filter(|path| path.exists());
     let path = match own {
         Some(own) if !Path::new(DOCKER_SOCKET).exists() => own,
         _ => PathBuf::from(DOCKER_SOCKET),
@@ -115,7 +86,8 @@ pub fn buildkit(environment: &Environment) -> Result<Address, AddressError> {
     if let Some(host) = &environment.buildkit_host {
         return named(host, Speaks::BuildKit, environment);
     }
-    let own = environment.runtime.as_ref().map(|dir| dir.join("buildkit/buildkitd.sock")).filter(|path| path.exists());
+    let own =
+        environment.docker.runtime.as_ref().map(|dir| dir.join("buildkit/buildkitd.sock")).filter(|path| path.exists());
     let path = match own {
         Some(own) if !Path::new(BUILDKIT_SOCKET).exists() => own,
         _ => PathBuf::from(BUILDKIT_SOCKET),
@@ -131,7 +103,7 @@ pub fn named(name: &str, speaks: Speaks, environment: &Environment) -> Result<Ad
     };
     let address = |transport| Ok(Address { speaks, transport, name: name.to_owned() });
     match (scheme, speaks) {
-        (_, Speaks::Docker) => docker_host(name, environment.docker_tls(), name),
+        (_, Speaks::Docker) => docker_host(name, environment.docker.tls(), name),
         ("unix" | "npipe", _) => {
             address(Transport::Local(system::socket_path(scheme, rest).ok_or_else(|| unknown(name))?))
         }
@@ -169,6 +141,10 @@ fn unknown(name: &str) -> AddressError {
                instance that `docker buildx ls` shows"
             .to_owned(),
     }
+}
+
+fn engine_at(endpoint: Endpoint) -> Result<Address, AddressError> {
+    docker_host(&endpoint.host, endpoint.tls, &endpoint.name)
 }
 
 /// A Docker Engine at an address as `DOCKER_HOST` has it.
@@ -264,27 +240,6 @@ fn ssh(rest: &str, name: &str, command: &[&str]) -> Result<Vec<String>, AddressE
     Ok(argv)
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ClientConfig {
-    current_context: String,
-}
-
-/// A context of Docker's client, from its `meta.json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ContextFile {
-    endpoints: BTreeMap<String, Endpoint>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Endpoint {
-    host: String,
-    #[serde(rename = "SkipTLSVerify")]
-    skip_tls_verify: bool,
-}
-
 /// An instance of buildx, from its file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -306,59 +261,24 @@ struct Node {
 }
 
 impl Environment {
-    fn docker_tls(&self) -> Option<Tls> {
-        if !self.tls_verify && self.cert_path.is_none() {
-            return None;
-        }
-        let dir = self.cert_path.clone().or_else(|| self.config.clone())?;
-        Some(Tls { unverified: !self.tls_verify, ..tls_in(&dir) })
-    }
-
     /// buildctl takes its files from flags; here they are those of Docker's client.
     fn buildkit_tls(&self) -> Option<Tls> {
-        self.cert_path.as_ref().map(|dir| tls_in(dir))
-    }
-
-    /// The context in force, if it is not the default one.
-    fn current_context(&self) -> Option<String> {
-        let named = self.docker_context.clone().or_else(|| {
-            let config: ClientConfig =
-                serde_json::from_slice(&std::fs::read(self.config.as_ref()?.join("config.json")).ok()?).ok()?;
-            Some(config.current_context)
-        });
-        named.filter(|name| !name.is_empty() && name != "default")
-    }
-
-    fn docker_context(&self, name: &str) -> Result<Address, AddressError> {
-        let missing = |why: String| AddressError {
-            message: format!("the context {name:?} of Docker's client cannot be used: {why}"),
-            help: "`docker context ls` shows which there are".to_owned(),
-        };
-        let config = self.config.as_ref().ok_or_else(|| missing("it has no directory".to_owned()))?;
-        let id = Digest::of(name.as_bytes());
-        let file = config.join("contexts/meta").join(id.hex()).join("meta.json");
-        let bytes = std::fs::read(&file).map_err(|error| missing(format!("{}: {error}", file.display())))?;
-        let context: ContextFile =
-            serde_json::from_slice(&bytes).map_err(|error| missing(format!("{}: {error}", file.display())))?;
-        let endpoint = context.endpoints.get("docker").filter(|it| !it.host.is_empty());
-        let endpoint = endpoint.ok_or_else(|| missing("it names no Docker Engine".to_owned()))?;
-        let dir = config.join("contexts/tls").join(id.hex()).join("docker");
-        let tls = dir.is_dir().then(|| Tls { unverified: endpoint.skip_tls_verify, ..tls_in(&dir) });
-        docker_host(&endpoint.host, tls, &format!("{name} ({})", endpoint.host))
+        self.docker.cert_path.as_ref().map(|dir| Tls::in_directory(dir))
     }
 
     fn instance_or_context(&self, name: &str) -> Result<Address, AddressError> {
         if name == "default" {
-            return docker(&Environment { docker_context: None, config: None, ..self.clone() });
+            let docker = DockerClient { context: None, config: None, ..self.docker.clone() };
+            return self::docker(&Environment { docker, ..self.clone() });
         }
         let safe = !name.is_empty() && name.chars().all(|it| it.is_ascii_alphanumeric() || "-_.+".contains(it));
         if !safe || name.starts_with('.') {
             return Err(unknown(name));
         }
-        let config = self.config.as_deref();
+        let config = self.docker.config.as_deref();
         let file = config.map(|dir| dir.join("buildx/instances").join(name));
         let Some(bytes) = file.and_then(|file| std::fs::read(file).ok()) else {
-            return self.docker_context(name).map_err(|_| unknown(name));
+            return engine_at(self.docker.of_context(name).map_err(|_| unknown(name))?);
         };
         let broken = |why: String| AddressError {
             message: format!("the buildx instance {name:?} cannot be used: {why}"),
@@ -375,7 +295,7 @@ impl Environment {
         let buildkit = |transport| Address { speaks: Speaks::BuildKit, transport, name: name.to_owned() };
         Ok(match driver {
             "docker" => Some(match node.endpoint.contains("://") {
-                true => docker_host(&node.endpoint, self.docker_tls(), name)?,
+                true => docker_host(&node.endpoint, self.docker.tls(), name)?,
                 false => self.instance_or_context(&node.endpoint)?,
             }),
             "docker-container" => {
@@ -421,12 +341,6 @@ impl Environment {
     }
 }
 
-/// The files of a directory that holds them under the names that Docker's client uses.
-fn tls_in(dir: &Path) -> Tls {
-    let file = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
-    Tls { ca: file("ca.pem"), identity: file("cert.pem").zip(file("key.pem")), server: None, unverified: false }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -436,6 +350,7 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::digest::Digest;
 
     fn text(address: Result<Address, AddressError>) -> String {
         let Ok(address) = address else { return "no".to_owned() };
@@ -519,12 +434,14 @@ mod tests {
             );
             write("buildx/instances/b", &text);
         };
-        let environment = Environment { config: Some(dir.path().to_owned()), ..Environment::default() };
+        let with = |docker: DockerClient| Environment { docker, ..Environment::default() };
+        let client = DockerClient { config: Some(dir.path().to_owned()), ..DockerClient::default() };
+        let environment = with(client.clone());
         assert_eq!(text(docker(&environment)), "docker far.example:2376 tls ++");
-        let near = Environment { docker_context: Some("near".to_owned()), ..environment.clone() };
-        assert_eq!(text(docker(&near)), "docker /near.sock");
-        let host = Environment { docker_host: Some("unix:///host.sock".to_owned()), ..near.clone() };
-        assert_eq!(text(docker(&host)), "docker /host.sock");
+        let near = DockerClient { context: Some("near".to_owned()), ..client };
+        assert_eq!(text(docker(&with(near.clone()))), "docker /near.sock");
+        let host = DockerClient { host: Some("unix:///host.sock".to_owned()), ..near };
+        assert_eq!(text(docker(&with(host))), "docker /host.sock");
         let check = |expected: &str| check("b", Speaks::BuildKit, &environment, expected);
         instance("docker-container", "near", "null");
         check("buildkit `docker --context near exec -i buildx_buildkit_b_0 buildctl dial-stdio`");

@@ -32,7 +32,7 @@ impl Auth for Registries {
         let registry = if host == "registry-1.docker.io" { "docker.io" } else { &host };
         let surroundings = Surroundings::from_environment();
         // A helper that fails means going on without credentials, as with Docker's client.
-        let (found, _) = auth::credentials(surroundings.docker_config.as_deref(), registry).await;
+        let (found, _) = auth::credentials(surroundings.docker.config.as_deref(), registry).await;
         let (username, secret) = match found {
             Credentials::Basic { user, password } => (user, password),
             Credentials::Identity(token) => (String::new(), token),

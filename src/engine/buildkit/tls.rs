@@ -1,7 +1,8 @@
 //! TLS to a builder, with the certificates of the client's own authority.
 
-use super::address::{Speaks, Tls};
+use super::address::Speaks;
 use super::connection::Connection;
+use crate::image::docker_client::Tls;
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

@@ -93,7 +93,7 @@ pub(super) fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
 }
 
 pub(super) fn read_text(text: &str, dir: &Path, options: &Options) -> Inventory {
-    let surroundings = Surroundings { scratch: dir.to_owned(), docker_config: None, docker_host: None };
+    let surroundings = Surroundings { scratch: dir.to_owned(), docker: Default::default() };
     let opened = block_on(source::open_in(text, "linux/amd64", &surroundings)).unwrap();
     block_on(read(&opened, options, |_| ())).unwrap()
 }
@@ -418,7 +418,7 @@ fn a_blob_has_its_own_size() {
     let dir = tempfile::tempdir().unwrap();
     let text = layout(dir.path(), &[(bytes.clone(), gzip(&bytes))]);
     let length = gzip(&bytes).len() as u64;
-    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker_config: None, docker_host: None };
+    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker: Default::default() };
     let mut opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
     let mut check = |said: u64, broken: bool| {
         opened.layers[0].size = said;
@@ -526,7 +526,7 @@ fn a_second_time_it_comes_from_the_cache() {
 fn progress_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let text = layout(dir.path(), &[plain(archive(&["f a 1"])), plain(archive(&["f b 1"]))]);
-    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker_config: None, docker_host: None };
+    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker: Default::default() };
     let opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
     let finished = Arc::new(Mutex::new(Vec::new()));
     let told = finished.clone();

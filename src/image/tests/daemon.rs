@@ -4,6 +4,7 @@ use super::server::{Reply, Request, serve_socket};
 use super::*;
 use crate::image::base::Candidate;
 use crate::image::daemon;
+use crate::image::docker_client::DockerClient;
 
 /// With a daemon that has `app:v1`.
 fn with_daemon<T>(dir: &Path, work: impl AsyncFnOnce(&Surroundings) -> T) -> T {
@@ -35,7 +36,8 @@ fn with_daemon<T>(dir: &Path, work: impl AsyncFnOnce(&Surroundings) -> T) -> T {
     let host = format!("unix://{}", socket.display());
     block_on(async {
         serve_socket(&socket, answer);
-        work(&Surroundings { docker_host: Some(host), ..surroundings(dir) }).await
+        work(&Surroundings { docker: DockerClient { host: Some(host), ..Default::default() }, ..surroundings(dir) })
+            .await
     })
 }
 
@@ -91,7 +93,8 @@ fn given() {
 fn no_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let host = Some(format!("unix://{}/none", dir.path().display()));
-    let surroundings = Surroundings { docker_host: host, ..surroundings(dir.path()) };
+    let docker = DockerClient { host, ..Default::default() };
+    let surroundings = Surroundings { docker, ..surroundings(dir.path()) };
     let error = block_on(source::open_in("docker-daemon:app", "linux/amd64", &surroundings)).err().unwrap();
     assert_eq!(error.kind, source::SourceErrorKind::Unreachable);
     assert!(error.message.contains("no answer from a daemon"), "{error}");

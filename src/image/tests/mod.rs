@@ -10,6 +10,7 @@ mod server;
 
 use super::config::{History, ImageConfig, RunConfig};
 use super::digest::Digest;
+use super::docker_client::DockerClient;
 use super::export::{self, ImageToWrite, LayerToWrite};
 use super::manifest::{Descriptor, NAME, annotate, descriptor, set_platform};
 use super::source::{self, Opened, SourceError, Surroundings};
@@ -23,7 +24,8 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(super) fn surroundings(dir: &Path) -> Surroundings {
-    Surroundings { scratch: dir.to_owned(), docker_config: Some(dir.join("docker-config")), docker_host: None }
+    let docker = DockerClient { config: Some(dir.join("docker-config")), ..DockerClient::default() };
+    Surroundings { scratch: dir.to_owned(), docker }
 }
 
 /// Looks an image up in surroundings that lie in `dir`.
