@@ -160,6 +160,58 @@ fn commands_share_a_copy_of_what_they_have_bound() {
 }
 
 #[test]
+fn archives_of_the_store_that_are_damaged_are_made_anew() {
+    let project = Project::new(&[("Dockerfile", "FROM node\nRUN echo made > /made\n")]);
+    let result = project.dir.path().join("not/there/yet/result.tar");
+    let output = format!("type=oci,dest={}", result.display());
+    let image = format!("oci-archive:{}", result.display());
+    let build = || project.build(&["-o", &output]);
+    let is_whole = || {
+        project.run(&["size", &image]).expect(0).says("made");
+    };
+    let damage = |change: fn(&mut Vec<u8>)| {
+        let modes = std::fs::read_dir(project.store()).unwrap().flatten();
+        for blob in modes.filter_map(|mode| std::fs::read_dir(mode.path().join("blobs")).ok()).flatten().flatten() {
+            let mut bytes = std::fs::read(blob.path()).unwrap();
+            change(&mut bytes);
+            std::fs::write(blob.path(), bytes).unwrap();
+        }
+    };
+    build().expect(0);
+    is_whole();
+    damage(|bytes| bytes.truncate(bytes.len() / 2));
+    build().expect(0);
+    is_whole();
+    damage(|bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    build().expect(6).says("is not what it was").says("the same build makes it anew");
+    build().expect(0);
+    is_whole();
+}
+
+#[test]
+fn a_pipe_is_written_through() {
+    use std::os::unix::fs::FileTypeExt;
+    let project = Project::new(&[("Dockerfile", "FROM node\nRUN echo made > /made\n")]);
+    let pipe = project.dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .unwrap();
+    for kind in ["tar", "oci"] {
+        let written = project.dir.path().join(kind);
+        let reading = std::thread::spawn({
+            let (pipe, written) = (pipe.clone(), written.clone());
+            move || std::fs::copy(pipe, written).unwrap()
+        });
+        project.build(&["-o", &format!("type={kind},dest={}", pipe.display())]).expect(0);
+        reading.join().unwrap();
+        assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
+        assert!(files_of(&written).contains_key(if kind == "tar" { "made" } else { "index.json" }));
+    }
+}
+
+#[test]
 fn heredocs_arguments_and_exec_form() {
     let dockerfile = "ARG WHO=world\nFROM node\nARG WHO\nARG MORE=default\nENV GREETING=\"hello $WHO\"\n\
                       RUN <<EOF\necho \"$GREETING, $MORE\" > /greeting\npwd > /pwd\nEOF\n\

@@ -46,18 +46,18 @@ pub(super) async fn export(
             Destination::Store => keep(engine, &ids, &image, &exported)?,
             Destination::Registry => exported = push(&image, output).await?,
             Destination::Oci { dest, directory } => {
-                let (image, dest, directory) = (image.clone(), dest.clone(), *directory);
-                let write = move || match directory {
-                    true => export::oci_layout(&image, &dest),
-                    false => export::oci_archive(&image, &dest),
+                let (dest, directory) = (dest.clone(), *directory);
+                let write = move |image: &ImageToWrite| match directory {
+                    true => export::oci_layout(image, &dest),
+                    false => export::oci_archive(image, &dest),
                 };
-                exported = blocking(write).await?;
+                exported = blocking(&image, write).await?;
             }
             Destination::Docker { dest } => {
-                let (image, dest) = (image.clone(), dest.clone());
-                exported = blocking(move || export::docker_archive(&image, &dest)).await?;
+                let dest = dest.clone();
+                exported = blocking(&image, move |image| export::docker_archive(image, &dest)).await?;
             }
-            Destination::Daemon => exported = load(image.clone()).await?,
+            Destination::Daemon => exported = load(&image).await?,
             Destination::Tar { dest } => {
                 let stack = engine.stack(&request.at)?;
                 write_tar(engine, Task::Tar { stack, epoch: engine.settings.epoch }, dest).await?;
@@ -74,11 +74,11 @@ pub(super) async fn export(
 }
 
 /// Into the Docker Engine that this machine's client talks to.
-async fn load(image: ImageToWrite) -> Result<Exported, EngineError> {
+async fn load(image: &ImageToWrite) -> Result<Exported, EngineError> {
     let file = tempfile::NamedTempFile::new();
     let file = file.map_err(|error| EngineError::new(format!("no temporary file can be made: {error}")))?;
     let path = file.path().to_owned();
-    let exported = blocking(move || export::docker_archive(&image, &path)).await?;
+    let exported = blocking(image, move |image| export::docker_archive(image, &path)).await?;
     daemon::load(file.path(), &Surroundings::from_environment()).await?;
     Ok(exported)
 }
@@ -107,21 +107,28 @@ pub(super) async fn say_packing(output: &Output, index: usize, count: usize) {
 }
 
 async fn blocking(
-    write: impl FnOnce() -> Result<Exported, export::ExportError> + Send + 'static,
+    image: &ImageToWrite,
+    write: impl FnOnce(&ImageToWrite) -> Result<Exported, export::ExportError> + Send + 'static,
 ) -> Result<Exported, EngineError> {
-    let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|error| EngineError::new(error.to_string()))?.map_err(export_error)
+    let image = image.clone();
+    let work = move || write(&image).map_err(|error| with_layers_mended(error, &image.layers));
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?
+}
+
+/// Where a layer's archive is damaged, all that are so go, and the next build makes them anew.
+fn with_layers_mended(error: export::ExportError, layers: &[LayerToWrite]) -> EngineError {
+    let told = export_error(error);
+    let is_damaged = |layer: &LayerToWrite| {
+        let measured = export::layer_of_file(layer.diff_id.clone(), &layer.path);
+        measured.is_ok_and(|it| it.digest != layer.digest)
+    };
+    let damaged = layers.iter().filter(|layer| is_damaged(layer));
+    let gone = damaged.filter(|layer| std::fs::remove_file(&layer.path).is_ok()).count();
+    if gone == 0 { told } else { told.with_help("what is damaged is gone now: the same build makes it anew") }
 }
 
 fn export_error(error: export::ExportError) -> EngineError {
-    let told = EngineError::new(error.to_string());
-    match error {
-        export::ExportError::Changed { path, .. } => {
-            let _ = std::fs::remove_file(path);
-            told.with_help("the damaged file is gone now: the same build makes it anew")
-        }
-        _ => told,
-    }
+    EngineError::new(error.to_string())
 }
 
 fn at(path: &Path, error: std::io::Error) -> EngineError {
@@ -131,8 +138,11 @@ fn at(path: &Path, error: std::io::Error) -> EngineError {
 /// A layer under the compression that is wanted, in a file that lasts as long as this program runs.
 async fn recompressed(engine: &Embedded, layer: LayerToWrite, packing: Packing) -> Result<LayerToWrite, EngineError> {
     let into = engine.store.scratch().map_err(store_error)?.join("blob");
-    let done = tokio::task::spawn_blocking(move || recompress(layer, packing, &into)).await;
-    done.map_err(|error| EngineError::new(error.to_string()))?.map_err(export_error)
+    let work = move || {
+        recompress(layer.clone(), packing, &into)
+            .map_err(|error| with_layers_mended(error, std::slice::from_ref(&layer)))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| EngineError::new(error.to_string()))?
 }
 
 /// The archive of a layer: as it came, or packed now, or packed before; and whether it was made here.

@@ -420,7 +420,8 @@ fn a_layer_that_changed_is_not_written() {
 fn where_it_cannot_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let image = to_write(dir.path(), &[], &[]);
-    let error = export::oci_archive(&image, &dir.path().join("missing/out.tar")).unwrap_err();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let error = export::oci_archive(&image, &dir.path().join("file/out.tar")).unwrap_err();
     assert!(error.to_string().starts_with("cannot write"), "{error}");
     let mut image = image;
     image.tags = vec!["Not:A:Name".to_owned()];
