@@ -10,6 +10,7 @@ use super::{attest, cache, check, engine, project, several};
 use crate::debug::{self, Event, Export, Session, Setup, StepStatus, Stop, StopReason};
 use crate::engine::settings::{CacheOption, Settings};
 use crate::engine::{Destination, Engine, Exported, OutputEvent};
+use crate::image::reference;
 use crate::names::platform::Platform;
 use crate::plan::{Plan, StepId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,8 +242,10 @@ pub async fn finish(
         write(path, exported.image.to_string().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        let written = created.unwrap_or_else(|| jiff::Timestamp::now().to_string());
-        write(path, metadata(&exported, &tags, &written).as_bytes())?;
+        let is_archive = |it: &Output| matches!(it.destination, Destination::Oci { .. } | Destination::Docker { .. });
+        let now = || format!("{:.0}", jiff::Timestamp::now());
+        let archived = outputs.iter().any(is_archive).then(|| created.unwrap_or_else(now));
+        write(path, metadata(&exported, &tags, archived.as_deref()).as_bytes())?;
     }
     if args.quiet {
         print::line(&exported.image)?;
@@ -255,8 +258,8 @@ pub async fn finish(
     Ok(())
 }
 
-/// Names as buildx writes them to its metadata file.
-fn metadata(exported: &Exported, tags: &[String], created: &str) -> String {
+/// As BuildKit describes an image. In an archive or a layout, it has its names in full, and the time when it got there.
+fn metadata(exported: &Exported, tags: &[String], archived: Option<&str>) -> String {
     let mut map = serde_json::Map::new();
     // An image of several platforms has as many configurations.
     let one = exported.manifest.as_ref() != Some(&exported.image);
@@ -267,18 +270,53 @@ fn metadata(exported: &Exported, tags: &[String], created: &str) -> String {
         map.insert("containerimage.digest".to_owned(), manifest.to_string().into());
     }
     if let Some(mut descriptor) = exported.descriptor.as_ref().and_then(|it| serde_json::to_value(it).ok()) {
-        if one {
-            descriptor["annotations"]["config.digest"] = exported.image.to_string().into();
+        if let Some(time) = archived {
+            descriptor["annotations"]["org.opencontainers.image.created"] = time.into();
         }
-        descriptor["annotations"]["org.opencontainers.image.created"] = created.into();
         map.insert("containerimage.descriptor".to_owned(), descriptor);
     }
     if !tags.is_empty() {
-        map.insert("image.name".to_owned(), tags.join(",").into());
+        let full = |tag: &String| if archived.is_some() { reference::normalized(tag) } else { tag.clone() };
+        let names: Vec<String> = tags.iter().map(full).collect();
+        map.insert("image.name".to_owned(), names.join(",").into());
     }
     serde_json::Value::Object(map).to_string()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::Other(format!("cannot write {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::digest::Digest;
+    use crate::image::manifest::descriptor;
+    use oci_spec::image::MediaType;
+
+    fn check(archived: Option<&str>, expected: &str) {
+        let manifest = Digest::of(b"manifest");
+        let described = descriptor(MediaType::ImageManifest, &manifest, 9);
+        let exported = Exported { image: Digest::of(b"config"), manifest: Some(manifest), descriptor: Some(described) };
+        let found: serde_json::Value =
+            serde_json::from_str(&metadata(&exported, &["app".to_owned(), "quay.io/a:b".to_owned()], archived))
+                .unwrap();
+        let names: Vec<&str> = found.as_object().unwrap().keys().map(String::as_str).collect();
+        let annotations = &found["containerimage.descriptor"]["annotations"];
+        let name = found["image.name"].as_str().unwrap();
+        assert_eq!(format!("{} {name} {annotations}", names.join(" ")), expected);
+    }
+
+    #[test]
+    fn what_is_told_of_an_image() {
+        let names = "containerimage.config.digest containerimage.descriptor containerimage.digest image.name";
+        check(None, &format!("{names} app,quay.io/a:b null"));
+        check(
+            Some("2026-01-02T03:04:05Z"),
+            &format!(
+                "{names} docker.io/library/app:latest,quay.io/a:b {}",
+                r#"{"org.opencontainers.image.created":"2026-01-02T03:04:05Z"}"#
+            ),
+        );
+    }
 }
