@@ -217,10 +217,13 @@ fn the_editor_has_the_terminal_to_itself() {
 
 #[test]
 fn a_closed_terminal_ends_it() {
-    let (_project, mut terminal) = start(DOCKERFILE, 80, 24);
-    terminal.wait("PAUSED BEFORE builder:0");
-    terminal.close();
-    assert_eq!(terminal.exit().code(), Some(129));
+    for start in [Terminal::start, Terminal::start_apart] {
+        let project = Project::new(&[("Dockerfile", DOCKERFILE)]);
+        let mut terminal = start(project.command(&["--build-context", "node=host:", "."]), 80, 24);
+        terminal.wait("PAUSED BEFORE builder:0");
+        terminal.close();
+        assert_eq!(terminal.exit().code(), Some(129));
+    }
 }
 
 #[test]

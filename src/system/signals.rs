@@ -59,6 +59,12 @@ impl Signals {
         Signals { sources: sources.collect(), ending: false }
     }
 
+    /// And the terminal's end is heard like one, told by a signal or not.
+    pub fn and_terminal(mut self) -> Signals {
+        self.sources.extend(super::here::terminal_gone().map(|source| (Signal::Hangup, source)));
+        self
+    }
+
     /// The next one.
     pub async fn next(&mut self) -> Signal {
         let signal = next(&mut self.sources).await;

@@ -2,6 +2,8 @@
 
 use super::signals::{Signal, Source};
 use super::{Properties, Special};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -10,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
@@ -27,6 +30,26 @@ pub(super) fn sources(wanted: Signal) -> Option<Source> {
     };
     let mut stream = signal(kind).ok()?;
     Some(Box::new(move |context| stream.poll_recv(context)))
+}
+
+/// Ready once, when the terminal that is read from is gone: no signal tells that of one that does not control the program.
+pub(super) fn terminal_gone() -> Option<Source> {
+    let (gone, mut told) = tokio::sync::mpsc::channel(1);
+    let wait = move || {
+        let stdin = io::stdin();
+        let mut polled = [PollFd::new(&stdin, PollFlags::empty())];
+        while matches!(poll(&mut polled, None), Ok(0) | Err(Errno::INTR)) {}
+        let _ = gone.blocking_send(());
+    };
+    std::thread::Builder::new().name("terminal".to_owned()).spawn(wait).ok()?;
+    let mut open = true;
+    Some(Box::new(move |context| match open {
+        true => told.poll_recv(context).map(|_| {
+            open = false;
+            Some(())
+        }),
+        false => Poll::Pending,
+    }))
 }
 
 /// Asks the program and those it was started with to stop, as Ctrl-Z does.
@@ -148,7 +171,6 @@ pub fn properties(metadata: &Metadata) -> Properties {
 /// Extended attributes, where the file system has them and lets us read them.
 #[cfg(target_os = "linux")]
 pub fn extended_attributes(path: &Path) -> io::Result<HashMap<String, Vec<u8>>> {
-    use rustix::io::Errno;
     let mut names = Vec::with_capacity(1 << 16);
     match rustix::fs::llistxattr(path, rustix::buffer::spare_capacity(&mut names)) {
         Ok(_) => {}

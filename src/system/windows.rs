@@ -45,6 +45,11 @@ pub(super) fn sources(wanted: Signal) -> Vec<Source> {
     found.into_iter().flatten().collect()
 }
 
+/// A signal tells it here.
+pub(super) fn terminal_gone() -> Option<Source> {
+    None
+}
+
 /// There is no such thing here.
 pub fn ask_to_stop() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "Windows stops no program in a terminal"))

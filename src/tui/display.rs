@@ -65,7 +65,7 @@ pub(super) fn look(options: &Options) -> io::Result<(Look, Depth)> {
 
 impl Display {
     pub(super) fn open() -> io::Result<Display> {
-        let signals = Signals::listen(&MINDED);
+        let signals = Signals::listen(&MINDED).and_terminal();
         let screen = Screen::open()?;
         let (input, start) = (Input(Some(EventStream::new())), Instant::now());
         Ok(Display { screen, signals, input, start, drawn: None, dirty: true })

@@ -28,7 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Terminal {
     /// Starts `command` in a terminal of this many columns and rows.
-    pub fn start(mut command: Command, columns: u16, rows: u16) -> Terminal {
+    pub fn start(command: Command, columns: u16, rows: u16) -> Terminal {
+        Terminal::open(command, columns, rows, true)
+    }
+
+    /// The same, in a terminal that does not control it: no signal says that it is gone.
+    pub fn start_apart(command: Command, columns: u16, rows: u16) -> Terminal {
+        Terminal::open(command, columns, rows, false)
+    }
+
+    fn open(mut command: Command, columns: u16, rows: u16, controls: bool) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
         unlockpt(&master).expect("unlockpt");
@@ -39,9 +48,11 @@ impl Terminal {
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
         // SAFETY: between fork and exec only two async-signal-safe system calls are made.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 rustix::process::setsid()?;
-                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+                if controls {
+                    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+                }
                 Ok(())
             });
         }
