@@ -3,6 +3,7 @@
 //! Names and shapes are those of the official parser's syntax tree; what is empty, false or unknown is left out.
 
 use super::exit::Failure;
+use crate::debug;
 use crate::dockerfile::lint;
 use crate::dockerfile::stages::{Rejected, StageOutline, outline};
 use crate::dockerfile::{self, Dockerfile, Heredoc, Instruction, Severity};
@@ -33,7 +34,7 @@ pub fn line(path: &Path, text: &[u8]) -> String {
     let path = path.to_string_lossy();
     let file = File { path: &path, sha256: hex(&Sha256::digest(text)), ast: Ast::new(&dockerfile::parse(text)) };
     // Strings and numbers only: there is nothing in it that could not be written.
-    serde_json::to_string(&file).unwrap_or_default()
+    debug::json::text(&file).unwrap_or_default()
 }
 
 #[derive(Serialize)]

@@ -147,7 +147,7 @@ pub fn follow(setup: Setup, args: &BuildCommand, platform: Option<&Platform>) ->
                 if let (Some(platform), Some(line)) = (&platform, line.as_object_mut()) {
                     line.insert("platform".to_owned(), platform.as_str().into());
                 }
-                writeln!(std::io::stdout().lock(), "{}", debug::json::text(&line))
+                writeln!(std::io::stdout().lock(), "{}", debug::json::text(&line)?)
             }
         }
     })

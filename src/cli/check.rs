@@ -4,6 +4,7 @@ use super::args::CheckArgs;
 use super::engine;
 use super::exit::Failure;
 use super::project::{self, Project};
+use crate::debug;
 use crate::dockerfile::diagnostic::{Position, position, render};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::lint::{Finding, Report};
@@ -100,7 +101,7 @@ impl Checked<'_> {
         let mut out = std::io::stdout().lock();
         let count = report.findings.len();
         let written = if json {
-            let text = serde_json::to_string(&self.json(report)).unwrap_or_default();
+            let text = debug::json::text(&self.json(report)).unwrap_or_default();
             writeln!(out, "{text}")
         } else {
             let all = report.findings.iter().chain(&report.hints);

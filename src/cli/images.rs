@@ -21,7 +21,7 @@ pub async fn list(args: ImagesArgs) -> Result<(), Failure> {
     let images = engine.images();
     if args.json {
         let list: Vec<serde_json::Value> = images.iter().map(json).collect();
-        return print::line(serde_json::Value::Array(list));
+        return print::json(&list);
     }
     if images.is_empty() {
         return print::line("no images yet: a build or `stagedive pull` brings them");

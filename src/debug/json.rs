@@ -46,9 +46,11 @@ use crate::plan::options::shown;
 use crate::plan::{Base, Edge, EdgeKind, FileOrigin, Plan, Stage, StageId, Step, StepId};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// The event as an object. `plan` is the one that the last `Planned` brought.
@@ -108,19 +110,30 @@ pub fn line(event: &Event, plan: Option<&Plan>) -> Value {
 
 /// A value as one line of text, without its end, in which no control character stands for itself: it may be shown on a
 /// terminal.
-pub fn text(line: &Value) -> String {
-    let plain = line.to_string();
-    let mut safe = String::with_capacity(plain.len());
-    for c in plain.chars() {
-        match c {
-            // JSON itself escapes what is below the space; these can only be in strings.
-            '\u{7f}'..='\u{9f}' => {
-                let _ = write!(safe, "\\u{:04x}", c as u32);
-            }
-            c => safe.push(c),
+pub fn text(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut out = Vec::new();
+    write(&mut out, value)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The same, where a value is too large to be held as text.
+pub fn write(out: &mut impl Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Harmless))
+}
+
+/// JSON itself escapes what is below the space; this does the same to all other control characters.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            write!(out, "\\u{:04x}", c as u32)?;
+            rest = &rest[at + c.len_utf8()..];
         }
+        out.write_all(rest.as_bytes())
     }
-    safe
 }
 
 fn branch(branch: &Branch) -> Value {
@@ -333,4 +346,21 @@ fn known(total: u64) -> Option<u64> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_stands_for_itself() {
+        let check = |value: &str, expected: &str| {
+            let written = text(&json!({ value: value })).unwrap();
+            assert_eq!(written, format!("{{\"{expected}\":\"{expected}\"}}"));
+            assert_eq!(serde_json::from_str::<Value>(&written).unwrap()[value], value);
+        };
+        check("plain é", "plain é");
+        check("\u{9b}2J\u{7f}\u{85}", "\\u009b2J\\u007f\\u0085");
+        check("\x1b[2J\"", "\\u001b[2J\\\"");
+    }
 }

@@ -32,11 +32,10 @@ pub async fn run(args: BlameArgs) -> Result<(), Failure> {
     let (path, way) = (path?, way?);
     let base = report::base(&inventory, base);
     let report = report::report(&inventory, build.as_ref(), base, way.as_ref(), path.as_ref());
-    let text = match args.json {
-        true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
-        false => text::render(&report, super::size::style()),
-    };
-    super::print::text(&text)
+    match args.json {
+        true => super::print::json(&report),
+        false => super::print::text(&text::render(&report, super::size::style())),
+    }
 }
 
 /// The facts of a build, and the way of one of its target's paths.

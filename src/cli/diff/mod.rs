@@ -61,11 +61,10 @@ async fn compare_points(args: &DiffArgs, points: [Point; 2], reached: &mut Vec<R
     let packages = [before.packages().await, after.packages().await];
     let report = report::report(&diff, &before, &after, packages, &patches);
     report.warnings.iter().for_each(|line| super::print::note(format_args!("warning: {}", printable(line))));
-    let text = match args.json {
-        true => serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))? + "\n",
-        false => text::render(&report, super::size::style(), !args.summary),
-    };
-    super::print::text(&text)?;
+    match args.json {
+        true => super::print::json(&report)?,
+        false => super::print::text(&text::render(&report, super::size::style(), !args.summary))?,
+    }
     Ok(!diff.is_empty())
 }
 

@@ -3,6 +3,7 @@
 
 use super::super::blame::report::BaseImage;
 use super::super::size::report::Path;
+use crate::debug::json;
 use crate::image::digest::Digest;
 use crate::image::inventory::{Inventory, LayerFacts};
 use crate::layers::{Diff, DiffId, FileTree, Kind, MetaRef};
@@ -183,14 +184,13 @@ fn entry(path: Path, meta: MetaRef<'_>) -> Entry<'_> {
 
 /// Writes an object without the brace at its end, so that more fields can follow.
 fn open(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string(value)?;
+    let text = json::text(value)?;
     out.write_all(text.strip_suffix('}').unwrap_or(&text).as_bytes())
 }
 
 fn item(out: &mut impl Write, first: &mut bool, value: &impl Serialize) -> io::Result<()> {
     out.write_all(if std::mem::take(first) { b"\n" } else { b",\n" })?;
-    serde_json::to_writer(out, value)?;
-    Ok(())
+    Ok(json::write(out, value)?)
 }
 
 #[cfg(test)]

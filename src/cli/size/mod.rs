@@ -52,7 +52,7 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     }
     match args.json {
         true => {
-            print::line(serde_json::to_string(&report).map_err(|error| Failure::Other(error.to_string()))?)?;
+            print::json(&report)?;
             let plain = Style { columns: 80, colours: false };
             text::verdict(&report, plain).iter().for_each(print::note);
         }

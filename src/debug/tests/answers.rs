@@ -302,7 +302,7 @@ async fn events_as_lines() {
     let heard = front.quit().await;
     let lines: Vec<serde_json::Value> = heard.iter().map(|event| json::line(event, plan.as_deref())).collect();
     for line in &lines {
-        let text = json::text(line);
+        let text = json::text(line).unwrap();
         assert!(!text.chars().any(char::is_control), "{text:?}");
         assert_eq!(&serde_json::from_str::<serde_json::Value>(&text).unwrap(), line);
         assert!(line["event"].is_string());
