@@ -16,6 +16,8 @@ pub struct Lines {
 #[derive(Debug, Clone)]
 pub struct Dockerfile {
     pub text: Arc<str>,
+    /// As it was read: `text` has U+FFFD for each byte that is not part of UTF-8.
+    pub bytes: Arc<[u8]>,
     /// `\` or `` ` ``, from the `# escape=` directive.
     pub escape: char,
     /// The value of `# syntax=`.
@@ -27,6 +29,26 @@ pub struct Dockerfile {
     /// The line that the official parser names if the text is not even well-formed; nothing is read after it.
     /// `None` if all was read. Can be 0, and the line before the one in the diagnostic.
     pub stopped_at: Option<u32>,
+}
+
+impl Dockerfile {
+    /// The place in `bytes` of a place in `text`.
+    pub fn in_bytes(&self, at: usize) -> usize {
+        let (mut text, mut bytes) = (0, 0);
+        for chunk in self.bytes.utf8_chunks() {
+            let (valid, invalid) = (chunk.valid().len(), chunk.invalid().len());
+            if at <= text + valid {
+                return bytes + (at - text);
+            }
+            let replaced = ((at - text - valid) / char::REPLACEMENT_CHARACTER.len_utf8()).min(invalid);
+            text += valid + invalid * char::REPLACEMENT_CHARACTER.len_utf8();
+            bytes += valid + replaced;
+            if replaced < invalid {
+                return bytes;
+            }
+        }
+        bytes
+    }
 }
 
 /// One instruction, lexed: continuation lines joined, comments between them dropped, flags split off.

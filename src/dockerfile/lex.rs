@@ -26,6 +26,7 @@ pub fn parse(bytes: &[u8]) -> Dockerfile {
     let Lexer { instructions, diagnostics, directives, stopped_at, .. } = lexer;
     Dockerfile {
         text: text.clone(),
+        bytes: bytes.into(),
         escape: directives.escape,
         syntax: directives::syntax(&text),
         check: directives::check(&text),

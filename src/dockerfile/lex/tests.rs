@@ -168,6 +168,11 @@ fn heredocs_keep_their_bytes() {
     let dockerfile = parse(b"FROM a\nCOPY <<'E' \xe9\ncaf\xe9\nE\n");
     let copy = &dockerfile.instructions[1];
     assert_eq!((copy.heredocs[0].content.as_slice(), copy.args[1].as_str()), (&b"caf\xe9\n"[..], "\u{fffd}"));
+    let places = |text: &str| dockerfile.text.find(text).map(|at| dockerfile.in_bytes(at));
+    assert_eq!(
+        [places("\u{fffd}"), places("\ncaf"), places("\nE"), Some(dockerfile.in_bytes(dockerfile.text.len()))],
+        [Some(18), Some(19), Some(24), Some(27),]
+    );
     let long = |byte: u8| parse(&[b"FROM a\nRUN ".as_slice(), &vec![byte; 40_000], b"\n"].concat()).diagnostics;
     assert!(long(b'x').is_empty() && long(0xe9).is_empty());
 }

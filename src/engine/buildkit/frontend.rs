@@ -43,22 +43,24 @@ fn given_name(stage: StageId) -> String {
 }
 
 /// The text with a name for every stage that has none. No line moves.
-fn with_names(plan: &Plan) -> String {
-    let mut text = plan.dockerfile.text.to_string();
-    let stages = plan.dockerfile.instructions.iter().filter(|it| it.keyword == "from").zip(&plan.stages);
+fn with_names(plan: &Plan) -> Vec<u8> {
+    let dockerfile = &plan.dockerfile;
+    let mut bytes = dockerfile.bytes.to_vec();
+    let stages = dockerfile.instructions.iter().filter(|it| it.keyword == "from").zip(&plan.stages);
     for (from, stage) in stages.collect::<Vec<_>>().into_iter().rev() {
-        let end = from.span.start + text.get(from.span.start..from.span.end).map_or(0, |it| it.trim_end().len());
-        if stage.name.is_none() && text.is_char_boundary(end) {
-            text.insert_str(end, &format!(" AS {}", given_name(stage.id)));
+        let written = dockerfile.text.get(from.span.start..from.span.end).unwrap_or_default().trim_end();
+        let end = dockerfile.in_bytes(from.span.start + written.len());
+        if stage.name.is_none() {
+            bytes.splice(end..end, format!(" AS {}", given_name(stage.id)).into_bytes());
         }
     }
-    text
+    bytes
 }
 
 /// Puts a plan's Dockerfile, as it was read, into a new directory with the ignore file that is its own.
 pub(super) fn write_dockerfile(below: &Path, plan: &Plan, context: Option<&Context>) -> io::Result<PathBuf> {
     let dir = tempfile::Builder::new().prefix("plan-").tempdir_in(below)?.keep();
-    std::fs::write(dir.join(FILE), plan.dockerfile.text.as_bytes())?;
+    std::fs::write(dir.join(FILE), &plan.dockerfile.bytes)?;
     std::fs::write(dir.join(NAMED_FILE), with_names(plan))?;
     let own = context.and_then(|it| it.ignore_files.first().filter(|file| **file != it.path.join(".dockerignore")));
     if let Some(own) = own {
