@@ -114,7 +114,7 @@ impl Inventory {
     fn read<S>(
         &self,
         layer: u32,
-        mut wanted: Vec<Wanted>,
+        wanted: Vec<Wanted>,
         state: &mut S,
         take: fn(&mut S, &[usize], Piece<'_>),
     ) -> Result<Vec<(Option<u32>, Wanted)>, SourceError> {
@@ -165,7 +165,7 @@ impl Inventory {
                 return Err(SourceError::new(SourceErrorKind::Damaged, message));
             }
         }
-        let elsewhere = wanted.drain(..).zip(found).filter_map(|(wanted, found)| match found {
+        let elsewhere = wanted.into_iter().zip(found).filter_map(|(wanted, found)| match found {
             Found::Content(_) => None,
             Found::Link((path, before)) => Some((Some(layer), Wanted { path, before, ..wanted })),
             // A hard link may lead out of its layer.
