@@ -145,8 +145,8 @@ pub fn open(args: &BuildArgs) -> Result<Project, Failure> {
     });
     let ignore_files: Vec<PathBuf> = ignore_files.chain([context.join(".dockerignore")]).collect();
     if temporary_dir.is_some() {
-        let own = dockerfile.iter().chain(&ignore_files).filter(|file| file.starts_with(&context));
-        own.map(|file| stays_inside(&context, file)).collect::<Result<(), _>>()?;
+        let mut own = dockerfile.iter().chain(&ignore_files).filter(|file| file.starts_with(&context));
+        own.try_for_each(|file| stays_inside(&context, file))?;
     }
     read().map_err(|error| {
         Failure::Dockerfile(format!("stagedive: cannot read {name}: {error}\n  help: name the Dockerfile with -f FILE"))

@@ -200,7 +200,9 @@ mod tests {
         header.set_entry_type(kind);
         header.set_mode(0o6751);
         header.set_mtime(7);
-        (header.set_uid(0), header.set_gid(0), header.set_size(0));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
         let mut out = Vec::new();
         if kind.is_file() {
             header.set_size(more.len() as u64);

@@ -63,11 +63,11 @@ pub(super) fn write_dockerfile(below: &Path, plan: &Plan, context: Option<&Conte
     std::fs::write(dir.join(FILE), &plan.dockerfile.bytes)?;
     std::fs::write(dir.join(NAMED_FILE), with_names(plan))?;
     let own = context.and_then(|it| it.ignore_files.first().filter(|file| **file != it.path.join(".dockerignore")));
-    if let Some(own) = own {
-        if let Some(bytes) = read_ignore_file(own)? {
-            for file in [FILE, NAMED_FILE] {
-                std::fs::write(dir.join(format!("{file}.dockerignore")), &bytes)?;
-            }
+    if let Some(own) = own
+        && let Some(bytes) = read_ignore_file(own)?
+    {
+        for file in [FILE, NAMED_FILE] {
+            std::fs::write(dir.join(format!("{file}.dockerignore")), &bytes)?;
         }
     }
     Ok(dir)
