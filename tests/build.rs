@@ -6,7 +6,9 @@ mod program;
 
 use program::{Project, Run, files_of};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::Read;
+use stagedive::image::digest::Digest;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 /// Builds `dockerfile` and looks at files of the result: `Some(content)`, or `None` for one that must not be there.
@@ -149,6 +151,31 @@ fn a_copy_of_what_is_there_is_no_change() {
         .filter(|it| it["result"].is_object() && it["step"]["text"].as_str().is_some_and(|it| it.starts_with("COPY")));
     let counts = copies.map(|it| ["added", "modified", "bytes"].map(|name| it["result"][name].as_u64().expect(name)));
     assert_eq!(counts.collect::<Vec<_>>(), [[1, 0, 1], [1, 0, 2], [0, 0, 0]]);
+}
+
+#[test]
+fn a_file_that_is_known_is_not_fetched_again() {
+    // A server that answers as often as there are contents, all with one tag.
+    let check = |flags: &str, contents: &'static [&'static str]| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for content in contents {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+                while request.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let length = content.len();
+                let head = "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nConnection: close\r\n";
+                write!(stream, "{head}Content-Length: {length}\r\n\r\n{content}").unwrap();
+            }
+        });
+        let project = Project::new(&[("Dockerfile", &format!("FROM node\nADD {flags} http://{address}/file /file\n"))]);
+        project.build(&[]).expect(0).never_says("CACHED");
+        project.build(&[]).expect(0).says("CACHED");
+        server.join().unwrap();
+    };
+    check(&format!("--checksum={}", Digest::of(b"served")), &["served"]);
+    check("", &["served", "not read"]);
 }
 
 #[test]

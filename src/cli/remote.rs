@@ -55,7 +55,8 @@ pub async fn fetch(context: &str, found: Remote, dir: &Path, keep_git_dir: bool)
             // Nobody watches its progress.
             let (sender, mut progress) = mpsc::channel(1);
             progress.close();
-            Ok(Fetched::File(download::download(&context, dir, None, &Output(sender)).await?))
+            let file = download::begin(&context).await?.save(dir, None, &Output(sender)).await?;
+            Ok(Fetched::File(file))
         }
     }
 }

@@ -2,49 +2,74 @@
 
 use super::{EngineError, Output, OutputEvent};
 use crate::plan::remote::without_secret;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Puts the file into `dir`, under the name that the server gives it, with its time or else that of 1970, as BuildKit
-/// does. `checksum` is `sha256:…`.
-pub(crate) async fn download(
-    url: &str,
-    dir: &Path,
-    checksum: Option<&str>,
-    output: &Output,
-) -> Result<PathBuf, EngineError> {
-    let shown = without_secret(url);
-    let failed = |error: &dyn std::fmt::Display| EngineError::new(format!("cannot get {shown}: {error}"));
+/// An answer of a server, of which the file has not been read yet.
+pub(crate) struct Download {
+    url: String,
+    response: reqwest::Response,
+}
+
+/// Asks for a file.
+pub(crate) async fn begin(url: &str) -> Result<Download, EngineError> {
+    let failed = |error: &dyn Display| failed(url, error);
     crate::image::install_tls_provider();
     let client = reqwest::Client::builder().build().map_err(|error| failed(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| failed(&chain(error)))?;
-    if !response.status().is_success() {
-        return Err(failed(&format!("the server answered {}", response.status())));
+    let response = client.get(url).send().await.map_err(|error| failed(&chain(error)))?;
+    match response.status().is_success() {
+        true => Ok(Download { url: url.to_owned(), response }),
+        false => Err(failed(&format!("the server answered {}", response.status()))),
     }
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let name = file_name(url, header("content-disposition").as_deref());
-    let modified = header("last-modified")
-        .and_then(|text| httpdate::parse_http_date(&text).ok())
-        .unwrap_or(SystemTime::UNIX_EPOCH);
-    let total = response.content_length().unwrap_or(0);
-    let path = dir.join(name);
-    let mut file = tokio::fs::File::create(&path).await.map_err(|error| failed(&error))?;
-    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
-    let mut done = 0;
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&chain(error)))? {
-        sha2::Digest::update(&mut hash, &chunk);
-        tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(|error| failed(&error))?;
-        done += chunk.len() as u64;
-        let _ = output.0.try_send(OutputEvent::Progress { what: shown.clone(), done, total });
+}
+
+impl Download {
+    /// What the server calls this content of the file, if it says: the same name is the same content.
+    pub(crate) fn tag(&self) -> Option<String> {
+        self.header("etag").filter(|tag| !tag.starts_with("W/"))
     }
-    // The last piece may be on its way still, and whether it gets there is told by nothing else.
-    tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failed(&error))?;
-    file.into_std().await.set_modified(modified).map_err(|error| failed(&error))?;
-    let got = crate::image::digest::Digest::from_hash(&sha2::Digest::finalize(hash)).to_string();
-    match checksum {
-        Some(wanted) if wanted != got => Err(failed(&format!("digest mismatch: expected {wanted}, got {got}"))),
-        _ => Ok(path),
+
+    /// Puts the file into `dir`, under the name that the server gives it, with its time or else that of 1970, as
+    /// BuildKit does. `checksum` is `sha256:…`.
+    pub(crate) async fn save(
+        mut self,
+        dir: &Path,
+        checksum: Option<&str>,
+        output: &Output,
+    ) -> Result<PathBuf, EngineError> {
+        let (url, shown) = (self.url.clone(), without_secret(&self.url));
+        let failed = |error: &dyn Display| failed(&url, error);
+        let path = dir.join(file_name(&url, self.header("content-disposition").as_deref()));
+        let modified = self.header("last-modified").and_then(|text| httpdate::parse_http_date(&text).ok());
+        let modified = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+        let total = self.response.content_length().unwrap_or(0);
+        let mut file = tokio::fs::File::create(&path).await.map_err(|error| failed(&error))?;
+        let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+        let mut done = 0;
+        while let Some(chunk) = self.response.chunk().await.map_err(|error| failed(&chain(error)))? {
+            sha2::Digest::update(&mut hash, &chunk);
+            tokio::io::AsyncWriteExt::write_all(&mut file, &chunk).await.map_err(|error| failed(&error))?;
+            done += chunk.len() as u64;
+            let _ = output.0.try_send(OutputEvent::Progress { what: shown.clone(), done, total });
+        }
+        // The last piece may be on its way still, and whether it gets there is told by nothing else.
+        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failed(&error))?;
+        file.into_std().await.set_modified(modified).map_err(|error| failed(&error))?;
+        let got = crate::image::digest::Digest::from_hash(&sha2::Digest::finalize(hash)).to_string();
+        match checksum {
+            Some(wanted) if wanted != got => Err(failed(&format!("digest mismatch: expected {wanted}, got {got}"))),
+            _ => Ok(path),
+        }
     }
+
+    fn header(&self, name: &str) -> Option<String> {
+        self.response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    }
+}
+
+fn failed(url: &str, error: &dyn Display) -> EngineError {
+    EngineError::new(format!("cannot get {}: {error}", without_secret(url)))
 }
 
 /// An error with what lies behind it; reqwest's own text stops at the first, and has the address as it was given.

@@ -158,7 +158,7 @@ fn default_branch(listing: &str) -> Option<String> {
 }
 
 /// The name of a commit in full: SHA-1 or SHA-256.
-fn is_commit(reference: &str) -> bool {
+pub(crate) fn is_commit(reference: &str) -> bool {
     matches!(reference.len(), 40 | 64) && reference.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
 }
 

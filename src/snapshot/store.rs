@@ -9,7 +9,7 @@
 //!   snapshots/ID             the layers it is made of, bottom first, one a line
 //!   steps/KEY.json           the result of a step, by its cache key
 //!   places/KEY.json          keys of steps that ran at a place, for instance in a stage of a project
-//!   digests/KEY.json         the digest of what a step reads from a stage, by the question
+//!   digests/KEY.json         the digest of what a step reads from a stage or an address, by the question
 //!   images/NAME.json         an image by the hash of its name
 //!   blobs/DIFF_ID            layer archives as they came, or as they were packed
 //!   caches/ID                directories of RUN --mount=type=cache
@@ -98,7 +98,7 @@ struct State {
     steps: Records<StepRecord>,
     /// Keys of steps with their numbers, by the place they ran at, the latest first.
     places: Records<Vec<(Digest, u32)>>,
-    /// Digests of what lies in stacks of layers, by the question.
+    /// Digests of what does not change, by the question.
     digests: Records<Digest>,
     made: BTreeSet<LayerId>,
 }
@@ -364,8 +364,8 @@ impl Store {
         self.state().places.put(place, keys);
     }
 
-    /// The digest of something in a stack of layers. Layers never change and their names are never used again, so
-    /// the answer to the same question stays.
+    /// The digest of something in a stack of layers, or at an address that says what is there. Layers never change and
+    /// their names are never used again, so the answer to the same question stays.
     pub fn digest(&self, question: &Digest) -> Option<Digest> {
         let found = self.state().digests.get(question);
         found.or_else(|file| read_json(&file).ok_or(())).ok()

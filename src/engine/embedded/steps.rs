@@ -3,6 +3,7 @@
 use super::bound::{self, Bound};
 use super::content::{self, Content};
 use super::engine::{Embedded, store_error};
+use super::fetch;
 use super::task::{CopyTask, Input, Reads, Report, RunTask, Task, TaskError, Upper};
 use crate::engine::{ChangeSummary, EngineError, Job, Output, OutputEvent, StepError, StepErrorKind, StepOutcome};
 use crate::image::digest::Digest;
@@ -57,12 +58,20 @@ fn parent(engine: &Embedded, job: &Job) -> Result<SnapshotId, StepError> {
 async fn keyed(engine: &Embedded, job: Job, output: &Output) -> Result<StepOutcome, StepError> {
     let parent = parent(engine, &job)?;
     let inputs = inputs(engine, &job.step.inputs, &job.inputs, output).await?;
-    let fetched = super::fetch::sources(engine, &job.step, output).await?;
-    let seen = contents(engine, &job.step, &inputs, &fetched).await?;
-    let contents: Vec<String> = seen.iter().map(|it| it.content.digest.clone()).collect();
+    let seen = contents(engine, &job.step, &inputs).await?;
     let linked = matches!(&job.step.op, Op::Copy(copy) if super::copy::on_empty_root(copy));
-    let parts = cache_key::parts(&job.step, (!linked).then_some(parent.0.as_str()), &contents);
-    let key = cache_key::digest(&parts);
+    let key_of = |fetched: &[fetch::Source]| {
+        let seen = seen.iter().map(|it| it.content.digest.clone());
+        let contents: Vec<String> = seen.chain(fetched.iter().map(|it| it.digest.clone())).collect();
+        let parts = cache_key::parts(&job.step, (!linked).then_some(parent.0.as_str()), &contents);
+        (cache_key::digest(&parts), parts)
+    };
+    let mut fetched = fetch::sources(engine, &job.step, job.no_cache, output).await?;
+    let (mut key, mut parts) = key_of(&fetched);
+    if fetched.iter().any(|it| it.path.is_none()) && engine.store.step(&key).is_none() {
+        fetched = fetch::sources(engine, &job.step, true, output).await?;
+        (key, parts) = key_of(&fetched);
+    }
     let lock = engine.key_lock(&key);
     let _only = lock.lock().await;
     if !job.no_cache
@@ -233,21 +242,13 @@ struct Seen {
 }
 
 /// The content of every input, in the order that [`cache_key::parts`] takes their digests.
-async fn contents(
-    engine: &Embedded,
-    step: &Step,
-    inputs: &[Input],
-    fetched: &[(String, std::path::PathBuf)],
-) -> Result<Vec<Seen>, StepError> {
+async fn contents(engine: &Embedded, step: &Step, inputs: &[Input]) -> Result<Vec<Seen>, StepError> {
     let mut read = Vec::new();
     match &step.op {
         Op::Copy(copy) => {
             let input = inputs.first().cloned().unwrap_or(Input::Scratch);
             if copy.sources.iter().any(|source| matches!(source, CopySource::Path(_))) {
                 read.push((Reads::Copy(copy.clone()), input));
-            }
-            for (_, path) in fetched {
-                read.push(super::fetch::reads(path));
             }
         }
         Op::Run(run) => {
@@ -334,7 +335,7 @@ async fn task(
     step: &Step,
     parent: &SnapshotId,
     mut inputs: Vec<Input>,
-    fetched: Vec<(String, std::path::PathBuf)>,
+    fetched: Vec<fetch::Source>,
     draft: &Draft,
 ) -> Result<(Task, Vec<Arc<Bound>>), StepError> {
     let stack = engine.stack(parent)?;
@@ -346,6 +347,7 @@ async fn task(
         }
         Op::Copy(copy) => {
             let input = (!inputs.is_empty()).then(|| inputs.remove(0));
+            let fetched = fetched.into_iter().filter_map(|it| Some((it.address, it.path?))).collect();
             Task::Copy(Box::new(CopyTask { stack, upper, copy: copy.clone(), input, fetched }))
         }
         Op::Workdir { path, user } => Task::Workdir { stack, upper, path: path.clone(), user: user.clone() },
