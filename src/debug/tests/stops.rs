@@ -542,7 +542,7 @@ async fn a_watchpoint_looks_back() {
         watch /out/lib.a deleted
         disable 1
         goto builder:0 => BEFORE builder:0 Reached past
-        to final:1 => AFTER builder:2 Watchpoint(2: out/lib.a deleted) past
+        to final:3 => AFTER builder:2 Watchpoint(2: out/lib.a deleted) past
         goto builder:0 => BEFORE builder:0 Reached past
         c => AFTER builder:2 Watchpoint(2: out/lib.a deleted) past
         ";

@@ -53,7 +53,8 @@ mod tests {
     use std::sync::Arc;
 
     fn check_mode(kind: Kind, bits: u32, expected: &str) {
-        let meta = Meta { mode: bits, ..Meta::new(kind) };
+        // A character device 0:0 is a whiteout.
+        let meta = Meta { mode: bits, device: (1, 3), ..Meta::new(kind) };
         let layer = Layer { entries: vec![Entry::Put { path: "x".into(), meta, opaque: false }] };
         let tree = FileTree::merge(&[Arc::new(layer)]);
         let id = tree.lookup("x".into()).unwrap();
