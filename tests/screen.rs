@@ -169,11 +169,9 @@ fn it_stops_as_other_programs_do() {
         };
     }
     let mut terminal = Terminal::start(shell, 80, 24);
-    let stops: [(fn(&mut Terminal), &str); 2] = [
-        (|terminal| terminal.keys("\x1a"), "stopped"),
-        (|terminal| terminal.signal_children(Signal::TSTP), "stopped again"),
-    ];
-    for (stop, said) in stops {
+    let typed: fn(&mut Terminal) = |terminal| terminal.keys("\x1a");
+    let sent: fn(&mut Terminal) = |terminal| terminal.signal_children(Signal::TSTP);
+    for (stop, said) in [(typed, "stopped"), (sent, "stopped again")] {
         terminal.wait("PAUSED BEFORE builder:0");
         stop(&mut terminal);
         terminal.wait(said);
