@@ -25,11 +25,6 @@ pub(crate) async fn begin(url: &str) -> Result<Download, EngineError> {
 }
 
 impl Download {
-    /// What the server calls this content of the file, if it says: the same name is the same content.
-    pub(crate) fn tag(&self) -> Option<String> {
-        self.header("etag").filter(|tag| !tag.starts_with("W/"))
-    }
-
     /// Puts the file into `dir`, under the name that the server gives it, with its time or else that of 1970, as
     /// BuildKit does. `checksum` is `sha256:…`.
     pub(crate) async fn save(
@@ -63,7 +58,8 @@ impl Download {
         }
     }
 
-    fn header(&self, name: &str) -> Option<String> {
+    /// What the server says of the file.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     }
 }

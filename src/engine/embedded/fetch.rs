@@ -61,7 +61,9 @@ async fn file(engine: &Embedded, url: &str, copy: &Copy, all: bool, output: &Out
         return Ok((digest.to_string(), None));
     }
     let download = download::begin(url).await?;
-    let tagged = download.tag().filter(|_| pinned.is_none()).map(|tag| question(&["tagged file", url, &tag]));
+    // What a server calls the content of a file; a weak name may be that of several.
+    let tag = download.header("etag").filter(|tag| pinned.is_none() && !tag.starts_with("W/"));
+    let tagged = tag.map(|tag| question(&["tagged file", url, &tag]));
     if let Some(digest) = tagged.as_ref().and_then(known) {
         return Ok((digest.to_string(), None));
     }
