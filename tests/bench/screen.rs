@@ -92,12 +92,14 @@ pub(crate) fn keys(archive: &Path) {
     }
 }
 
-/// What this thread has had of a processor: others who use the machine do not make the screen slower.
-///
-/// Source: Linux, `Documentation/scheduler/sched-stats.rst`.
+/// What this thread has had of a processor: others who use the machine do not make the screen slower. (The scheduler's
+/// statistics tell the same, but only as of its last tick.)
 fn processor_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0))
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes a whole `timespec` and keeps nothing.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(done, 0, "this thread has a clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 struct Typist {
