@@ -4,6 +4,7 @@ use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,20 +41,33 @@ pub fn decode<'a>(mut input: impl BufRead + 'a) -> io::Result<(Format, Box<dyn R
     let format = sniff(input.fill_buf()?);
     let reader: Box<dyn Read + 'a> = match format {
         Format::Plain => Box::new(input),
-        Format::Gzip => Box::new(Gzip { members: MultiGzDecoder::new(input), begun: false }),
+        Format::Gzip => Streams::boxed(MultiGzDecoder::new(input), |members, error| {
+            // The header of a further member is no header, or has too few bytes for one.
+            members.header().is_none()
+                && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof)
+        }),
         Format::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
+            Streams::boxed(decoder, |_, error| {
+                let cause: Option<&zstd::Error> = error.get_ref().and_then(|it| it.downcast_ref());
+                cause.is_some_and(|it| it.is(ZSTD_ErrorCode::ZSTD_error_prefix_unknown))
+            })
         }
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Format::Bzip2 => Streams::boxed(bzip2::bufread::MultiBzDecoder::new(input), |_, error| {
+            let cause = error.get_ref().and_then(|it| it.downcast_ref());
+            cause == Some(&bzip2::Error::DataMagic)
+        }),
+        Format::Xz => {
+            let decoder = lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB);
+            Streams::boxed(decoder, |_, error| error.to_string() == "invalid data after stream")
+        }
     };
     Ok((format, reader))
 }
 
-/// As [`decode`], but what is behind the last gzip member and is none itself is passed over, as GNU gzip does: it sets
-/// `behind`.
+/// As [`decode`], but what is behind the last member or frame and is none itself is passed over, as GNU gzip does and as
+/// Docker does with all formats: it sets `behind`.
 pub fn decode_leniently<'a>(
     input: impl BufRead + 'a,
     behind: &'a Cell<bool>,
@@ -63,31 +77,34 @@ pub fn decode_leniently<'a>(
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("behind the gzip stream there are bytes that are none")]
+#[error("behind the compressed stream there are bytes that are none")]
 struct Behind;
 
-struct Gzip<R> {
-    members: MultiGzDecoder<R>,
+/// Members or frames, one after the other.
+struct Streams<R> {
+    reader: R,
     begun: bool,
+    /// Whether an error says that where a further one could begin there is something else.
+    is_behind: fn(&R, &io::Error) -> bool,
 }
 
-impl<R: BufRead> Read for Gzip<R> {
+impl<'a, R: Read + 'a> Streams<R> {
+    fn boxed(reader: R, is_behind: fn(&R, &io::Error) -> bool) -> Box<dyn Read + 'a> {
+        Box::new(Streams { reader, begun: false, is_behind })
+    }
+}
+
+impl<R: Read> Read for Streams<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.members.read(buffer) {
-            Ok(length) => {
-                self.begun |= length > 0;
-                Ok(length)
+        let result = self.reader.read(buffer);
+        match &result {
+            Ok(length) => self.begun |= *length > 0,
+            Err(error) if self.begun && (self.is_behind)(&self.reader, error) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, Behind));
             }
-            // The header of a further member is no header, or has too few bytes for one.
-            Err(error)
-                if self.begun
-                    && self.members.header().is_none()
-                    && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof) =>
-            {
-                Err(io::Error::new(io::ErrorKind::InvalidData, Behind))
-            }
-            Err(error) => Err(error),
+            Err(_) => {}
         }
+        result
     }
 }
 
@@ -122,6 +139,18 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn bzip2(content: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn xz(content: &[u8]) -> Vec<u8> {
+        let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[track_caller]
     fn check(stream: &[u8], format: Format, expected: &[u8]) {
         let (found, mut reader) = decode(stream).unwrap();
@@ -138,12 +167,8 @@ mod tests {
         check(b"\x1f", Format::Plain, b"\x1f");
         check(&gzip(b"gzip"), Format::Gzip, b"gzip");
         check(&zstd::encode_all(&b"zstd"[..], 1).unwrap(), Format::Zstd, b"zstd");
-        let mut bz = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-        bz.write_all(b"bzip2").unwrap();
-        check(&bz.finish().unwrap(), Format::Bzip2, b"bzip2");
-        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-        xz.write_all(b"xz").unwrap();
-        check(&xz.finish().unwrap(), Format::Xz, b"xz");
+        check(&bzip2(b"bzip2"), Format::Bzip2, b"bzip2");
+        check(&xz(b"xz"), Format::Xz, b"xz");
     }
 
     #[test]
@@ -159,15 +184,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_a_gzip_stream_is_an_error_or_passed_over() {
+    fn what_is_behind_a_stream_is_an_error_or_passed_over() {
+        let check = |compress: fn(&[u8]) -> Vec<u8>, behind: &[&[u8]]| {
+            for behind in behind {
+                let stream = [&compress(b"one ")[..], &compress(b"two"), behind].concat();
+                assert!(decode(&stream[..]).unwrap().1.read_to_end(&mut Vec::new()).is_err());
+                let (noticed, mut content) = (Cell::new(false), Vec::new());
+                let (format, mut reader) = decode_leniently(&stream[..], &noticed).unwrap();
+                reader.read_to_end(&mut content).unwrap();
+                assert_eq!((noticed.get(), &content[..]), (true, &b"one two"[..]), "{format:?} {behind:?}");
+            }
+        };
         let long = [b'x'; 600];
-        for behind in [&b"\0"[..], b"\n", b"123456789", b"0123456789", b"\x1f\x8b", &long, &[0; 512]] {
-            let stream = [&gzip(b"one "), &gzip(b"two"), behind].concat();
-            assert!(decode(&stream[..]).unwrap().1.read_to_end(&mut Vec::new()).is_err());
-            let (noticed, mut content) = (Cell::new(false), Vec::new());
-            decode_leniently(&stream[..], &noticed).unwrap().1.read_to_end(&mut content).unwrap();
-            assert_eq!((noticed.get(), &content[..]), (true, &b"one two"[..]));
-        }
+        check(gzip, &[b"\0", b"\n", b"123456789", b"0123456789", b"\x1f\x8b", &long, &[0; 512]]);
+        check(|bytes| zstd::encode_all(bytes, 1).unwrap(), &[b"0123456789", &long, &[0; 512]]);
+        check(bzip2, &[b"\0", b"\n", b"123456789", &long, &[0; 512]]);
+        check(xz, &[b"\n", b"123456789", &long]);
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
                 let end = archive.position();
                 index.unpacked = end;
                 if behind.get() {
-                    let note = "behind the archive's end there are bytes that are no gzip stream, and are left out";
+                    let note = "behind the compressed stream there are bytes that are none, and are left out";
                     index.found.notes.push(note.to_owned());
                 }
                 let is = archive.hash.take().map(Hashing::finish);

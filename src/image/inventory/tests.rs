@@ -434,13 +434,21 @@ fn a_blob_has_its_own_size() {
 }
 
 #[test]
-fn what_is_behind_a_gzip_stream_is_noted() {
+fn what_is_behind_a_compressed_stream_is_noted() {
     let bytes = archive(&["f a 1"]);
-    let behind = |rest: &[u8]| inventory(&[(bytes.clone(), [gzip(&bytes), rest.to_vec()].concat())]);
-    for rest in [&b"garbage and more"[..], b"short", &[0; 512]] {
-        let found = behind(rest);
+    let zstd = zstd::encode_all(&bytes[..], 1).unwrap();
+    let behind = |blob: &[u8], rest: &[u8]| inventory(&[(bytes.clone(), [blob, rest].concat())]);
+    let garbage = &b"garbage and more"[..];
+    let blob = gzip(&bytes);
+    for (blob, rest) in [(&blob, garbage), (&blob, b"short"), (&blob, &[0; 512]), (&zstd, garbage), (&zstd, &[0; 512])]
+    {
+        let found = behind(blob, rest);
         assert_eq!((listing(&found), found.broken().count()), (vec!["f a 0 1".to_owned()], 0));
-        assert!(found.layers[0].checked && found.layers[0].notes[0].contains("no gzip stream"), "{:?}", found.layers);
+        assert!(
+            found.layers[0].checked && found.layers[0].notes[0].contains("behind the compressed stream"),
+            "{:?}",
+            found.layers
+        );
     }
     // Some writers leave the end of the archive out.
     let open = [gzip(&bytes[..1024]), b"short".to_vec()].concat();
