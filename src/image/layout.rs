@@ -7,7 +7,7 @@ use super::digest::Digest;
 use super::fetch::{self, Expected, io_error};
 use super::manifest::{self, CONTAINERD_NAME, Descriptor, ImageIndex, LARGEST_DOCUMENT, NAME, annotation};
 use super::reference::Reference;
-use super::resolve::{self, Documents, Role};
+use super::resolve::{self, Documents, Found, Role};
 use super::source::{Blobs, LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use crate::names::platform::Platform;
 use async_trait::async_trait;
@@ -146,7 +146,13 @@ pub(super) async fn open(
             let bytes = resolve::checked(&layout, &descriptor, Role::Manifest).await?;
             resolve::in_document(&layout, Digest::of(&bytes), &bytes, wanted).await?
         }
-        Picked::Several(entries) => resolve::in_index(&layout, entries, wanted).await?,
+        Picked::Several(entries) => {
+            let found = resolve::in_index(&layout, entries.clone(), wanted).await?;
+            if has_another(&layout, &entries, &found, wanted).await {
+                return Err(not_picked(&origin, SEVERAL, &names(&index), pick));
+            }
+            found
+        }
     };
     let layers = resolve::layers(&layout, &found)?;
     let names = layers.iter().map(|layer| layer.digest.as_ref().map(blob_name).unwrap_or_default()).collect();
@@ -166,6 +172,25 @@ pub(super) async fn open(
         origin,
         layers,
     })
+}
+
+/// What to do where names do not tell images apart.
+const SEVERAL: &str = "it has several images that nothing tells apart: say which by its position, :@0 for the first";
+
+/// Whether these entries lead to another image that is as good for the platform as the one that was found.
+async fn has_another(layout: &Layout, entries: &ImageIndex, found: &Found, wanted: &Platform) -> bool {
+    let distance = |found: &Found| found.config.platform().distance(wanted);
+    let mut one = entries.clone();
+    for entry in entries.manifests() {
+        one.set_manifests(vec![entry.clone()]);
+        if let Ok(other) = resolve::in_index(layout, one.clone(), wanted).await
+            && other.config_bytes != found.config_bytes
+            && distance(&other) == distance(found)
+        {
+            return true;
+        }
+    }
+    false
 }
 
 pub(super) enum Picked {

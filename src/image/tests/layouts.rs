@@ -64,6 +64,34 @@ fn names() {
 }
 
 #[test]
+fn images_that_nothing_tells_apart() {
+    let which = "Missing: oci-layout DIR/layout: it has several images that nothing tells apart: say which by its \
+                 position, :@0 for the first";
+    let unnamed = |it: &mut Store| vec![it.image("amd64", "one"), it.image("amd64", "two")];
+    check(unnamed, "", which);
+    check(unnamed, ":@1", "amd64 [two]");
+    check(|it| vec![it.platform_image("amd64", "one"), it.image("amd64", "two")], "", which);
+    check(
+        |it| vec![named(it.image("amd64", "one"), "v1"), it.image("amd64", "two")],
+        "",
+        &format!("{which}; there is v1"),
+    );
+    let same_name = |it: &mut Store| unnamed(it).into_iter().map(|it| named(it, "v1")).collect();
+    check(same_name, ":v1", &format!("{which}; there is v1"));
+    // Nothing has to be told apart: another platform's, a signature, and the same image stored in two ways.
+    check(|it| vec![it.image("arm64", "one"), it.image("amd64", "two")], "", "amd64 [two]");
+    check(|it| vec![it.attestation(), it.image("amd64", "two")], "", "amd64 [two]");
+    check(
+        |it| {
+            let one = it.image("amd64", "one");
+            vec![it.index(vec![one.clone()]), one]
+        },
+        "",
+        "amd64 [one]",
+    );
+}
+
+#[test]
 fn digests() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::default();
