@@ -6,11 +6,12 @@
 
 use super::compression;
 use super::digest::Digest;
+use super::document;
 use super::fetch::{io_error, wrong_digest};
 use super::layout::{self, FileBlobs, Files, Opening};
 use super::legacy;
 use super::reference::{self, Reference};
-use super::resolve::{self, layers_differ, parse_config};
+use super::resolve::{layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
 use crate::names::platform::Platform;
 use serde::Deserialize;
@@ -369,7 +370,7 @@ fn open_docker(name: &str, origin: String, files: Arc<Files>, pick: &Pick) -> Re
     let damaged = |why: String| SourceError::new(SourceErrorKind::Damaged, format!("{origin}: {why}"));
     let bytes = files.read("manifest.json")?.unwrap_or_default();
     let images: Vec<DockerImage> =
-        resolve::lenient(&bytes).map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
+        document::read(&bytes).map_err(|error| damaged(format!("its manifest.json cannot be read: {error}")))?;
     let image = picked(&origin, &images, pick)?;
     let config_bytes = files.read(&image.config)?.ok_or_else(|| {
         SourceError::new(SourceErrorKind::Missing, format!("{origin}: {:?} is not in it", image.config))

@@ -6,8 +6,8 @@
 use super::archive::TarFile;
 use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::digest::Digest;
+use super::document;
 use super::reference::Reference;
-use super::resolve;
 use super::source::{Pick, SourceError, SourceErrorKind};
 use super::{compression, fetch};
 use serde::Deserialize;
@@ -68,7 +68,7 @@ pub(super) fn image(origin: &str, archive: &TarFile, pick: &Pick) -> Result<Imag
             .read(&name)?
             .ok_or_else(|| SourceError::new(SourceErrorKind::Missing, format!("{origin}: {name} is not in it")))?;
         let layer: V1 =
-            resolve::lenient(&bytes).map_err(|error| damaged(format!("its {name} cannot be read: {error}")))?;
+            document::read(&bytes).map_err(|error| damaged(format!("its {name} cannot be read: {error}")))?;
         if names.is_empty() {
             config.created = layer.created.clone();
             (config.os, config.architecture) = (layer.os, layer.architecture);
@@ -99,7 +99,7 @@ fn picked(origin: &str, archive: &TarFile, pick: &Pick) -> Result<String, Source
     let missing = |why: String| SourceError::new(SourceErrorKind::Missing, format!("{origin}: {why}"));
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     if let Some(bytes) = archive.read("repositories")? {
-        let repositories: BTreeMap<String, BTreeMap<String, String>> = resolve::lenient(&bytes).map_err(|error| {
+        let repositories: BTreeMap<String, BTreeMap<String, String>> = document::read(&bytes).map_err(|error| {
             let message = format!("{origin}: its repositories cannot be read: {error}");
             SourceError::new(SourceErrorKind::Damaged, message)
         })?;
@@ -152,7 +152,7 @@ fn tops(archive: &TarFile) -> Result<Vec<String>, SourceError> {
     let mut below = HashSet::new();
     for id in &ids {
         let bytes = archive.read(&format!("{id}/json"))?.unwrap_or_default();
-        let layer: V1 = resolve::lenient(&bytes).unwrap_or_default();
+        let layer: V1 = document::read(&bytes).unwrap_or_default();
         below.insert(layer.parent);
     }
     ids.retain(|id| !below.contains(id));

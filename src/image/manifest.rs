@@ -8,6 +8,7 @@
 //! completed first; what is written needs no such help.
 
 use super::digest::{Digest, ParseDigestError};
+use super::document;
 use crate::names::platform::Platform;
 use base64::Engine as _;
 use oci_spec::image::{Arch, MediaType, Os, PlatformBuilder};
@@ -41,7 +42,7 @@ pub type Why = String;
 
 /// Reads a manifest or an index.
 pub fn parse(bytes: &[u8]) -> Result<Document, Why> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
+    let value = document::value(bytes).map_err(|error| format!("it is not a manifest: {error}"))?;
     let Value::Object(members) = value else {
         return Err("it is not a manifest: it is not an object".to_owned());
     };
@@ -68,7 +69,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, Why> {
 
 /// Reads an index where nothing else can be, as a layout's `index.json`.
 pub fn parse_index(bytes: &[u8]) -> serde_json::Result<ImageIndex> {
-    completed(serde_json::from_slice(bytes)?)
+    completed(serde_json::from_value(document::value(bytes)?)?)
 }
 
 /// With the members that `oci-spec` asks for.

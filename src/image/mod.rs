@@ -7,6 +7,7 @@
 pub mod base;
 pub mod config;
 pub mod digest;
+mod document;
 pub mod history;
 pub mod manifest;
 mod pax;

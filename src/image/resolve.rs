@@ -2,13 +2,12 @@
 
 use super::config::ImageConfig;
 use super::digest::Digest;
+use super::document;
 use super::fetch::wrong_digest;
 use super::manifest::{self, Choice, Descriptor, Document, ImageIndex, ImageManifest, LARGEST_DOCUMENT};
 use super::source::{LayerBlob, SourceError, SourceErrorKind};
 use crate::names::platform::Platform;
 use async_trait::async_trait;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Indexes in indexes: one level is common, two have been seen.
@@ -190,28 +189,9 @@ fn is_layer(media_type: &str) -> bool {
 }
 
 pub(super) fn parse_config(bytes: &[u8], place: &str) -> Result<ImageConfig, SourceError> {
-    lenient(bytes).map_err(|error| {
+    document::read(bytes).map_err(|error| {
         SourceError::new(SourceErrorKind::Damaged, format!("{place}: its configuration cannot be read: {error}"))
     })
-}
-
-/// Reads a document as Go does: a member that is `null` is not there, and of two the later one holds.
-pub(super) fn lenient<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
-    /// What is deeper is no member, but a key of a map.
-    const DEEPEST: usize = 2;
-    fn without_null(value: &mut Value, depth: usize) {
-        match value {
-            Value::Object(members) if depth < DEEPEST => {
-                members.retain(|_, value| !value.is_null());
-                members.values_mut().for_each(|value| without_null(value, depth + 1));
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| without_null(item, depth)),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::from_slice(bytes)?;
-    without_null(&mut value, 0);
-    serde_json::from_value(value)
 }
 
 pub(super) fn layers_differ(place: &str, layers: usize, config: &ImageConfig) -> String {
