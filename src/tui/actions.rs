@@ -3,7 +3,7 @@
 use super::app::{App, Mark, Note, PaneId};
 use super::front::Wish;
 use super::input::{Input, Purpose};
-use super::keymap::{Action, Motion, key_of};
+use super::keymap::{Action, Context, Motion, key_of};
 use super::update::{Effect, on_requests};
 use super::views::{branches, breakpoints, help};
 use super::widgets::scroll::{moved, next_hit};
@@ -500,7 +500,7 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
             app.needle.remove(&id);
         }
         (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => app.say("searching"),
-        (false, hits) => app.note = Some(Note::of_search(needle, hits)),
+        (false, hits) => app.note = Some(Note::of_search(Context::Debugger, needle, hits)),
     }
     Vec::new()
 }

@@ -2,7 +2,7 @@
 
 use super::build::Build;
 use super::input::Input;
-use super::keymap::{Action, key_of};
+use super::keymap::{Action, Context, key_of, key_on};
 use super::layout::{self, Areas};
 use super::standing::Standing;
 use super::text;
@@ -97,13 +97,13 @@ pub struct Note {
 }
 
 impl Note {
-    /// How many places a search has found in a pane.
-    pub fn of_search(needle: &str, hits: usize) -> Note {
+    /// How many places a search has found in a pane of a screen.
+    pub fn of_search(screen: Context, needle: &str, hits: usize) -> Note {
         let text = match hits {
             0 => format!("{needle:?} is not in this pane"),
             1 => "1 hit".to_owned(),
             _ => {
-                let (next, previous) = (key_of(Action::FindNext), key_of(Action::FindPrevious));
+                let (next, previous) = (key_on(screen, Action::FindNext), key_on(screen, Action::FindPrevious));
                 format!("{}, {next} and {previous} go through them", text::count(hits, "hit"))
             }
         };

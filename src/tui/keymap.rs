@@ -134,6 +134,23 @@ pub enum Motion {
     Last,
 }
 
+impl Motion {
+    /// The key that widgets know it by, whichever was pressed.
+    pub fn key(self) -> KeyEvent {
+        let code = match self {
+            Motion::Up => KeyCode::Up,
+            Motion::Down => KeyCode::Down,
+            Motion::Left => KeyCode::Left,
+            Motion::Right => KeyCode::Right,
+            Motion::PageUp => KeyCode::PageUp,
+            Motion::PageDown => KeyCode::PageDown,
+            Motion::First => KeyCode::Home,
+            Motion::Last => KeyCode::End,
+        };
+        KeyEvent::new(code, KeyModifiers::NONE)
+    }
+}
+
 /// One key with its modifiers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -275,15 +292,20 @@ pub const TABLE: &[Binding] = &[
     bind(C::Explorer, &[ch('6')], A::Focus(6), "Waste: what is dead in the image, or there twice"),
     bind(C::Explorer, &[ch('7')], A::Focus(7), "Flow: where the image's bytes come from, and what stayed behind"),
     bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory; of a layer, the whole file system"),
+    bind(C::Explorer, &[ch('n')], A::FindNext, "next hit"),
+    bind(C::Explorer, &[ch('N')], A::FindPrevious, "previous hit"),
+    bind(C::Explorer, &[ch('g')], A::Move(Motion::First), "to the top"),
     bind(C::Explorer, &[ctrl('c')], A::Interrupt, "leave"),
     bind(C::Global, &[plain(KeyCode::Up), ch('k')], A::Move(Motion::Up), "up"),
     bind(C::Global, &[plain(KeyCode::Down), ch('j')], A::Move(Motion::Down), "down"),
     bind(C::Global, &[plain(KeyCode::Left), ch('h')], A::Move(Motion::Left), "left"),
     bind(C::Global, &[plain(KeyCode::Right), ch('l')], A::Move(Motion::Right), "right"),
     bind(C::Global, &[plain(KeyCode::PageUp), ctrl('b')], A::Move(Motion::PageUp), "a page up"),
+    bind(C::Global, &[ctrl('u')], A::Move(Motion::PageUp), "a page up"),
     bind(C::Global, &[plain(KeyCode::PageDown), ctrl('f')], A::Move(Motion::PageDown), "a page down"),
+    bind(C::Global, &[ctrl('d')], A::Move(Motion::PageDown), "a page down"),
     bind(C::Global, &[plain(KeyCode::Home)], A::Move(Motion::First), "to the top"),
-    bind(C::Global, &[plain(KeyCode::End)], A::Move(Motion::Last), "to the end"),
+    bind(C::Global, &[plain(KeyCode::End), ch('G')], A::Move(Motion::Last), "to the end"),
     bind(C::Global, &[plain(KeyCode::Tab)], A::FocusNext, "next pane"),
     bind(C::Global, &[plain(KeyCode::BackTab)], A::FocusPrevious, "previous pane"),
     bind(C::Global, &[ch('z')], A::Zoom, "give the pane the whole screen, and back"),
@@ -378,6 +400,12 @@ pub fn key_of(action: Action) -> String {
     binding.and_then(|it| it.keys.first()).map(Key::to_string).unwrap_or_default()
 }
 
+/// The key to show for an action on a screen, which may have one of its own for it.
+pub fn key_on(screen: Context, action: Action) -> String {
+    let binding = TABLE.iter().find(|it| it.action == action && belongs(it.context, screen));
+    binding.and_then(|it| it.keys.first()).map(Key::to_string).unwrap_or_default()
+}
+
 /// Whether a context is part of a screen, which is that of the debugger or of the explorer.
 pub fn belongs(context: Context, screen: Context) -> bool {
     match context {
@@ -448,7 +476,16 @@ mod tests {
         check(KeyCode::Char(' '), none, Context::Breakpoints, Some(Action::EnableBreakpoint));
         check(KeyCode::Char('n'), KeyModifiers::ALT, Context::Source, None);
         let exploring = |c| lookup(Context::Explorer, Context::Files, press(KeyCode::Char(c), none));
-        assert_eq!((exploring('n'), exploring('a')), (None, Some(Action::Pane)));
+        assert_eq!((exploring('n'), exploring('a')), (Some(Action::FindNext), Some(Action::Pane)));
+    }
+
+    #[test]
+    fn a_key_is_named_that_the_screen_has() {
+        let check = |screen, action, expected: &str| assert_eq!(key_on(screen, action), expected);
+        check(Context::Debugger, Action::FindNext, "]");
+        check(Context::Explorer, Action::FindNext, "n");
+        check(Context::Explorer, Action::Find, "/");
+        check(Context::Explorer, Action::StepOver, "");
     }
 
     #[test]

@@ -359,6 +359,10 @@ fn on_key(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     if app.branches.is_some() {
         return actions::in_branches(app, action);
     }
+    let key = match action {
+        Some(Action::Move(motion)) => motion.key(),
+        _ => key,
+    };
     match action {
         Some(Action::Pane | Action::Move(_) | Action::Open | Action::Close) => to_pane(app, key, action),
         Some(action) => actions::perform(app, action),

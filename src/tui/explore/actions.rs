@@ -6,7 +6,7 @@ use super::update::{Effect, on_outcome, on_request};
 use crate::tui::app::Note;
 use crate::tui::front::Wish;
 use crate::tui::input::{Input, Purpose};
-use crate::tui::keymap::{Action, Motion, key_of};
+use crate::tui::keymap::{Action, Context, Motion, key_of};
 use crate::tui::views::help;
 use crate::tui::widgets::scroll::{moved, next_hit};
 use crate::tui::widgets::{Outcome, Request};
@@ -155,7 +155,7 @@ pub(super) fn find(explorer: &mut Explorer, needle: &str) {
             explorer.needle.remove(&id);
         }
         (false, 0) if explorer.widget(id).is_some_and(|widget| widget.is_searching()) => explorer.say("searching"),
-        (false, hits) => explorer.note = Some(Note::of_search(needle, hits)),
+        (false, hits) => explorer.note = Some(Note::of_search(Context::Explorer, needle, hits)),
     }
 }
 

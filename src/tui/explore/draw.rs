@@ -172,11 +172,11 @@ fn bottom(explorer: &Explorer, area: Rect, buffer: &mut Buffer) -> Option<Positi
     let look = &explorer.look;
     if let Some(input) = &explorer.input {
         let hint = match input.purpose {
-            Purpose::Find => "Enter: find, then ] and [",
-            Purpose::Extract { .. } => "Enter: write, Esc: leave it",
-            Purpose::Command => "",
+            Purpose::Find => keys::find_hint(Context::Explorer),
+            Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
+            Purpose::Command => String::new(),
         };
-        return Some(keys::typed(look, input, hint, area, buffer));
+        return Some(keys::typed(look, input, &hint, area, buffer));
     }
     match &explorer.note {
         Some(note) => keys::said(look, note, area, buffer),

@@ -201,14 +201,15 @@ impl Pane for Map {
             return Outcome::Ignored;
         }
         match key.code {
-            KeyCode::Left | KeyCode::Char('h') => self.go((-1, 0)),
-            KeyCode::Right | KeyCode::Char('l') => self.go((1, 0)),
-            KeyCode::Up | KeyCode::Char('k') => self.go((0, -1)),
-            KeyCode::Down | KeyCode::Char('j') => self.go((0, 1)),
+            KeyCode::Left => self.go((-1, 0)),
+            KeyCode::Right => self.go((1, 0)),
+            KeyCode::Up => self.go((0, -1)),
+            KeyCode::Down => self.go((0, 1)),
             KeyCode::Home => self.selected = 0,
             KeyCode::End => self.selected = self.parts.len().saturating_sub(1),
             KeyCode::Enter | KeyCode::Char(' ') => return self.enter(),
             KeyCode::Backspace | KeyCode::Char('-') => self.leave(),
+            KeyCode::Esc if self.directory != FileTree::ROOT => self.leave(),
             KeyCode::Char('x') => match &self.at {
                 Some(at) => return Outcome::Effect(Request::Extract { at: at.clone(), path: self.path() }),
                 None => return Outcome::Consumed,

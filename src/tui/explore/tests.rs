@@ -266,6 +266,24 @@ fn the_keys_are_explained() {
 }
 
 #[test]
+fn lists_are_gone_through_as_in_a_pager() {
+    let check = |keys: &str, expected: &str| {
+        let mut explorer = explorer(None, (120, 40));
+        read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+        for key in typed(&format!("4*{keys}")) {
+            press(&mut explorer, if key == KeyCode::Char('\n') { KeyCode::Enter } else { key });
+        }
+        assert_eq!(explorer.selected_path().unwrap(), expected, "{keys}");
+    };
+    check("jj", "etc/passwd");
+    check("jjg", "etc");
+    check("G", "usr/bin/gofmt");
+    check("/bin/go\n", "usr/bin/go");
+    check("/bin/go\nn", "usr/bin/gofmt");
+    check("/bin/go\nnnN", "usr/bin/gofmt");
+}
+
+#[test]
 fn a_path_is_copied_and_extracted() {
     let mut explorer = explorer(None, (120, 40));
     read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));

@@ -248,6 +248,10 @@ fn on_key(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
     if explorer.help.is_some() {
         return actions::in_help(explorer, action);
     }
+    let key = match action {
+        Some(Action::Move(motion)) => motion.key(),
+        _ => key,
+    };
     match action {
         Some(Action::Pane | Action::Move(_) | Action::Open | Action::Close) => {
             match explorer.widget(explorer.focus).map(|widget| widget.key(key)) {

@@ -248,13 +248,10 @@ impl Pane for Waste {
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
         let page = self.page.max(2) as isize - 1;
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('b') if control => self.go(-page),
-            KeyCode::Char('f') if control => self.go(page),
-            _ if control || key.modifiers.contains(KeyModifiers::ALT) => return Outcome::Ignored,
-            KeyCode::Up | KeyCode::Char('k') => self.go(-1),
-            KeyCode::Down | KeyCode::Char('j') => self.go(1),
+            _ if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return Outcome::Ignored,
+            KeyCode::Up => self.go(-1),
+            KeyCode::Down => self.go(1),
             KeyCode::PageUp => self.go(-page),
             KeyCode::PageDown => self.go(page),
             KeyCode::Home => self.selected = 0,

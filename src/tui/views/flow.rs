@@ -196,24 +196,18 @@ impl Pane for Flow {
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
         if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
-            let page = match key.code {
-                KeyCode::Char('b') => Motion::PageUp,
-                KeyCode::Char('f') => Motion::PageDown,
-                _ => return Outcome::Ignored,
-            };
-            self.go(page);
-            return Outcome::Consumed;
+            return Outcome::Ignored;
         }
         let in_files = matches!(self.levels.last(), Some(Level::Files(_)));
         let motion = match key.code {
-            KeyCode::Left | KeyCode::Char('h') if in_files => {
+            KeyCode::Left if in_files => {
                 self.leave();
                 return Outcome::Consumed;
             }
-            KeyCode::Left | KeyCode::Char('h') => Motion::Left,
-            KeyCode::Right | KeyCode::Char('l') => Motion::Right,
-            KeyCode::Up | KeyCode::Char('k') => Motion::Up,
-            KeyCode::Down | KeyCode::Char('j') => Motion::Down,
+            KeyCode::Left => Motion::Left,
+            KeyCode::Right => Motion::Right,
+            KeyCode::Up => Motion::Up,
+            KeyCode::Down => Motion::Down,
             KeyCode::PageUp => Motion::PageUp,
             KeyCode::PageDown => Motion::PageDown,
             KeyCode::Home => Motion::First,

@@ -3,7 +3,7 @@
 use crate::debug::Side;
 use crate::tui::app::{App, Note, PaneId};
 use crate::tui::input::{Input, Purpose};
-use crate::tui::keymap::{Action, key_of};
+use crate::tui::keymap::{Action, Context, key_of, key_on};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use ratatui::buffer::Buffer;
@@ -243,10 +243,15 @@ pub(crate) fn typed(look: &Look, input: &Input, hint: &str, area: Rect, buffer: 
     Position::new(area.x + (start + before - scroll) as u16, area.y)
 }
 
+/// What is done with a text that is searched for.
+pub(crate) fn find_hint(screen: Context) -> String {
+    format!("Enter: find, then {} and {}", key_on(screen, Action::FindNext), key_on(screen, Action::FindPrevious))
+}
+
 /// What could follow, at the right of what is typed.
 fn hint(app: &App, input: &Input) -> String {
     match &input.purpose {
-        Purpose::Find => "Enter: find, then ] and [".to_owned(),
+        Purpose::Find => find_hint(Context::Debugger),
         Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
         Purpose::Command => {
             let offers = match input.offers.is_empty() {
@@ -265,7 +270,7 @@ fn hint(app: &App, input: &Input) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::keymap::{Context, TABLE};
+    use crate::tui::keymap::TABLE;
     use crate::tui::{fixture, screens, update};
 
     #[test]

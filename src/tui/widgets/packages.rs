@@ -70,13 +70,10 @@ impl Packages {
     /// Whether it took the key.
     pub fn key(&mut self, key: KeyEvent) -> bool {
         let page = self.page.max(2) as isize - 1;
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('b') if control => self.scroll(-page),
-            KeyCode::Char('f') if control => self.scroll(page),
-            _ if control || key.modifiers.contains(KeyModifiers::ALT) => return false,
-            KeyCode::Up | KeyCode::Char('k') => self.scroll(-1),
-            KeyCode::Down | KeyCode::Char('j') => self.scroll(1),
+            _ if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return false,
+            KeyCode::Up => self.scroll(-1),
+            KeyCode::Down => self.scroll(1),
             KeyCode::PageUp => self.scroll(-page),
             KeyCode::PageDown => self.scroll(page),
             KeyCode::Home => self.top = 0,

@@ -105,13 +105,10 @@ impl Pager {
 
     pub fn key(&mut self, key: KeyEvent, text: &impl Text) -> bool {
         let page = self.height.saturating_sub(1).max(1) as isize;
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('b') if control => self.scroll(-page, text),
-            KeyCode::Char('f') if control => self.scroll(page, text),
-            _ if control || key.modifiers.contains(KeyModifiers::ALT) => return false,
-            KeyCode::Up | KeyCode::Char('k') => self.scroll(-1, text),
-            KeyCode::Down | KeyCode::Char('j') => self.scroll(1, text),
+            _ if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => return false,
+            KeyCode::Up => self.scroll(-1, text),
+            KeyCode::Down => self.scroll(1, text),
             KeyCode::PageUp => self.scroll(-page, text),
             KeyCode::PageDown | KeyCode::Char(' ') => self.scroll(page, text),
             KeyCode::Home => self.go(0, text),
@@ -119,8 +116,8 @@ impl Pager {
                 self.go(text.len(), text);
                 self.follow = true;
             }
-            KeyCode::Left | KeyCode::Char('h') if !self.wrap => self.left = self.left.saturating_sub(SIDEWAYS),
-            KeyCode::Right | KeyCode::Char('l') if !self.wrap => self.left += SIDEWAYS,
+            KeyCode::Left if !self.wrap => self.left = self.left.saturating_sub(SIDEWAYS),
+            KeyCode::Right if !self.wrap => self.left += SIDEWAYS,
             KeyCode::Char('w') => {
                 self.wrap = !self.wrap;
                 self.sub = 0;
@@ -357,6 +354,8 @@ mod tests {
                 "PgDn" => KeyCode::PageDown,
                 "Home" => KeyCode::Home,
                 "End" => KeyCode::End,
+                "k" => KeyCode::Up,
+                "j" => KeyCode::Down,
                 other => KeyCode::Char(other.chars().next().unwrap()),
             };
             pager.key(KeyEvent::new(code, KeyModifiers::NONE), text);

@@ -51,6 +51,9 @@ fn press(flow: &mut Flow, key: char) -> Outcome {
     let code = match key {
         '>' => KeyCode::Enter,
         '<' => KeyCode::Backspace,
+        'j' => KeyCode::Down,
+        'l' => KeyCode::Right,
+        'h' => KeyCode::Left,
         key => KeyCode::Char(key),
     };
     flow.key(KeyEvent::new(code, KeyModifiers::NONE))
