@@ -38,6 +38,8 @@ struct File {
     before: Option<SnapshotId>,
     meta: Meta,
     mode: Mode,
+    /// The user has said how it is to be shown, whatever is in it.
+    chosen: bool,
     text: Paged,
     hex: Hex,
     patch: Option<PatchText>,
@@ -92,6 +94,7 @@ impl Viewer {
             path,
             before,
             mode,
+            chosen: false,
             text: Paged::default(),
             // How much is behind a link is seen when it is read.
             hex: Hex::new(if meta.kind == Kind::File { meta.size } else { 1 << 40 }),
@@ -286,7 +289,7 @@ impl File {
             Mode::Text => {
                 let known = (0..self.text.pieces()).find(|piece| self.text.offset(*piece) == offset);
                 let first = known == Some(0) || offset == 0;
-                let fresh = first && self.text.pieces() == 0;
+                let fresh = first && self.text.pieces() == 0 && !self.chosen;
                 let unlisted = matches!(self.listing, Listed::Unknown) && self.meta.kind == Kind::File;
                 if fresh && unlisted && listing::may_be_archive(&bytes) {
                     return self.switch(Mode::Archive);
@@ -354,6 +357,7 @@ impl File {
                 }
             },
             KeyCode::Char('m') if plain && readable => {
+                self.chosen = true;
                 let is_archive = matches!(self.listing, Listed::Known(_));
                 self.switch(match self.mode {
                     Mode::Hex => Mode::Text,
