@@ -33,10 +33,12 @@ use super::layout::{self, Areas, LEAST};
 use super::signs::Lines;
 use super::text;
 use super::theme::Look;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
+use std::ops::Range;
+use unicode_width::UnicodeWidthChar;
 
 /// Draws everything. Answers with the place of the terminal's cursor, if it is to be seen.
 pub fn draw(app: &mut App, buffer: &mut Buffer) -> Option<Position> {
@@ -82,11 +84,23 @@ pub fn finish(buffer: &mut Buffer, look: &Look) {
         }
         if cell.symbol().chars().any(text::is_harmful) {
             cell.set_symbol("?");
-        } else if ascii && !cell.symbol().is_ascii() {
+        } else if let Some(first) = disputed(cell.symbol()) {
+            cell.set_char(first);
+        }
+        if ascii && !cell.symbol().is_ascii() {
             // A wide character's second column is a cell of its own, which is blank.
             cell.set_symbol(ascii_for(cell.symbol()));
         }
     }
+}
+
+/// The first character of several that are drawn as one, if not all terminals take the same columns for them: some
+/// know what they are together, and some put one behind the other, and all that follows is out of its place.
+fn disputed(symbol: &str) -> Option<char> {
+    let mut characters = symbol.chars();
+    let first = characters.next()?;
+    let apart: usize = symbol.chars().map(|c| c.width().unwrap_or(0)).sum();
+    (characters.next().is_some() && apart != text::width(symbol)).then_some(first)
 }
 
 /// What stands for a sign where there is only ASCII.
@@ -353,12 +367,19 @@ pub(crate) fn mark_hits(look: &Look, buffer: &mut Buffer, line: Rect, needle: &s
     if wanted.is_empty() || line.height == 0 {
         return;
     }
-    let lower = |cell: &ratatui::buffer::Cell| cell.symbol().chars().next().and_then(|c| c.to_lowercase().next());
-    let shown: Vec<Option<char>> = (line.x..line.right()).filter_map(|x| buffer.cell((x, line.y))).map(lower).collect();
-    for at in 0..shown.len().saturating_sub(wanted.len() - 1) {
-        let here = shown[at..at + wanted.len()].iter().zip(&wanted).all(|(a, b)| *a == Some(*b));
-        if here {
-            let area = Rect { x: line.x + at as u16, width: wanted.len() as u16, ..line };
+    // Each character in lower case, with the columns that it takes.
+    let mut shown: Vec<(char, Range<u16>)> = Vec::new();
+    let mut x = line.x;
+    while let Some(symbol) = buffer.cell((x, line.y)).map(Cell::symbol).filter(|_| x < line.right()) {
+        let end = x + text::width(symbol).max(1) as u16;
+        shown.extend(symbol.chars().flat_map(char::to_lowercase).map(|c| (c, x..end)));
+        x = end;
+    }
+    for here in shown.windows(wanted.len()) {
+        if let ([(_, first), ..], [.., (_, last)]) = (here, here)
+            && here.iter().map(|(c, _)| c).eq(&wanted)
+        {
+            let area = Rect { x: first.start, width: last.end.min(line.right()) - first.start, ..line };
             buffer.set_style(area, look.changed.add_modifier(Modifier::UNDERLINED));
         }
     }
@@ -394,4 +415,43 @@ pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
         31 => "SIGSYS (a system call that is not allowed)",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::theme::{Depth, Theme};
+
+    #[test]
+    fn what_follows_a_picture_is_in_its_place_on_all_terminals() {
+        let check = |ascii, drawn: &str, expected: &str| {
+            let mut buffer = Buffer::empty(Rect::new(0, 0, 8, 1));
+            buffer.set_string(0, 0, drawn, Style::new());
+            finish(&mut buffer, &Look::new(&Theme::dark(), Depth::None, ascii));
+            assert_eq!(buffer.content.iter().map(Cell::symbol).collect::<String>().trim_end(), expected, "{drawn}");
+        };
+        check(false, "\u{26a0}\u{fe0f}x", "\u{26a0} x");
+        check(false, "\u{1f469}\u{200d}\u{1f467}x", "\u{1f469} x");
+        check(false, "\u{1f44d}\u{1f3fd}x", "\u{1f44d} x");
+        check(false, "e\u{301}漢x", "e\u{301}漢 x");
+        check(true, "\u{1f44d}\u{1f3fd}x", "? x");
+    }
+
+    #[test]
+    fn hits_are_marked_however_wide_their_characters_are() {
+        let look = Look::new(&Theme::dark(), Depth::None, false);
+        let check = |shown: &str, needle: &str, expected: &str| {
+            let line = Rect::new(0, 0, expected.len() as u16, 1);
+            let mut buffer = Buffer::empty(line);
+            buffer.set_string(0, 0, shown, Style::new());
+            mark_hits(&look, &mut buffer, line, needle);
+            let mark = |cell: &Cell| if cell.modifier.contains(Modifier::UNDERLINED) { '^' } else { '.' };
+            assert_eq!(buffer.content.iter().map(mark).collect::<String>(), expected, "{shown}");
+        };
+        check("COPY App /app", "app", ".....^^^..^^^.");
+        check("COPY 漢字 x", "漢字", ".....^^^^...");
+        check("COPY 漢字x", "字x", ".......^^^");
+        check("cafe\u{301} e\u{301}", "e\u{301}", "...^.^");
+        check("COPY", "copying", "....");
+    }
 }
