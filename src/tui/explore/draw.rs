@@ -92,7 +92,7 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
     let inner = content(area);
     let rows = usize::from(inner.height);
     let note = match id {
-        PaneId::Layers => layers::title(explorer),
+        PaneId::Layers => layers::title(explorer, inner.width),
         PaneId::Details => String::new(),
         PaneId::Viewer => {
             let layer = explorer.viewer.at().and_then(height).and_then(|height| height.checked_sub(1));

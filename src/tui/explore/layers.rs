@@ -42,10 +42,11 @@ pub fn at_row(explorer: &Explorer, row: usize) -> Option<usize> {
     }
 }
 
-/// What the columns are.
-pub fn title(explorer: &Explorer) -> String {
-    match (explorer.image.is_loading(), explorer.image.layers.len()) {
-        (_, 0) => String::new(),
+/// What the columns are, in the room that there is.
+pub fn title(explorer: &Explorer, width: u16) -> String {
+    match explorer.image.layers.len() {
+        0 => String::new(),
+        _ if usize::from(width) < BOTH => "unpacked".to_owned(),
         _ => format!("unpacked{}compressed", explorer.look.signs.bullet),
     }
 }

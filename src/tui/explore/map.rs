@@ -188,6 +188,9 @@ impl Map {
 
 impl Pane for Map {
     fn title(&self) -> String {
+        if self.at.is_none() {
+            return String::new();
+        }
         let path = format!("/{}", self.tree.path(self.directory));
         format!("{} · {}", text::sanitise(&path), self.share(self.tree.bytes(self.directory)))
     }

@@ -25,8 +25,10 @@ use std::sync::Arc;
 const MOST: usize = 300;
 /// Columns of a size, with the space behind it.
 const SIZE: usize = 11;
-/// Rows for what to do.
-const MEND: u16 = 2;
+/// Rows below the list for all about what is selected, with what to do about it, as far as there are so many.
+const FOOT: u16 = 4;
+/// Rows that the list keeps.
+const LIST: u16 = 7;
 /// Rows that a turn of the mouse's wheel moves by.
 const WHEEL: isize = 3;
 
@@ -106,7 +108,7 @@ impl Report {
         let waste = &account.waste;
         let picture = Arc::new(Picture::of_image(inventory, waste, base));
         let base = base.map_or(0, |base| base.layers);
-        let summary = format!("{} of {} are dead", text::size(waste.dead.total()), text::size(waste.total()));
+        let summary = format!("{} dead of {}", text::size(waste.dead.total()), text::size(waste.total()));
         let mut rows = vec![
             head(&format!(
                 "{} live, {} dead: {}",
@@ -114,11 +116,8 @@ impl Report {
                 text::size(waste.dead.total()),
                 kinds(waste.dead)
             )),
-            head(&format!(
-                "{} are copies of a content that is there already; dive's score {:.3}",
-                text::size(account.duplicate_bytes()),
-                account.score.efficiency
-            )),
+            head(&format!("{} are copies of a content that is there already", text::size(account.duplicate_bytes()))),
+            head(&format!("dive's score, mended: {:.1} %", account.score.efficiency * 100.0)),
         ];
         section(&mut rows, "What stands out", found(inventory, base, &account));
         let layers = waste.layers.iter().enumerate();
@@ -297,17 +296,13 @@ impl Pane for Waste {
         let Some(rows) = &self.rows else {
             return words(&["This is known when all layers have been read.".to_owned()], area, buffer, look);
         };
-        // What to do about the selected one has a place of its own, so that the list does not jump.
-        let foot = if area.height > 8 { MEND } else { 0 };
+        // What is said of the selected one has a place of its own, so that the list does not jump.
+        let foot = area.height.saturating_sub(LIST).min(FOOT);
         let list = Rect { height: area.height - foot, ..area };
         self.page = usize::from(list.height);
         self.top = scroll::follow(self.top, self.selected, self.page, rows.len());
-        if let Some(row) = rows.get(self.selected) {
-            let mend = text::sanitise(&row.mend);
-            let lines = text::wrap(&mend, usize::from(area.width));
-            for (line, y) in lines.iter().zip(list.bottom()..area.bottom()) {
-                buffer.set_stringn(area.x, y, line, usize::from(area.width), look.accent);
-            }
+        if let Some(row) = rows.get(self.selected).filter(|row| row.bytes.is_some() && foot > 0) {
+            tell(row, Rect { y: list.bottom(), height: foot, ..area }, buffer, look);
         }
         let inner = scroll::bar(list, buffer, look, self.top, rows.len());
         let needle = self.needle.to_lowercase();
@@ -319,6 +314,25 @@ impl Pane for Waste {
                 buffer.set_style(line, if focused { look.selection } else { look.selection_idle });
             }
         }
+    }
+}
+
+/// All of a row, as its line may have no room for it, and what to do.
+fn tell(row: &Row, area: Rect, buffer: &mut Buffer, look: &Look) {
+    let (width, rows) = (usize::from(area.width), usize::from(area.height));
+    let mend = Some(text::sanitise(&row.mend)).filter(|mend| !mend.is_empty());
+    let mend = mend.map(|mend| text::wrap(&mend, width)).unwrap_or_default();
+    let parts = [&row.words, &row.fate].into_iter().filter(|part| !part.is_empty());
+    let told = parts.map(|part| text::sanitise(part)).collect::<Vec<_>>().join(", ");
+    let mut told = text::wrap(&told, width);
+    let room = rows.saturating_sub(mend.len()).max(1);
+    if told.len() > room {
+        let rest = told.drain(room - 1..).collect::<Vec<_>>().join(" ");
+        told.push(text::clip(&rest, width, look.signs.ellipsis).into_owned());
+    }
+    let lines = told.iter().map(|line| (line, look.text)).chain(mend.iter().map(|line| (line, look.accent)));
+    for ((line, style), y) in lines.zip(area.y..area.bottom()) {
+        buffer.set_stringn(area.x, y, line, width, style);
     }
 }
 
