@@ -331,14 +331,27 @@ impl Label<'_> {
         let style = if self.faint { look.muted } else { look.text };
         let style = if marked { style.add_modifier(Modifier::BOLD) } else { style };
         // At the right the numbers; the name takes more rows where there are some.
-        let mut numbers = vec![size];
-        numbers.extend(Some(self.second.clone()).filter(|it| slot.rows > 1 && !it.is_empty() && it.len() < width));
         let rows = usize::from(slot.rows);
-        let beside = |number: Option<&String>| width.saturating_sub(number.map_or(0, |it| text::width(it) + 1));
+        let is_short = text::width(&name) + 1 + text::width(&size) <= width;
+        let mut numbers = vec![size];
+        if rows > 1 && !self.second.is_empty() && self.second.len() < width {
+            // A long name has a row for itself between them.
+            numbers.extend((!is_short && rows >= NAME_ROWS).then(String::new));
+            numbers.push(self.second.clone());
+        }
         let mut names = vec![name.to_string()];
-        if text::width(&name) > beside(numbers.first()) && rows > 1 {
-            let room = numbers.iter().map(|number| beside(Some(number))).min().unwrap_or(width).max(6);
-            names = text::wrap(&name, room);
+        if !is_short && rows > 1 {
+            let beside = |row: usize| match numbers.get(row).map_or(0, |number| text::width(number)) {
+                0 => width,
+                taken => width.saturating_sub(taken + 1).max(1),
+            };
+            names.clear();
+            let mut rest = &*name;
+            while !rest.is_empty() && names.len() <= NAME_ROWS {
+                let line = text::wrap(rest, beside(names.len())).swap_remove(0);
+                rest = rest.strip_prefix(&*line).unwrap_or_default().trim_start();
+                names.push(line);
+            }
         }
         let lines = names.len().min(NAME_ROWS).max(numbers.len()).min(rows);
         let spans = (0..lines).map(|line| {
