@@ -40,8 +40,17 @@ pub(crate) fn owner(meta: MetaRef<'_>) -> String {
 
 /// Seconds since 1970 as date and time of day in UTC: `2024-02-29 23:59`; beyond the year 9999 the number itself.
 pub(crate) fn time(seconds: i64) -> String {
+    written("%Y-%m-%d %H:%M", seconds)
+}
+
+/// The same without the time of day.
+pub(crate) fn day(seconds: i64) -> String {
+    written("%Y-%m-%d", seconds)
+}
+
+fn written(form: &str, seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(time) => time.strftime(form).to_string(),
         Err(_) => seconds.to_string(),
     }
 }

@@ -5,6 +5,7 @@ use super::{Flavour, Tree, columns};
 use crate::layers::{Change, Diff, DiffId, Kind};
 use crate::tui::text;
 use crate::tui::theme::Look;
+use crate::tui::views::bar::bar;
 use crate::tui::widgets::scroll;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -18,6 +19,8 @@ const LETTER: usize = 2;
 const MARKER: usize = 2;
 /// Columns of a size, with a space before it.
 const SIZE: usize = 10;
+/// Columns of the bar that shows a size's share.
+const BAR: usize = 10;
 /// Columns that a name keeps when others are shown beside it.
 const NAME: usize = 24;
 
@@ -101,25 +104,44 @@ impl Tree {
         }
     }
 
-    /// What stands at the right: properties if there is room for them, and the size.
+    /// What stands at the right: properties and a bar if there is room for them, and the size.
     fn right_side(&self, diff: &Diff, id: DiffId, width: usize, look: &Look) -> Vec<(String, Style)> {
         let meta = diff.meta(id);
         let mut out = Vec::new();
         let mut room = width.saturating_sub(LETTER + MARKER + NAME + SIZE);
         let mut add = |text: String, columns: usize| {
-            if self.columns && room > columns {
+            let fits = self.columns && room > columns;
+            if fits {
                 room -= columns + 1;
                 out.push((format!(" {text:<columns$}"), look.muted));
             }
+            fits
         };
         add(columns::mode(meta), 10);
         add(columns::owner(meta), 11);
-        add(columns::time(meta.mtime.0), 16);
+        // On a narrow screen the day is better than nothing.
+        if !add(columns::time(meta.mtime.0), 16) {
+            add(columns::day(meta.mtime.0), 10);
+        }
+        if room > BAR {
+            let [share, _] = bar(look, self.bytes(diff, id), self.bytes(diff, Diff::ROOT), BAR);
+            let rest = BAR.saturating_sub(share.width());
+            out.extend([(format!(" {}", share.content), share.style), (" ".repeat(rest), look.text)]);
+        }
         let (size, style) = self.size(diff, id, look);
         if width >= LETTER + MARKER + SIZE + 8 {
             out.push((format!("{size:>SIZE$}"), style));
         }
         out
+    }
+
+    /// What a path has of what all of them have together.
+    fn bytes(&self, diff: &Diff, id: DiffId) -> u64 {
+        match self.flavour {
+            _ if diff.counts_elsewhere(id) => 0,
+            Flavour::Changes => diff.added_bytes(id),
+            Flavour::Files => diff.bytes(id),
+        }
     }
 
     fn size(&self, diff: &Diff, id: DiffId, look: &Look) -> (String, Style) {
