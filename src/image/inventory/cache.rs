@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use twox_hash::XxHash3_128;
 
 /// The last character is the format's version.
-const MAGIC: &[u8] = b"stagedive index 1";
+const MAGIC: &[u8] = b"stagedive index 2";
 
 /// Bytes of all files together; the oldest go first.
 const MOST_BYTES: u64 = 512 << 20;

@@ -1,13 +1,15 @@
 //! Installed packages, read from the package databases in an image, and how they differ.
 //!
-//! Databases are untrusted: what cannot be read is an error in words, and nothing larger than the database itself
-//! is made of it.
+//! Databases are untrusted: what cannot be read is an error in words, and what is made of one has a bound.
 
+mod berkeley;
+mod ndb;
 mod rpm;
 mod sqlite;
 
 use super::diff::{Change, Diff};
 use super::entry::Kind;
+use super::path::split;
 use super::tree::FileTree;
 use bstr::{BStr, BString, ByteSlice};
 use serde::{Deserialize, Serialize};
@@ -44,33 +46,33 @@ impl Manager {
 /// No database is read beyond this; the largest in use has a tenth of it.
 pub const LARGEST_DATABASE: u64 = 256 << 20;
 
+/// A file for each package.
+const DPKG_PARTS: &str = "var/lib/dpkg/status.d";
+
+/// Where distributions keep RPM's database.
+const RPM: [&str; 3] = ["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm"];
+
+/// More packages are not believed; no distribution has as many.
+const MOST: usize = 200_000;
+
 /// Whether a file, by its path, lists installed packages. Some images (distroless) have a file for each package.
 pub fn manager_of(path: &BStr) -> Option<Manager> {
     match path.as_bytes() {
         b"var/lib/dpkg/status" => Some(Manager::Dpkg),
         b"lib/apk/db/installed" | b"usr/lib/apk/db/installed" => Some(Manager::Apk),
-        b"var/lib/rpm/rpmdb.sqlite" | b"usr/lib/sysimage/rpm/rpmdb.sqlite" | b"usr/share/rpm/rpmdb.sqlite" => {
-            Some(Manager::Rpm)
-        }
-        other => {
-            let name = other.strip_prefix(b"var/lib/dpkg/status.d/")?;
-            (!name.contains(&b'/') && !name.ends_with(b".md5sums")).then_some(Manager::Dpkg)
-        }
+        other => match split(other.as_bstr()) {
+            (directory, name) if RPM.iter().any(|it| *it == directory) => {
+                matches!(name.as_bytes(), b"rpmdb.sqlite" | b"Packages.db" | b"Packages").then_some(Manager::Rpm)
+            }
+            (directory, name) => (directory == DPKG_PARTS && !name.ends_with(b".md5sums")).then_some(Manager::Dpkg),
+        },
     }
 }
 
 /// Files of a tree that list installed packages, with their sizes.
 pub fn databases(tree: &FileTree) -> Vec<(BString, Manager, u64)> {
-    const DIRECTORIES: [&str; 7] = [
-        "var/lib/dpkg",
-        "var/lib/dpkg/status.d",
-        "lib/apk/db",
-        "usr/lib/apk/db",
-        "var/lib/rpm",
-        "usr/lib/sysimage/rpm",
-        "usr/share/rpm",
-    ];
-    let directories = DIRECTORIES.iter().filter_map(|path| tree.lookup(BStr::new(path)));
+    const OTHERS: [&str; 4] = ["var/lib/dpkg", DPKG_PARTS, "lib/apk/db", "usr/lib/apk/db"];
+    let directories = OTHERS.iter().chain(&RPM).filter_map(|path| tree.lookup(BStr::new(path)));
     let files = directories.flat_map(|id| tree.children(id).collect::<Vec<_>>());
     files
         .filter(|id| tree.meta(*id).kind == Kind::File)
@@ -99,12 +101,17 @@ pub fn parse(manager: Manager, bytes: &[u8]) -> Result<Vec<Package>, String> {
         Manager::Apk => apk(bytes),
         Manager::Rpm => rpm::packages(bytes)?,
     };
+    if packages.len() > MOST {
+        return Err(format!("lists more than {MOST} packages"));
+    }
     packages.sort();
     Ok(packages)
 }
 
-/// Source: deb-control(5), "Status" of dpkg-query(1); `Installed-Size` counts KiB.
+/// Source: deb-control(5), "Package states" of dpkg(1); `Installed-Size` counts KiB.
 fn dpkg(bytes: &[u8]) -> Vec<Package> {
+    // States in which all files of a package are there, whether its scripts have run or not.
+    const UNPACKED: [&str; 5] = ["installed", "triggers-pending", "triggers-awaited", "half-configured", "unpacked"];
     let paragraph = |text: &[u8]| {
         let field = |name: &str| -> Option<String> {
             text.lines().find_map(|line| {
@@ -113,7 +120,8 @@ fn dpkg(bytes: &[u8]) -> Vec<Package> {
             })
         };
         // A file for one package has no status.
-        if field("Status").is_some_and(|status| !status.ends_with(" installed")) {
+        let is_there = |status: String| status.rsplit(' ').next().is_some_and(|state| UNPACKED.contains(&state));
+        if !field("Status").is_none_or(is_there) {
             return None;
         }
         let kilobytes: u64 = field("Installed-Size").and_then(|it| it.parse().ok()).unwrap_or(0);
@@ -125,7 +133,7 @@ fn dpkg(bytes: &[u8]) -> Vec<Package> {
             size: kilobytes.saturating_mul(1024),
         })
     };
-    paragraphs(bytes).into_iter().filter_map(paragraph).collect()
+    paragraphs(bytes).filter_map(paragraph).take(MOST + 1).collect()
 }
 
 /// Source: apk(5), "installed": one letter a field; `I` is the installed size in bytes.
@@ -146,12 +154,12 @@ fn apk(bytes: &[u8]) -> Vec<Package> {
             size: field(b'I').and_then(|it| it.parse().ok()).unwrap_or(0),
         })
     };
-    paragraphs(bytes).into_iter().filter_map(paragraph).collect()
+    paragraphs(bytes).filter_map(paragraph).take(MOST + 1).collect()
 }
 
 /// Stretches of lines between empty ones.
-fn paragraphs(bytes: &[u8]) -> Vec<&[u8]> {
-    bytes.split_str("\n\n").map(|it| it.trim_start_with(|c| c == '\n')).filter(|it| !it.is_empty()).collect()
+fn paragraphs(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_str("\n\n").map(|it| it.trim_start_with(|c| c == '\n')).filter(|it| !it.is_empty())
 }
 
 /// What was installed, taken out, and replaced by another version.
@@ -226,8 +234,11 @@ mod tests {
     fn dpkg_lists_what_is_installed() {
         let text = "Package: b\nStatus: install ok installed\nInstalled-Size: 3\nVersion: 1:2-3\nDescription: x\n  y\n\n\
                     Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
+                    Package: half\nStatus: install ok half-installed\nVersion: 1\n\n\
+                    Package: failed\nStatus: install ok half-configured\nVersion: 1\n\n\
+                    Package: held\nStatus: hold ok triggers-pending\nVersion: 1\n\n\
                     Package: a\nStatus: install ok installed\nVersion: 9\n";
-        check("var/lib/dpkg/status", text, &["a 9 0", "b 1:2-3 3072"]);
+        check("var/lib/dpkg/status", text, &["a 9 0", "b 1:2-3 3072", "failed 1 0", "held 1 0"]);
         check("var/lib/dpkg/status.d/base", "Package: base\nVersion: 12\nInstalled-Size: 1\n", &["base 12 1024"]);
         check("var/lib/dpkg/status", "", &[]);
         check("var/lib/dpkg/status", "\u{0}\n\nPackage:\n: \n\n\n", &[]);
@@ -240,12 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn more_packages_than_there_can_be_are_not_believed() {
+        let text = |count: usize| "P:a\nV:1\n\n".repeat(count);
+        assert_eq!(parse(Manager::Apk, text(MOST).as_bytes()).unwrap().len(), MOST);
+        assert!(parse(Manager::Apk, text(MOST + 1).as_bytes()).unwrap_err().contains("lists more than"));
+    }
+
+    #[test]
     fn only_databases_are_databases() {
         let check = |path: &str, expected| assert_eq!(manager_of(path.into()), expected, "{path}");
         check("var/lib/dpkg/status-old", None);
         check("var/lib/dpkg/status.d/base.md5sums", None);
         check("var/lib/dpkg/status.d/base/x", None);
         check("usr/lib/sysimage/rpm/rpmdb.sqlite", Some(Manager::Rpm));
+        check("usr/lib/sysimage/rpm/Packages.db", Some(Manager::Rpm));
+        check("var/lib/rpm/Packages", Some(Manager::Rpm));
+        check("var/lib/rpm/Name", None);
+        check("Packages", None);
     }
 
     #[test]

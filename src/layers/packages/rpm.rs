@@ -1,9 +1,9 @@
-//! RPM's database since 4.16: a table of package headers in an SQLite file.
+//! RPM's database: package headers in a file of one of three formats.
 //!
 //! Source: the RPM package format, "Header structure", without the magic that files begin with.
 
 use super::sqlite::{self, Value};
-use super::{Manager, Package};
+use super::{MOST, Manager, Package, berkeley, ndb};
 
 /// Tags and types of the header.
 const NAME: u32 = 1000;
@@ -19,11 +19,24 @@ const STRING: u32 = 6;
 
 pub(super) fn packages(database: &[u8]) -> Result<Vec<Package>, String> {
     let mut out = Vec::new();
-    sqlite::table(database, "Packages", &mut |row| {
-        if let Some(Value::Blob(header)) = row.get(1) {
+    let mut take = |header: &[u8]| {
+        if out.len() <= MOST {
             out.extend(package(header));
         }
-    })?;
+    };
+    if sqlite::is_one(database) {
+        sqlite::table(database, "Packages", &mut |row| {
+            if let Some(Value::Blob(header)) = row.get(1) {
+                take(header);
+            }
+        })?;
+    } else if ndb::is_one(database) {
+        ndb::headers(database, &mut take)?;
+    } else if berkeley::is_one(database) {
+        berkeley::headers(database, &mut take)?;
+    } else {
+        return Err("is no database of RPM".to_owned());
+    }
     Ok(out)
 }
 
@@ -55,9 +68,64 @@ fn package(header: &[u8]) -> Option<Package> {
     })
 }
 
+/// One database in three formats: 30 packages whose headers grow, so that some lie on overflow pages.
+#[cfg(test)]
+pub(super) mod fixtures {
+    use std::io::Read;
+
+    fn unpacked(packed: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Written by SQLite 3 with pages of 512 bytes.
+    pub(crate) fn sqlite() -> Vec<u8> {
+        unpacked(include_bytes!("rpmdb.sqlite.gz"))
+    }
+
+    /// Written by Berkeley DB 5.3, with pages of 512 and 1024 bytes.
+    pub(super) fn berkeley() -> [Vec<u8>; 2] {
+        [unpacked(include_bytes!("Packages.gz")), unpacked(include_bytes!("Packages-big-endian.gz"))]
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::parse;
     use super::*;
+
+    fn databases() -> Vec<Vec<u8>> {
+        [vec![fixtures::sqlite()], fixtures::berkeley().into()].concat()
+    }
+
+    #[test]
+    fn every_package_is_read() {
+        let mut expected: Vec<Package> = (0..30)
+            .map(|number| Package {
+                manager: Manager::Rpm,
+                name: format!("p{number}"),
+                architecture: String::new(),
+                version: format!("1.{number}-1"),
+                size: number * 100,
+            })
+            .collect();
+        expected.sort();
+        databases().iter().for_each(|it| assert_eq!(parse(Manager::Rpm, it).unwrap(), expected));
+    }
+
+    #[test]
+    fn damage_is_an_error_or_does_no_harm() {
+        for whole in databases() {
+            for at in (0..whole.len()).step_by(7) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 0xff;
+                let _ = parse(Manager::Rpm, &bytes);
+                assert!(parse(Manager::Rpm, &whole[..at]).is_err(), "{at}");
+            }
+        }
+        assert_eq!(parse(Manager::Rpm, b"Berkeley"), Err("is no database of RPM".to_owned()));
+    }
 
     /// A header with these tags: texts, and numbers where the text is one.
     fn header(tags: &[(u32, &str)]) -> Vec<u8> {
