@@ -1,6 +1,6 @@
 //! How many paths a layer adds, changes and removes, without making the tree that it changes.
 
-use super::{Diff, Entry, FileTree, Kind, Layer, Meta};
+use super::{Diff, Entry, FileTree, Kind, Layer, Meta, differences};
 use bstr::BString;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ pub struct Index {
     by_path: HashMap<BString, u32>,
 }
 
-/// Counts as [`Diff::of_layer`] has them: a file that is written again counts as modified, a directory only if
-/// its properties changed.
+/// Counts as [`Diff::of_layer`] has them: a file that is written again counts as modified, all else only if its
+/// properties changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Changes {
     pub added: u64,
@@ -50,11 +50,9 @@ pub fn changes(below: &[Arc<Index>], layer: &Layer) -> Changes {
         match (find(below, path), meta.kind) {
             (None, _) => changes.added += 1,
             (Some(_), _) if *opaque => return exactly(below, layer),
-            (Some(Found::Put(old)), kind) if old.kind == Kind::Directory && kind == Kind::Directory => {
-                changes.modified += u64::from(!same_directory(old, meta));
-            }
-            (Some(Found::Put(old)), _) if old.kind != Kind::Directory && meta.kind != Kind::Directory => {
-                changes.modified += 1;
+            (Some(Found::Put(old)), kind) if (old.kind == Kind::Directory) == (kind == Kind::Directory) => {
+                let modified = kind == Kind::File || differences(old.into(), meta.into()).matter();
+                changes.modified += u64::from(modified);
             }
             _ => return exactly(below, layer),
         }
@@ -87,10 +85,6 @@ fn find<'a>(below: &'a [Arc<Index>], path: &[u8]) -> Option<Found<'a>> {
         }
     }
     None
-}
-
-fn same_directory(a: &Meta, b: &Meta) -> bool {
-    (a.mode, a.uid, a.gid) == (b.mode, b.uid, b.gid) && a.xattrs == b.xattrs
 }
 
 fn exactly(below: &[Arc<Index>], layer: &Layer) -> Changes {
@@ -126,7 +120,7 @@ mod tests {
 
     fn layers() -> impl Strategy<Value = Vec<Layer>> {
         let entries = prop::collection::vec(
-            (prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4), 0..3u32, 0..10u8),
+            (prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..4), 0..3u32, 0..12u8),
             0..8,
         );
         let layer = entries.prop_map(|list| {
@@ -155,6 +149,8 @@ mod tests {
                     0 => Entry::Whiteout { path },
                     1 => Entry::Put { path, meta: meta(Kind::Directory, mode), opaque: true },
                     2..=4 => Entry::Put { path, meta: meta(Kind::Directory, mode), opaque: false },
+                    5 => Entry::Put { path, meta: meta(Kind::Symlink, mode), opaque: false },
+                    6 => Entry::Put { path, meta: meta(Kind::Fifo, mode), opaque: false },
                     _ => Entry::Put { path, meta: meta(Kind::File, mode), opaque: false },
                 };
                 by_path.insert(key, entry);

@@ -550,6 +550,7 @@ mod tests {
         }
         let link = |target: &str| Meta { target: target.into(), ..Meta::new(Kind::Symlink) };
         check(&[put("l", link("a"))], &[put("l", link("b"))], &["M l +0 -0"]);
+        check(&[put("l", link("a"))], &[put("l", Meta { mode: 0o777, ..link("a") })], &[]);
         check(&[put("l", link("a"))], &[put("l", file(3))], &["M l +3 -0"]);
         let device = |device| Meta { device, ..Meta::new(Kind::CharDevice) };
         check(&[put("d", device((1, 3)))], &[put("d", device((1, 5)))], &["M d +0 -0"]);

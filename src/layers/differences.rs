@@ -43,7 +43,8 @@ pub fn differences(before: MetaRef<'_>, after: MetaRef<'_>) -> Differences {
     Differences {
         kind: before.kind != after.kind,
         content,
-        mode: before.mode != after.mode,
+        // A symbolic link's means nothing, and archives have any.
+        mode: before.mode != after.mode && (before.kind, after.kind) != (Kind::Symlink, Kind::Symlink),
         owner: (before.uid, before.gid) != (after.uid, after.gid),
         xattrs: before.xattrs != after.xattrs,
         time,

@@ -328,6 +328,25 @@ impl MetaRef<'_> {
     }
 }
 
+impl<'m> From<&'m Meta> for MetaRef<'m> {
+    fn from(meta: &'m Meta) -> MetaRef<'m> {
+        MetaRef {
+            kind: meta.kind,
+            mode: meta.mode,
+            uid: meta.uid,
+            gid: meta.gid,
+            size: meta.size,
+            mtime: meta.mtime,
+            target: meta.target.as_ref(),
+            hard_link: meta.hard_link,
+            device: meta.device,
+            xattrs: &meta.xattrs,
+            content: meta.content,
+            holes: meta.holes,
+        }
+    }
+}
+
 /// Makes a tree of layers that are read one entry at a time, bottom first, without keeping the entries.
 #[derive(Debug)]
 pub struct Builder {
