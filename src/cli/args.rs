@@ -6,6 +6,7 @@ use crate::layers::Bytes;
 use crate::layers::findings::Rule;
 use crate::plan::Ulimit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const BUILD: &str = "Build";
@@ -436,7 +437,7 @@ pub struct BlameArgs {
     pub build: BuildArgs,
     /// A path in the image; of a directory, the last instruction for each entry is told too
     #[arg(index = 2, value_name = "PATH")]
-    pub path: String,
+    pub path: OsString,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub async fn run(args: BlameArgs) -> Result<(), Failure> {
     let (inventory, build, base) = analyse::open_on_base(&args.build, false).await?;
     analyse::warn(&inventory);
-    let path = find(&inventory, &args.path);
+    let path = find(&inventory, args.path.as_encoded_bytes());
     let way = match (&build, &path) {
         (Some(build), Ok(path)) => way(build, path).await,
         _ => Ok(None),
@@ -54,16 +54,17 @@ async fn way(build: &Build, path: &BString) -> Result<Option<Way>, Failure> {
     Ok(Some(Way { facts, chain, alike }))
 }
 
-/// The path that is meant: as it is written, or where symbolic links on the way lead.
-fn find(inventory: &Inventory, text: &str) -> Result<BString, Failure> {
+/// The path that is meant: where symbolic links on the way lead, or as it is written; what is there goes before what is
+/// gone. A slash at the end leads through a link, too.
+fn find(inventory: &Inventory, text: &[u8]) -> Result<BString, Failure> {
     let tree = &inventory.tree;
     let path = clean(BStr::new(text));
-    if path.is_empty() || blame(tree, path.as_ref()).is_some() {
-        return Ok(path);
-    }
-    let followed = follow(tree, path.as_ref(), false).map(|followed| followed.path);
-    if let Some(followed) = followed.filter(|it| blame(tree, it.as_ref()).is_some()) {
-        return Ok(followed);
+    let followed = follow(tree, path.as_ref(), text.ends_with(b"/")).map(|followed| followed.path);
+    let known: Vec<&BString> = followed.iter().chain([&path]).collect();
+    let there = known.iter().find(|it| tree.lookup(it.as_bstr()).is_some());
+    let found = there.or_else(|| known.iter().find(|it| blame(tree, it.as_bstr()).is_some()));
+    if let Some(found) = found {
+        return Ok(BString::clone(found));
     }
     let help = near(tree, path.as_ref()).map(|it| format!("\n  help: {it}")).unwrap_or_default();
     Err(Failure::Other(printable(&format!("no layer of {} has or had /{path}{help}", inventory.name))))

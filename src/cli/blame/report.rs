@@ -120,6 +120,9 @@ pub struct State {
     pub mtime: i64,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub target: String,
+    /// Major and minor number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<(u32, u32)>,
     /// Values as text.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<String, String>,
@@ -272,6 +275,7 @@ pub fn state(meta: MetaRef<'_>) -> State {
         gid: meta.gid,
         mtime: meta.mtime.0,
         target: meta.target.to_string(),
+        device: matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice).then_some(meta.device),
         xattrs: meta.xattrs.iter().map(|(name, value)| (name.to_string(), xattr(value))).collect(),
     }
 }

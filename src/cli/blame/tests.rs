@@ -1,6 +1,7 @@
 use super::super::size::tests::inventory;
 use super::super::size::text::Style;
 use super::*;
+use crate::layers::{Kind, Meta, differences};
 
 const IMAGE: &[(&str, &[&str])] = &[
     ("/bin/sh -c #(nop) ADD file:1 in / ", &["bin/sh 800000 1", "etc/passwd 1200 2", "etc/old 9 3"]),
@@ -14,7 +15,7 @@ const IMAGE: &[(&str, &[&str])] = &[
 
 fn rendered(path: &str) -> String {
     let inventory = inventory(IMAGE);
-    let path = find(&inventory, path).unwrap_or_else(|error| panic!("{error}"));
+    let path = find(&inventory, path.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     let report = report::report(&inventory, None, None, None, path.as_ref());
     let text = text::render(&report, Style { columns: 80, colours: false });
     assert!(text.lines().all(|line| crate::tui::text::width(line) <= 80), "{text}");
@@ -35,9 +36,23 @@ fn what_is_told_of_a_directory() {
 }
 
 #[test]
+fn links_lead_to_what_is_there() {
+    let merged = ["bin -> usr/bin", "usr/bin/sh 6 3", "usr/bin/old 1 4"];
+    let image = inventory(&[("a", &["bin/sh 5 1", "bin/only 1 2"]), ("b", &merged), ("c", &["-usr/bin/old"])]);
+    let check = |path: &str, expected: &str| assert_eq!(find(&image, path.as_bytes()).unwrap(), expected, "{path}");
+    check("/bin/sh", "usr/bin/sh");
+    check("bin/old", "usr/bin/old");
+    check("bin/only", "bin/only");
+    check("/bin", "bin");
+    check("/bin/", "usr/bin");
+    check("/", "");
+    check("usr/../bin/./sh", "usr/bin/sh");
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_is_near() {
     let check = |path: &str, expected: &str| {
-        let error = find(&inventory(IMAGE), path).expect_err(path).to_string();
+        let error = find(&inventory(IMAGE), path.as_bytes()).expect_err(path).to_string();
         assert!(error.contains(expected), "{error}");
     };
     check("/app/sever", "no layer of example:1 has or had /app/sever");
@@ -88,19 +103,28 @@ fn the_base_is_known_by_its_layers_or_as_the_image_names_it() {
 
 #[test]
 fn attributes_that_differ_are_told_with_their_values() {
-    use crate::layers::{Entry, FileTree, Kind, Layer, Meta};
-    use std::sync::Arc;
     let state = |xattrs: &[(&str, &[u8])]| {
         let xattrs = xattrs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let entry = Entry::Put { path: "a".into(), meta: Meta { xattrs, ..Meta::new(Kind::File) }, opaque: false };
-        let tree = FileTree::merge(&[Arc::new(Layer { entries: vec![entry] })]);
-        report::state(tree.meta(tree.lookup("a".into()).unwrap()))
+        report::state((&Meta { xattrs, ..Meta::new(Kind::File) }).into())
     };
     let check = |before: &[(&str, &[u8])], after: &[(&str, &[u8])], expected: &str| {
-        assert_eq!(text::difference("xattrs", &state(before), &state(after)), expected);
+        assert_eq!(text::differences(&["xattrs"], &state(before), &state(after)), [expected]);
     };
     check(&[("user.a", b"1")], &[("user.a", b"2")], "xattrs user.a=1 → 2");
     check(&[("user.a", b"1")], &[("user.b", b"1")], "xattrs -user.a, +user.b=1");
     check(&[("user.a", b"1"), ("user.c", b"x\0\xff")], &[("user.a", b"1")], "xattrs -user.c");
     check(&[], &[("security.capability", &[1, 0, 0x80])], "xattrs +security.capability=0x010080");
+}
+
+#[test]
+fn what_something_was_and_is_is_told_once() {
+    let file = Meta { size: 5, mode: 0o644, ..Meta::new(Kind::File) };
+    let device = |minor| Meta { device: (1, minor), mode: 0o666, ..Meta::new(Kind::CharDevice) };
+    let check = |before: &Meta, after: &Meta, expected: &str| {
+        let names = report::differences(differences(before.into(), after.into()));
+        assert_eq!(text::differences(&names, &report::state(before.into()), &report::state(after.into())), [expected]);
+    };
+    check(&device(3), &device(5), "device 1:3 → 1:5");
+    check(&file, &device(5), "5 B, 0644, 0:0 → character device 1:5, 0666, 0:0");
+    check(&file, &Meta { uid: 1, ..file.clone() }, "owner 0:0 → 1:0");
 }

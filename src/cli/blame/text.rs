@@ -12,7 +12,7 @@ pub fn render(report: &Report, style: Style) -> String {
         lines.push(String::new());
         lines.extend(report.touches.iter().flat_map(|it| touch(it, style)));
     }
-    if let Some(entries) = &report.entries {
+    if let Some(entries) = report.entries.as_ref().filter(|entries| !entries.is_empty()) {
         lines.push(String::new());
         lines.push(style.paint("1", "The last instruction for each entry"));
         let room = entries.iter().map(|it| width(&name(it))).max().unwrap_or(0).clamp(8, style.columns / 3);
@@ -65,9 +65,16 @@ pub fn properties(state: &State, bytes: u64) -> String {
         Kind::Symlink => format!("link to {}", sanitise(&state.target)),
         Kind::Fifo => "fifo".to_owned(),
         Kind::Socket => "socket".to_owned(),
-        Kind::CharDevice | Kind::BlockDevice => "device".to_owned(),
+        Kind::CharDevice => format!("character device {}", numbers(state)),
+        Kind::BlockDevice => format!("block device {}", numbers(state)),
     };
     format!("{kind}, {}, {}:{}", state.mode, state.uid, state.gid)
+}
+
+/// A device's: `8:0`.
+fn numbers(state: &State) -> String {
+    let (major, minor) = state.device.unwrap_or_default();
+    format!("{major}:{minor}")
 }
 
 fn touch(touch: &Touch, style: Style) -> Vec<String> {
@@ -94,7 +101,7 @@ fn what(touch: &Touch, room: usize) -> String {
     match (&touch.before, &touch.after) {
         (None, Some(after)) => parts.push(properties(after, after.bytes)),
         (Some(before), Some(after)) => {
-            parts.extend(touch.differences.iter().map(|name| difference(name, before, after)));
+            parts.extend(differences(&touch.differences, before, after));
             if touch.differences.is_empty() {
                 parts.push("written again, the same".to_owned());
             }
@@ -104,10 +111,17 @@ fn what(touch: &Touch, room: usize) -> String {
     clip(&sanitise(&parts.join("; ")), room, "…").into_owned()
 }
 
-pub fn difference(name: &str, before: &State, after: &State) -> String {
+/// In what two states differ, in words. Of another kind all properties are told at once.
+pub fn differences(names: &[&str], before: &State, after: &State) -> Vec<String> {
+    let told = |name: &&&str| !names.contains(&"kind") || !["mode", "owner"].contains(*name);
+    names.iter().filter(told).map(|name| difference(name, before, after)).collect()
+}
+
+fn difference(name: &str, before: &State, after: &State) -> String {
     match name {
         "kind" => format!("{} → {}", properties(before, before.bytes), properties(after, after.bytes)),
         "content" if after.kind == Kind::Symlink => format!("link {} → {}", before.target, after.target),
+        "content" if after.device.is_some() => format!("device {} → {}", numbers(before), numbers(after)),
         "content" => format!("content {} → {}", size(before.bytes), size(after.bytes)),
         "mode" => format!("mode {} → {}", before.mode, after.mode),
         "owner" => format!("owner {}:{} → {}:{}", before.uid, before.gid, after.uid, after.gid),

@@ -1,6 +1,6 @@
 //! The report to read: sums, packages, directories, then path by path.
 
-use super::super::blame::text::{difference, properties};
+use super::super::blame::text::{differences, properties};
 use super::super::size::text::Style;
 use super::report::{Directory, Entry, Packages, Report, Sums};
 use crate::layers::packages::Package;
@@ -98,9 +98,7 @@ fn directories(all: &[Directory], style: Style) -> Vec<String> {
 
 fn entry(entry: &Entry, style: Style) -> String {
     let what = match (&entry.before, &entry.after) {
-        (Some(before), Some(after)) => {
-            entry.differences.iter().map(|name| difference(name, before, after)).collect::<Vec<_>>().join("; ")
-        }
+        (Some(before), Some(after)) => differences(&entry.differences, before, after).join("; "),
         (Some(state), None) | (None, Some(state)) => properties(state, state.bytes),
         (None, None) => String::new(),
     };

@@ -10,14 +10,18 @@ use crate::image::inventory::Inventory;
 use crate::layers::{Account, ContentHash, Entry, Kind, Layer, Meta};
 use std::sync::Arc;
 
-/// An entry as a line: `PATH SIZE [CONTENT]` for a file, `-PATH` for a whiteout, `PATH = TARGET` for a hard link. A
-/// file with an owner has it behind an `@`.
+/// An entry as a line: `PATH SIZE [CONTENT]` for a file, `-PATH` for a whiteout, `PATH = TARGET` for a hard link,
+/// `PATH -> TARGET` for a symbolic one. A file with an owner has it behind an `@`.
 fn entry(line: &str) -> Entry {
     if let Some(path) = line.strip_prefix('-') {
         return Entry::Whiteout { path: path.into() };
     }
     if let Some((path, target)) = line.split_once(" = ") {
         return Entry::Link { path: path.into(), target: target.into() };
+    }
+    if let Some((path, target)) = line.split_once(" -> ") {
+        let meta = Meta { target: target.into(), ..Meta::new(Kind::Symlink) };
+        return Entry::Put { path: path.into(), meta, opaque: false };
     }
     let (line, uid) = line.split_once('@').unwrap_or((line, "0"));
     let words: Vec<&str> = line.split(' ').collect();
