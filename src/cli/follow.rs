@@ -4,7 +4,6 @@ use super::exit::Failure;
 use super::plain::{self, Plain};
 use super::signals::Signals;
 use crate::debug::{self, Command, Event, Position, Session, Setup, StepStatus, Stop};
-use crate::dockerfile::nearest;
 use crate::engine::StepOutcome;
 use crate::plan::{Plan, StepId};
 use std::collections::BTreeMap;
@@ -125,10 +124,8 @@ pub fn position(plan: &Plan, stage: Option<&str>, line: Option<u32>) -> Result<P
         Some(name) => match plan.find_stage(name) {
             Some(id) => vec![plan.stage(id)],
             None => {
-                let labels: Vec<String> = plan.stages.iter().map(|stage| stage.label()).collect();
-                let near = nearest::nearest(name, labels.iter().map(String::as_str));
-                let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-                return Err(Failure::Usage(format!("there is no stage {name:?}{hint}")));
+                let known: Vec<String> = plan.stages.iter().map(|stage| stage.label()).collect();
+                return Err(Failure::Usage(format!("there is no stage {name:?}; there are: {}", known.join(", "))));
             }
         },
     };
@@ -136,10 +133,14 @@ pub fn position(plan: &Plan, stage: Option<&str>, line: Option<u32>) -> Result<P
         let end = stages.first().map(|stage| Position { stage: stage.id, done: stage.steps.len() as u32 });
         return end.ok_or_else(|| Failure::Usage("there is no stage".to_owned()));
     };
-    let steps = stages.iter().flat_map(|stage| &stage.steps);
-    let step = steps.into_iter().find(|step| !step.onbuild && step.lines.start <= line && line <= step.lines.end);
-    let of = stage.map(|stage| format!(" of the stage {stage:?}")).unwrap_or_default();
-    let missing = || Failure::Usage(format!("line {line} has no instruction{of}"));
+    let steps = || stages.iter().flat_map(|stage| &stage.steps).filter(|step| !step.onbuild);
+    let step = steps().find(|step| step.lines.start <= line && line <= step.lines.end);
+    let missing = || {
+        let of = stage.map(|stage| format!(" of the stage {stage:?}")).unwrap_or_default();
+        let first = steps().map(|step| step.lines.start).min().unwrap_or_default();
+        let last = steps().map(|step| step.lines.end).max().unwrap_or_default();
+        Failure::Usage(format!("line {line} has no instruction{of}; there are some on lines {first} to {last}"))
+    };
     step.map(|step| Position::before(step.id)).ok_or_else(missing)
 }
 

@@ -14,11 +14,14 @@ use twox_hash::XxHash3_128;
 
 const BUFFER: usize = 256 << 10;
 
-pub(super) fn of_file(mut file: impl Read) -> io::Result<ContentHash> {
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; BUFFER]
+}
+
+pub(super) fn of_file(mut file: impl Read, buffer: &mut [u8]) -> io::Result<ContentHash> {
     let mut hasher = XxHash3_128::new();
-    let mut buffer = vec![0; BUFFER];
     loop {
-        match file.read(&mut buffer) {
+        match file.read(buffer) {
             Ok(0) => return Ok(ContentHash(hasher.finish_128())),
             Ok(got) => hasher.write(&buffer[..got]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -59,7 +62,7 @@ pub(super) async fn of_all(engine: &dyn Engine, at: &SnapshotId) -> Option<HashM
 fn of_archive(archive: impl Read) -> Result<HashMap<BString, ContentHash>, TarError> {
     let mut archive = TarReader::new(BufReader::with_capacity(BUFFER, archive));
     let mut hashes: HashMap<BString, ContentHash> = HashMap::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = buffer();
     while let Some(entry) = archive.next_entry()? {
         let path = clean(entry.path.as_bstr());
         match entry.kind {
@@ -93,7 +96,7 @@ mod tests {
         let mut names: Vec<String> = found.keys().map(ToString::to_string).collect();
         names.sort();
         assert_eq!(names, ["b", "d/a", "h"]);
-        assert_eq!(found[&BString::from("h")], of_file(&b"one"[..]).unwrap());
+        assert_eq!(found[&BString::from("h")], of_file(&b"one"[..], &mut buffer()).unwrap());
         assert_eq!(found[&BString::from("b")], ContentHash(XxHash3_128::oneshot(b"two")));
     }
 }

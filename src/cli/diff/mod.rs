@@ -9,7 +9,7 @@ pub mod side;
 mod tests;
 pub mod text;
 
-use super::args::DiffArgs;
+use super::args::{BuildArgs, DiffArgs};
 use super::exit::Failure;
 use super::plain::printable;
 use crate::layers::{Diff, DiffId, Kind, Patch, Scope, patch};
@@ -22,18 +22,24 @@ use std::collections::{BTreeMap, BTreeSet};
 pub async fn run(args: DiffArgs) -> Result<(), Failure> {
     let stages = points::stages_of(&args.build);
     let points = [points::point(&args.a, &stages)?, points::point(&args.b, &stages)?];
-    let places = points.iter().filter_map(|point| match point {
-        Point::Place { stage, line } => Some((stage.clone(), *line)),
-        Point::Image(_) | Point::Directory(_) => None,
-    });
-    let places: Vec<_> = places.collect();
-    let mut reached = match places.is_empty() {
+    // What is not there is told before anything is built.
+    let (mut sides, mut places) = (Vec::new(), Vec::new());
+    for point in points {
+        sides.push(match point {
+            Point::Image(name) => Some(image(name, &args.build, &stages).await?),
+            Point::Directory(path) => Some(side::of_directory(path).await?),
+            Point::Place { stage, line } => {
+                places.push((stage, line));
+                None
+            }
+        });
+    }
+    let reached = match places.is_empty() {
         true => Vec::new(),
         false => reached::reach(&args.build, &places).await?,
     };
     let engine = reached.first().map(|it| it.engine.clone());
-    reached.reverse();
-    let differs = compare_points(&args, points, &mut reached).await;
+    let differs = compare_points(&args, sides, reached).await;
     if let Some(engine) = engine {
         engine.close().await?;
     }
@@ -43,14 +49,25 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
     }
 }
 
-/// Prints what differs, and answers whether anything does.
-async fn compare_points(args: &DiffArgs, points: [Point; 2], reached: &mut Vec<Reached>) -> Result<bool, Failure> {
-    let mut sides = Vec::new();
-    for point in points {
-        sides.push(side::open(point, &args.build, reached).await?);
+async fn image(name: String, args: &BuildArgs, stages: &[String]) -> Result<Side, Failure> {
+    let word = !name.contains(['/', ':', '@']);
+    let side = side::of_image(name, args).await;
+    side.map_err(|failure| if word { or_a_stage(failure, stages) } else { failure })
+}
+
+/// Prints what differs, and answers whether anything does. Sides that are not there yet are the places, in order.
+async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<Reached>) -> Result<bool, Failure> {
+    let mut places = places.into_iter();
+    let mut both = Vec::new();
+    for side in sides {
+        let missing = || Failure::Other("a place of the build was not reached".to_owned());
+        both.push(match side {
+            Some(side) => side,
+            None => side::of_place(places.next().ok_or_else(missing)?).await?,
+        });
     }
     let [mut before, mut after] =
-        <[Side; 2]>::try_from(sides).map_err(|_| Failure::Other("there are not two things to compare".to_owned()))?;
+        <[Side; 2]>::try_from(both).map_err(|_| Failure::Other("there are not two things to compare".to_owned()))?;
     side::settle(&mut before, &mut after).await?;
     let (old, new) = (before.tree.clone(), after.tree.clone());
     let diff = super::blocking(move || Diff::between(&old, &new, Scope::Changed)).await?;
@@ -66,6 +83,17 @@ async fn compare_points(args: &DiffArgs, points: [Point; 2], reached: &mut Vec<R
         false => super::print::text(&text::render(&report, super::size::style(), !args.summary))?,
     }
     Ok(!diff.is_empty())
+}
+
+/// A word that is no image may have been meant for a stage.
+fn or_a_stage(failure: Failure, stages: &[String]) -> Failure {
+    let known = format!("the stages are: {}", stages.join(", "));
+    match failure {
+        failure if stages.is_empty() => failure,
+        Failure::Usage(message) => Failure::Usage(format!("{message}\n  help: {known}")),
+        Failure::Build { message, help } => Failure::Build { message, help: [help, vec![known]].concat() },
+        other => other,
+    }
 }
 
 /// Bytes of contents that are held for comparing lines, of both sides together.

@@ -3,9 +3,9 @@
 
 use super::super::blame::report::{State, differences, state, word};
 use super::super::size::report::Path;
-use super::side::Side;
-use crate::layers::packages::{self, Package, PackageChanges};
-use crate::layers::{Change, Diff, DiffId, Patch};
+use super::side::{Installed, Side};
+use crate::layers::packages::{self, Manager, Package, PackageChanges};
+use crate::layers::{Change, Diff, DiffId, Kind, Patch};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -48,7 +48,21 @@ pub struct Sums {
 
 impl Sums {
     pub fn is_empty(&self) -> bool {
-        self.added + self.modified + self.removed == 0
+        self.count() == 0
+    }
+
+    fn count(&self) -> u64 {
+        self.added + self.modified + self.removed
+    }
+
+    fn without(self, part: Sums) -> Sums {
+        Sums {
+            added: self.added - part.added,
+            modified: self.modified - part.modified,
+            removed: self.removed - part.removed,
+            added_bytes: self.added_bytes.saturating_sub(part.added_bytes),
+            removed_bytes: self.removed_bytes.saturating_sub(part.removed_bytes),
+        }
     }
 }
 
@@ -93,12 +107,15 @@ pub fn report(
     diff: &Diff,
     before: &Side,
     after: &Side,
-    packages: [(Vec<Package>, Vec<String>); 2],
+    installed: [Installed; 2],
     patches: &BTreeMap<DiffId, Patch>,
 ) -> Report {
     let named = |side: &Side| Named { name: side.name.clone(), kind: side.kind };
-    let [(old, old_wrong), (new, new_wrong)] = packages;
-    let warnings = before.warnings.iter().chain(&after.warnings).chain(&old_wrong).chain(&new_wrong);
+    let wrong: Vec<&(Manager, String)> = installed.iter().flat_map(|it| &it.wrong).collect();
+    let warnings = before.warnings.iter().chain(&after.warnings).chain(wrong.iter().map(|(_, why)| why));
+    // Where one side cannot be read, nothing is known to be new or gone.
+    let is_known = |it: &&Package| wrong.iter().all(|(manager, _)| *manager != it.manager);
+    let [old, new] = installed.each_ref().map(|it| it.packages.iter().filter(is_known).cloned().collect::<Vec<_>>());
     let entries = diff.ids().skip(1).filter(|id| diff.change(*id) != Change::Unchanged);
     Report {
         schema: SCHEMA,
@@ -162,18 +179,19 @@ fn sums(diff: &Diff, id: DiffId) -> Sums {
     sums
 }
 
-/// The lowest directories with a change in or below them, but none deeper than [`DEPTH`].
+/// Directories with a change in them. Those of the lowest level have all that is below them, those above what is in no
+/// directory here that is lower: each path counts once.
 fn directories(diff: &Diff) -> Vec<Directory> {
+    let is_one = |id: &DiffId| *id == Diff::ROOT || diff.meta(*id).kind == Kind::Directory;
     let mut found = Vec::new();
-    for id in diff.ids().skip(1) {
-        let depth = diff.depth(id);
-        let is_directory = diff.meta(id).kind == crate::layers::Kind::Directory;
-        let below = |id: DiffId| diff.children(id).any(|it| diff.meta(it).kind == crate::layers::Kind::Directory);
-        if is_directory && (depth == DEPTH || depth < DEPTH && !below(id)) {
-            found.push(Directory { path: Path::new(diff.path(id).as_ref()), sums: sums(diff, id) });
+    for id in diff.ids().filter(is_one).filter(|id| diff.depth(*id) <= DEPTH) {
+        let lower = diff.children(id).filter(is_one).filter(|id| diff.depth(*id) <= DEPTH);
+        let sums = lower.fold(sums(diff, id), |all, lower| all.without(sums(diff, lower)));
+        if !sums.is_empty() {
+            found.push(Directory { path: Path::new(diff.path(id).as_ref()), sums });
         }
     }
-    let weight = |it: &Directory| it.sums.added_bytes.saturating_add(it.sums.removed_bytes);
+    let weight = |it: &Directory| (it.sums.added_bytes.saturating_add(it.sums.removed_bytes), it.sums.count());
     found.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.path.path.cmp(&b.path.path)));
     found
 }

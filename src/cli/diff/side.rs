@@ -4,11 +4,10 @@ use super::super::analyse;
 use super::super::args::BuildArgs;
 use super::super::exit::Failure;
 use super::hashing;
-use super::points::Point;
 use super::reached::Reached;
 use crate::engine::Engine;
 use crate::image::inventory::Inventory;
-use crate::layers::packages::{self, LARGEST_DATABASE, Package};
+use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::directory;
@@ -29,6 +28,14 @@ pub struct Side {
     reader: Reader,
 }
 
+/// What package databases say.
+#[derive(Default)]
+pub struct Installed {
+    pub packages: Vec<Package>,
+    /// Databases that cannot be read, and why.
+    pub wrong: Vec<(Manager, String)>,
+}
+
 /// Where contents are read.
 #[derive(Clone)]
 enum Reader {
@@ -38,38 +45,34 @@ enum Reader {
     Nothing,
 }
 
-/// `reached` has the places of the build, the next one last.
-pub async fn open(point: Point, args: &BuildArgs, reached: &mut Vec<Reached>) -> Result<Side, Failure> {
-    match point {
-        Point::Image(name) => {
-            let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
-            let (inventory, _) = analyse::open(&args, false).await?;
-            Ok(Side {
-                name,
-                kind: "image",
-                tree: inventory.tree.clone(),
-                warnings: inventory.broken().map(str::to_owned).collect(),
-                reader: Reader::Image(Box::new(inventory)),
-            })
-        }
-        Point::Directory(path) => {
-            let name = path.display().to_string();
-            let from = path.clone();
-            let scanned = super::super::blocking(move || directory::scan(&from)).await?;
-            let layer = scanned.map_err(|error| Failure::Other(format!("{name}: {error}")))?;
-            let tree = FileTree::merge(&[Arc::new(layer)]);
-            Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
-        }
-        Point::Place { .. } => {
-            let missing = || Failure::Other("a place of the build was not reached".to_owned());
-            let Reached { name, at, engine } = reached.pop().ok_or_else(missing)?;
-            let (tree, reader) = match at {
-                Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
-                None => (FileTree::default(), Reader::Nothing),
-            };
-            Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
-        }
-    }
+pub async fn of_image(name: String, args: &BuildArgs) -> Result<Side, Failure> {
+    let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
+    let (inventory, _) = analyse::open(&args, false).await?;
+    Ok(Side {
+        name,
+        kind: "image",
+        tree: inventory.tree.clone(),
+        warnings: inventory.broken().map(str::to_owned).collect(),
+        reader: Reader::Image(Box::new(inventory)),
+    })
+}
+
+pub async fn of_directory(path: PathBuf) -> Result<Side, Failure> {
+    let name = path.display().to_string();
+    let from = path.clone();
+    let scanned = super::super::blocking(move || directory::scan(&from)).await?;
+    let layer = scanned.map_err(|error| Failure::Other(format!("{name}: {error}")))?;
+    let tree = FileTree::merge(&[Arc::new(layer)]);
+    Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
+}
+
+pub async fn of_place(place: Reached) -> Result<Side, Failure> {
+    let Reached { name, at, engine } = place;
+    let (tree, reader) = match at {
+        Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
+        None => (FileTree::default(), Reader::Nothing),
+    };
+    Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
 }
 
 /// Makes sure that contents are compared where they have to be: files of the same size of which not both contents are
@@ -104,26 +107,30 @@ fn settled(a: MetaRef<'_>, b: MetaRef<'_>, read: bool) -> bool {
 
 impl Side {
     /// What is installed, and what is wrong with the databases.
-    pub async fn packages(&self) -> (Vec<Package>, Vec<String>) {
+    pub async fn packages(&self) -> Installed {
         let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
         for (path, manager, size) in packages::databases(&self.tree) {
-            if let Reader::Image(inventory) = &self.reader {
-                let layer = layer_of(inventory, &path);
-                let facts = layer.and_then(|layer| inventory.layers.get(layer as usize));
-                let known = facts.and_then(|facts| facts.databases.iter().rev().find(|(at, _)| *at == path));
-                all.extend(known.cloned());
-                continue;
-            }
-            let parsed = match self.read(&path, 0, size.min(LARGEST_DATABASE) as usize).await {
-                Ok(bytes) => packages::parse(manager, &bytes),
-                Err(error) => Err(error.to_string()),
+            let parsed = match self.known_packages(&path) {
+                Some(packages) => Ok(packages),
+                None => match self.read(&path, 0, size.min(LARGEST_DATABASE) as usize).await {
+                    Ok(bytes) => packages::parse(manager, &bytes),
+                    Err(error) => Err(error.to_string()),
+                },
             };
             match parsed {
                 Ok(packages) => drop(all.insert(path, packages)),
-                Err(error) => wrong.push(format!("{}: /{path}: {error}", self.name)),
+                Err(why) => wrong.push((manager, format!("{}: /{path}: {why}", self.name))),
             }
         }
-        (packages::all(&all), wrong)
+        Installed { packages: packages::all(&all), wrong }
+    }
+
+    /// Those of a database that was read with its layer.
+    fn known_packages(&self, path: &BString) -> Option<Vec<Package>> {
+        let Reader::Image(inventory) = &self.reader else { return None };
+        let facts = inventory.layers.get(layer_of(inventory, path)? as usize)?;
+        let (_, packages) = facts.databases.iter().rev().find(|(at, _)| at == path)?;
+        Some(packages.clone())
     }
 
     /// The contents of regular files, as far as lines are compared. A path that is not there is left out.
@@ -167,7 +174,7 @@ impl Side {
             return Ok(());
         }
         let hashes = match &self.reader {
-            Reader::Image(inventory) => of_image(inventory, &self.tree, nodes).await?,
+            Reader::Image(inventory) => hash_of_image(inventory, &self.tree, nodes).await?,
             _ => self.hash_each(nodes).await?,
         };
         let entries = self.tree.walk(FileTree::ROOT).into_iter().map(|id| {
@@ -180,24 +187,29 @@ impl Side {
     }
 
     async fn hash_each(&self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, ContentHash>, Failure> {
-        let mut hashes = HashMap::new();
+        let paths = nodes.iter().map(|id| self.tree.path(*id)).collect();
+        let hashes = match &self.reader {
+            Reader::Directory(root) => {
+                let root = root.clone();
+                super::super::blocking(move || hash_files(&root, paths)).await??
+            }
+            _ => self.hash_of_place(paths).await?,
+        };
+        Ok(nodes.into_iter().zip(hashes).collect())
+    }
+
+    async fn hash_of_place(&self, paths: Vec<BString>) -> Result<Vec<ContentHash>, Failure> {
         // A question for each file takes its time; of many, the whole file system is read once.
         let all = match &self.reader {
-            Reader::Place(engine, at) if nodes.len() > FEW => hashing::of_all(engine.as_ref(), at).await,
+            Reader::Place(engine, at) if paths.len() > FEW => hashing::of_all(engine.as_ref(), at).await,
             _ => None,
         };
-        for id in nodes {
-            let path = self.tree.path(id);
-            let known = all.as_ref().and_then(|all| all.get(&path)).copied();
-            let hash = match (&self.reader, known) {
-                (_, Some(hash)) => hash,
-                (Reader::Directory(root), None) => {
-                    let (root, path) = (root.clone(), path.clone());
-                    super::super::blocking(move || hash_file(&root, path.as_bstr())).await??
-                }
-                _ => self.hash_by_parts(&path).await?,
-            };
-            hashes.insert(id, hash);
+        let mut hashes = Vec::new();
+        for path in paths {
+            hashes.push(match all.as_ref().and_then(|all| all.get(&path)) {
+                Some(hash) => *hash,
+                None => self.hash_by_parts(&path).await?,
+            });
         }
         Ok(hashes)
     }
@@ -227,7 +239,7 @@ fn layer_of(inventory: &Inventory, path: &BString) -> Option<u32> {
     inventory.tree.lookup(path.as_bstr()).map(|id| inventory.tree.layer(id))
 }
 
-async fn of_image(
+async fn hash_of_image(
     inventory: &Inventory,
     tree: &FileTree,
     nodes: Vec<NodeId>,
@@ -250,7 +262,11 @@ fn read_file(root: &Path, path: &BStr, limit: usize) -> Result<Vec<u8>, Failure>
     Ok(bytes)
 }
 
-fn hash_file(root: &Path, path: &BStr) -> Result<ContentHash, Failure> {
-    let hash = hashing::of_file(open_file(root, path)?);
-    hash.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))
+fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, Failure> {
+    let mut buffer = hashing::buffer();
+    let hash = |path: BString| {
+        let hash = hashing::of_file(open_file(root, path.as_bstr())?, &mut buffer);
+        hash.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))
+    };
+    paths.into_iter().map(hash).collect()
 }

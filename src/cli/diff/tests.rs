@@ -19,10 +19,8 @@ fn rendered(before: &[&str], after: &[&str], packages: [&[&str]; 2]) -> (serde_j
 }
 
 async fn compared(old: &Path, new: &Path, packages: [&[&str]; 2]) -> (serde_json::Value, String) {
-    use clap::Parser;
-    let args = super::super::args::Cli::parse_from(["stagedive"]).debug.build;
     let open = async |path: &Path, name: &str| {
-        let mut side = side::open(Point::Directory(path.to_owned()), &args, &mut Vec::new()).await.unwrap();
+        let mut side = side::of_directory(path.to_owned()).await.unwrap();
         side.name = name.to_owned();
         side
     };
@@ -35,7 +33,8 @@ async fn compared(old: &Path, new: &Path, packages: [&[&str]; 2]) -> (serde_json
         let (name, version) = (name.to_owned(), version.to_owned());
         Package { manager: Manager::Apk, name, architecture: String::new(), version, size: 2_000_000 }
     };
-    let packages = packages.map(|list| (list.iter().map(package).collect(), Vec::new()));
+    let packages =
+        packages.map(|list| side::Installed { packages: list.iter().map(package).collect(), wrong: Vec::new() });
     let report = report::report(&diff, &before, &after, packages, &patches);
     let text = text::render(&report, Style { columns: 80, colours: false }, true);
     (serde_json::to_value(&report).unwrap(), text)
@@ -84,6 +83,40 @@ fn contents_of_the_same_size_are_read() {
     check("file 644 a abc ~7", "file 644 a abd ~7", "content 3 B → 3 B");
     check("file 644 a abc ~7", "file 644 a abc ~9", "");
     check("file 644 a abc ~7", "file 600 a abc ~9", "mode 0644 → 0600");
+}
+
+#[test]
+fn lines_that_end_otherwise_are_told_apart() {
+    let top = fixture::dir();
+    let made = |name: &str, content: &str| {
+        let path = top.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("f"), content).unwrap();
+        path
+    };
+    let (old, new) = (made("old", "a\r\nb\n"), made("new", "a\nb\n"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (json, text) = runtime.block_on(compared(&old, &new, [&[], &[]]));
+    assert!(text.ends_with("@@ -1,2 +1,2 @@\n-a^M\n+a\n b\n"), "{text}");
+    assert!(json["entries"][0]["text"].as_str().unwrap().contains("-a\r\n+a\n"));
+}
+
+#[test]
+fn each_path_counts_in_one_directory() {
+    let before =
+        &["file 644 top 1", "dir 755 a", "file 644 a/f 12", "dir 755 a/b", "dir 755 a/b/c", "file 644 a/b/c/f 123"];
+    let after = &["file 644 top 12345", "dir 700 a", "file 644 a/b 12", "dir 755 x", "dir 755 x/y", "file 644 x/y/z 1"];
+    let (json, _) = rendered(before, after, [&[], &[]]);
+    let row = |it: &serde_json::Value| {
+        let number = |name: &str| it[name].as_u64().unwrap();
+        let bytes = format!("+{} -{}", number("added_bytes"), number("removed_bytes"));
+        let counts = ["added", "modified", "removed"].map(number);
+        (format!("{} {bytes}", it["path"].as_str().unwrap_or("all")), counts)
+    };
+    let directories: Vec<_> = json["directories"].as_array().unwrap().iter().map(row).collect();
+    let expected = [("a +2 -5", [0, 2, 3]), (" +5 -1", [0, 1, 0]), ("x/y +1 -0", [2, 0, 0]), ("x +0 -0", [1, 0, 0])];
+    assert_eq!(directories, expected.map(|(path, counts)| (path.to_owned(), counts)));
+    assert_eq!(row(&json), ("all +8 -6".to_owned(), [3, 3, 3]));
 }
 
 /// An archive of an image. Each layer has one file with this content, behind a hole if that is not 0.
@@ -137,8 +170,7 @@ fn images_with_large_holes_are_compared() {
             let open = async |name: &str, time, layers| {
                 let path = dir.path().join(name);
                 archived(&path, time, layers);
-                let point = Point::Image(format!("docker-archive:{}", path.display()));
-                side::open(point, &args, &mut Vec::new()).await.unwrap()
+                side::of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
             };
             let (mut before, mut after) = (open("old.tar", 1, old).await, open("new.tar", 2, new).await);
             side::settle(&mut before, &mut after).await.unwrap();
@@ -155,4 +187,34 @@ fn images_with_large_holes_are_compared() {
     };
     check(&[("s", HOLE, "ab"), ("c", 0, "one")], &[("s", HOLE, "ba"), ("c", 0, "one")], &["s"]);
     check(&[("s", HOLE, "\0a"), ("c", 0, "one")], &[("s", HOLE + 1, "a"), ("c", 0, "two")], &["c"]);
+}
+
+#[test]
+fn of_databases_that_cannot_be_read_nothing_is_said() {
+    use clap::Parser;
+    let dir = fixture::dir();
+    let root = dir.path().join("store").display().to_string();
+    let args = super::super::args::Cli::parse_from(["stagedive", "--root", &root]).debug.build;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let status =
+        |names: &[&str]| names.iter().map(|name| format!("Package: {name}\nVersion: 1\n\n")).collect::<String>();
+    let check = |old: &str, new: &str, expected: [&[&str]; 2], warnings: usize| {
+        let report = runtime.block_on(async {
+            let open = async |name: &str, databases: &str| {
+                let path = dir.path().join(name);
+                archived(&path, 1, &[("var/lib/dpkg/status", 0, &status(&["a"])), (databases, 0, &status(&["b"]))]);
+                side::of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
+            };
+            let (before, after) = (open("old.tar", old).await, open("new.tar", new).await);
+            let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
+            let packages = [before.packages().await, after.packages().await];
+            report::report(&diff, &before, &after, packages, &Default::default())
+        });
+        let names = |list: &[Package]| list.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        assert_eq!([names(&report.packages.added), names(&report.packages.removed)], expected);
+        assert_eq!(report.warnings.len(), warnings, "{:?}", report.warnings);
+    };
+    check("etc/other", "var/lib/dpkg/status.d/b", [&["b"], &[]], 0);
+    check("var/lib/dpkg/status.d/b", "var/lib/rpm/Packages", [&[], &["b"]], 1);
+    check("etc/other", "var/lib/dpkg/status", [&["b"], &["a"]], 0);
 }

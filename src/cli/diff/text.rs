@@ -16,7 +16,7 @@ pub fn render(report: &Report, style: Style, listed: bool) -> String {
         lines.push("nothing differs".to_owned());
         return joined(&lines);
     }
-    lines.push(counts(&report.sums));
+    lines.push(total(&report.sums));
     lines.extend(packages(&report.packages, style));
     lines.extend(directories(&report.directories, style));
     if listed {
@@ -34,19 +34,22 @@ fn joined(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// `3 added, 1 modified; +79.8 MB -5.0 kB`.
+/// `3 added, 1 modified`.
 fn counts(sums: &Sums) -> String {
     let counts = [(sums.added, "added"), (sums.modified, "modified"), (sums.removed, "removed")];
     let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    let counts = counts.collect::<Vec<_>>().join(", ");
-    let bytes = bytes(sums);
-    if bytes.is_empty() { counts } else { format!("{counts}; {bytes}") }
+    counts.collect::<Vec<_>>().join(", ")
 }
 
-fn bytes(sums: &Sums) -> String {
-    let signed = [(sums.added_bytes, '+'), (sums.removed_bytes, '-')];
-    let signed = signed.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, sign)| format!("{sign}{}", size(*bytes)));
-    signed.collect::<Vec<_>>().join(" ")
+/// `3 added, 1 modified; +79.8 MB -5.0 kB`.
+fn total(sums: &Sums) -> String {
+    let bytes = [signed('+', sums.added_bytes), signed('-', sums.removed_bytes)];
+    let bytes = bytes.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
+    if bytes.is_empty() { counts(sums) } else { format!("{}; {bytes}", counts(sums)) }
+}
+
+fn signed(sign: char, bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!("{sign}{}", size(bytes)) }
 }
 
 fn packages(it: &Packages, style: Style) -> Vec<String> {
@@ -65,7 +68,8 @@ fn packages(it: &Packages, style: Style) -> Vec<String> {
     }
     let mut lines = vec![String::new(), style.paint("1", &parts.join("; "))];
     let line = |letter: &str, package: &Package, version: String| {
-        let text = format!("{} {version} ({})", package.name, package.manager.name());
+        let kind = format!("{} {}", package.manager.name(), package.architecture);
+        let text = format!("{} {version} ({})", package.name, kind.trim_end());
         let left = clip(&sanitise(&text), style.columns.saturating_sub(14), "…").into_owned();
         let gap = " ".repeat(style.columns.saturating_sub(14 + width(&left)));
         format!("{} {left}{gap} {:>9}", style.letter(letter), size(package.size))
@@ -81,19 +85,28 @@ fn directories(all: &[Directory], style: Style) -> Vec<String> {
     if all.len() < 2 {
         return Vec::new();
     }
-    let mut lines = vec![String::new(), style.paint("1", "By directory")];
-    let shown = |it: &Directory| {
-        let room = style.columns.saturating_sub(60).max(20);
-        let path = clip_start(&sanitise(&it.path.path), room, "…").into_owned();
-        let gap = " ".repeat(room.saturating_sub(width(&path)));
-        format!("  {path}{gap}  {}", counts(&it.sums))
+    let rows: Vec<[String; 4]> = all.iter().take(DIRECTORIES).map(row).collect();
+    let [added, removed, paths, counts] =
+        [0, 1, 2, 3].map(|at| rows.iter().map(|row| width(&row[at])).max().unwrap_or(0));
+    let paths = paths.min(style.columns.saturating_sub(added + removed + counts + 7).max(16));
+    let line = |[plus, minus, path, counts]: &[String; 4]| {
+        let path = clip_start(path, paths, "…");
+        let gap = " ".repeat(paths.saturating_sub(width(&path)));
+        format!("  {plus:>added$} {minus:>removed$}  {path}{gap}  {counts}")
     };
-    lines.extend(all.iter().take(DIRECTORIES).map(shown));
+    let mut lines = vec![String::new(), style.paint("1", "By directory")];
+    lines.extend(rows.iter().map(line));
     let more = all.len().saturating_sub(DIRECTORIES);
     if more > 0 {
         lines.push(style.paint("2", &format!("  and {more} more")));
     }
     lines
+}
+
+/// Bytes that came and went, the path, the counts.
+fn row(it: &Directory) -> [String; 4] {
+    let path = format!("/{}", sanitise(&it.path.path));
+    [signed('+', it.sums.added_bytes), signed('-', it.sums.removed_bytes), path, counts(&it.sums)]
 }
 
 fn entry(entry: &Entry, style: Style) -> String {
@@ -111,7 +124,7 @@ fn text(entry: &Entry, style: Style) -> Vec<String> {
     let path = sanitise(&entry.path.path).into_owned();
     let mut lines =
         vec![String::new(), style.paint("1", &format!("--- /{path}")), style.paint("1", &format!("+++ /{path}"))];
-    lines.extend(text.lines().map(|line| {
+    lines.extend(text.split_terminator('\n').map(|line| {
         let colour = match line.bytes().next() {
             Some(b'+') => "32",
             Some(b'-') => "31",
