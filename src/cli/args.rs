@@ -177,6 +177,7 @@ pub struct BuildArgs {
 
 /// What runs the instructions, and where.
 #[derive(Debug, Clone, Args)]
+#[command(mut_arg("root", |arg| arg.help_heading(ENGINE)))]
 pub struct EngineArgs {
     /// embedded, docker or buildkit
     ///
@@ -196,7 +197,7 @@ pub struct EngineArgs {
     /// An address, or the name of a buildx instance or of a docker context.
     #[arg(long, value_name = "ADDRESS|NAME", help_heading = ENGINE)]
     pub builder: Option<String>,
-    #[command(flatten, next_help_heading = ENGINE)]
+    #[command(flatten)]
     pub store: StoreArg,
 }
 
@@ -445,9 +446,13 @@ pub struct BlameArgs {
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// What is compared with B: IMAGE, DIRECTORY or STAGE[@LINE]
+    /// An image, a directory, or a place in the build of CONTEXT: STAGE, STAGE@LINE or @LINE
+    ///
+    /// A stage's name or number stands for its end, and a line for the point before it. A word that is a stage is taken
+    /// for that; a directory of the same name is ./NAME.
     #[arg(value_name = "A")]
     pub a: String,
+    /// What it is compared with, written like A
     #[arg(value_name = "B")]
     pub b: String,
     #[command(flatten)]
@@ -623,4 +628,24 @@ pub struct PruneArgs {
     pub all: bool,
     #[command(flatten)]
     pub store: StoreArg,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn options_stand_under_the_heading_that_they_belong_to() {
+        let cli = Cli::command();
+        let check = |command: &str, name: &str, expected: Option<&str>| {
+            let command = cli.find_subcommand(command).unwrap();
+            let arg = command.get_arguments().find(|arg| arg.get_id() == name).unwrap();
+            assert_eq!(arg.get_help_heading(), expected, "{name}");
+        };
+        check("diff", "root", Some(ENGINE));
+        check("diff", "json", None);
+        check("blame", "path", None);
+        check("images", "root", None);
+    }
 }

@@ -10,8 +10,7 @@ use crate::tui::text::{clip, clip_start, count, sanitise, size, width};
 const DIRECTORIES: usize = 12;
 
 pub fn render(report: &Report, style: Style, listed: bool) -> String {
-    let names = format!("{} → {}", sanitise(&report.before.name), sanitise(&report.after.name));
-    let mut lines = vec![style.paint("1", &clip(&names, style.columns, "…"))];
+    let mut lines = names(report, style);
     if report.sums.is_empty() {
         lines.push("nothing differs".to_owned());
         return joined(&lines);
@@ -28,6 +27,16 @@ pub fn render(report: &Report, style: Style, listed: bool) -> String {
         }
     }
     joined(&lines)
+}
+
+/// On one line, if both have room there.
+fn names(report: &Report, style: Style) -> Vec<String> {
+    let (before, after) = (sanitise(&report.before.name), format!("→ {}", sanitise(&report.after.name)));
+    let lines = match width(&before) + 1 + width(&after) <= style.columns {
+        true => vec![format!("{before} {after}")],
+        false => vec![before.into_owned(), after],
+    };
+    lines.iter().map(|line| style.paint("1", &clip(line, style.columns, "…"))).collect()
 }
 
 fn joined(lines: &[String]) -> String {
