@@ -5,7 +5,8 @@
 //! files). Global PAX headers are passed over, as Go's reader does.
 
 use super::pax::Pax;
-use bstr::{BString, ByteSlice};
+use crate::layers::path::shown;
+use bstr::{BStr, BString, ByteSlice};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
@@ -70,10 +71,10 @@ pub enum TarError {
     #[error("not a tar archive: {0}")]
     NotTar(&'static str),
     /// The reader stands behind the entry, and may be asked for the next one.
-    #[error("entry {path:?} of the archive has {problem}")]
+    #[error("entry {} of the archive has {problem}", shown(path.as_ref()))]
     Bad { path: BString, problem: String },
     /// Where the next entry is cannot be told.
-    #[error("entry {path:?} of the archive has {problem}")]
+    #[error("entry {} of the archive has {problem}", shown(path.as_ref()))]
     Lost { path: BString, problem: String },
 }
 

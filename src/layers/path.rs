@@ -40,6 +40,15 @@ pub fn child(dir: &BStr, name: &BStr) -> BString {
     path
 }
 
+/// A path in a message: escaped, and its beginning if it is long.
+pub fn shown(path: &BStr) -> String {
+    const MOST: usize = 256;
+    match path.get(..MOST) {
+        Some(beginning) if path.len() > MOST => format!("{:?}…", beginning.as_bstr()),
+        _ => format!("{path:?}"),
+    }
+}
+
 /// Whether a clean path lies below a directory, at any depth. Everything but the root lies below the root.
 pub fn is_below(path: &BStr, dir: &BStr) -> bool {
     match dir.is_empty() {
@@ -63,6 +72,14 @@ mod tests {
         check("../../x", "x");
         check("a/../../b", "b");
         check("...", "...");
+    }
+
+    #[test]
+    fn long_paths_are_shown_in_part() {
+        let check = |path: &str, expected: &str| assert_eq!(shown(path.into()), expected);
+        check("a\x1b/é", "\"a\\x1b/é\"");
+        check(&"a".repeat(256), &format!("{:?}", "a".repeat(256)));
+        check(&"a".repeat(1 << 20), &format!("{:?}…", "a".repeat(256)));
     }
 
     #[test]

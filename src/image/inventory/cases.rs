@@ -275,6 +275,8 @@ fn what_nothing_reads_is_told() {
 fn what_is_remembered_of_a_layer_does_not_vouch_for_another_images() {
     let (bytes, other) = (archive(&["f a 1"]), archive(&["f b 1"]));
     let dir = tempfile::tempdir().unwrap();
+    let root = "entry \"./\" is no directory and stands where the root is, and is left out";
+    check_notes(vec![f("f ./ 700"), f("d ./"), f(last.0)], &[last.1], &[root]);
     let options = Options { cache: Some(dir.path().join("indexes")), ..Options::default() };
     let read = |name: &str, unpacked: &[u8]| {
         let at = dir.path().join(name);

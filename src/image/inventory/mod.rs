@@ -24,6 +24,7 @@ use super::digest::Digest;
 use super::history::{self, Instruction};
 use super::source::{Opened, Place, SourceError, SourceErrorKind};
 use crate::layers::packages::Package;
+use crate::layers::path::shown;
 use crate::layers::{Builder, FileTree, Layer};
 use blob::{Common, Index, Job};
 use bstr::BString;
@@ -545,7 +546,8 @@ fn put(builder: &mut Builder, index: &Index, facts: &mut LayerFacts) {
     }
     let lost = &builder.unresolved()[unresolved..];
     facts.notes.extend(lost.iter().take(20).map(|path| {
-        format!("entry {path:?} is left out: it is a hard link to what no layer has, or stands where it cannot be")
+        let path = shown(path.as_ref());
+        format!("entry {path} is left out: it is a hard link to what no layer has, or stands where it cannot be")
     }));
     builder.end_layer();
 }

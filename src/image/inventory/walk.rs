@@ -5,7 +5,7 @@
 
 use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
 use crate::layers::packages::{self, Manager, Package};
-use crate::layers::path::{child, clean, is_below, split};
+use crate::layers::path::{child, clean, is_below, shown, split};
 use crate::layers::{ContentHash, ContentHasher, Entry, Kind, Meta};
 use bstr::{BStr, BString, ByteSlice};
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,9 @@ impl Walk {
         let (parent, name) = split(written.as_ref());
         // The root's own properties are not a layer's to set.
         if name.is_empty() {
+            if member.kind != TarKind::Directory {
+                self.note(&member.path, "is no directory and stands where the root is, and is left out");
+            }
             return Ok(());
         }
         // AUFS kept its own files at the top under such names; hard links may lead to them.
@@ -308,7 +311,7 @@ impl Walk {
 
     pub(super) fn note(&mut self, path: &BString, what: &str) {
         match self.found.notes.len() < MOST_NOTES {
-            true => self.found.notes.push(format!("entry {path:?} {what}")),
+            true => self.found.notes.push(format!("entry {} {what}", shown(path.as_ref()))),
             false => self.found.more_notes += 1,
         }
     }
