@@ -110,6 +110,8 @@ pub(super) struct Arena {
     /// Inodes of several names: how many there are in all layers, and those of the layer at work by number.
     pub(super) inodes: u32,
     open_inodes: HashMap<u64, u32>,
+    /// The versions of links that say something of their inodes, in the layer at work; `None` for inodes of lower layers.
+    relinked: HashMap<u32, Option<u32>>,
     open_layer: u32,
     /// Paths of links whose target is nowhere, and of entries that do not fit.
     pub(super) unresolved: Vec<BString>,
@@ -134,6 +136,7 @@ impl Arena {
             unsorted: Vec::new(),
             inodes: 0,
             open_inodes: HashMap::new(),
+            relinked: HashMap::new(),
             open_layer: 0,
             unresolved: Vec::new(),
             held: 0,
@@ -306,8 +309,8 @@ impl Arena {
     }
 
     /// Gives a file one more name. The target is looked for in this layer first, then in all below, whatever
-    /// this layer takes away from them.
-    pub(super) fn link(&mut self, path: &BStr, target: &BStr, layer: u32) {
+    /// this layer takes away from them. `own` is what the link's header says of a file of this layer.
+    pub(super) fn link(&mut self, path: &BStr, target: &BStr, own: Option<&Meta>, layer: u32) {
         let found = components(target).try_fold(0, |node, name| self.find(node, name));
         let version = found.and_then(|node| {
             let here = self.version_at(node, NONE);
@@ -324,8 +327,46 @@ impl Arena {
         let node = self.reach(path, layer).filter(|node| *node != 0);
         let Some(node) = node else { return self.refuse(path) };
         self.clear(node, layer, Sweep::All, Cause::Replaced);
-        let copy = Version { layer, state: State::Put, ..self.versions[version as usize].clone() };
-        self.push_version(node, copy);
+        let target = self.versions[version as usize].clone();
+        let is_lower = target.layer < layer;
+        self.push_version(node, Version { layer, state: State::Put, ..target });
+        let inode = self.inode(version).unwrap_or(NONE);
+        match (is_lower, own) {
+            (true, _) => drop(self.relinked.insert(inode, None)),
+            (false, Some(own)) if self.relinked.get(&inode) != Some(&None) => self.relink(inode, own),
+            _ => {}
+        }
+    }
+
+    /// Notes in the version of a link, which is the newest of all, what its header says.
+    fn relink(&mut self, inode: u32, own: &Meta) {
+        let Some(newest) = self.versions.last_mut() else { return };
+        (newest.uid, newest.gid) = (own.uid, own.gid);
+        if newest.kind != Kind::Symlink {
+            (newest.mode, newest.seconds, newest.nanos) = ((own.mode & 0o7777) as u16, own.mtime.0, own.mtime.1);
+        }
+        // All names have the same one.
+        if let Some(extra) = self.extras.get_mut(newest.extra as usize) {
+            extra.xattrs.extend(own.xattrs.iter().map(|(name, value)| (name.clone(), value.clone())));
+            self.held += weight_of(&own.xattrs);
+        }
+        self.relinked.insert(inode, Some(self.versions.len() as u32 - 1));
+    }
+
+    /// Gives all names of an inode in the layer at work what the last of its links says.
+    fn share_relinked(&mut self) {
+        let relinked = std::mem::take(&mut self.relinked);
+        if relinked.is_empty() {
+            return;
+        }
+        let layer = self.versions.last().map_or(0, |version| version.layer);
+        for at in self.versions.partition_point(|version| version.layer < layer)..self.versions.len() {
+            let link = self.inode(at as u32).and_then(|inode| relinked.get(&inode).copied().flatten());
+            let Some(link) = link.map(|link| self.versions[link as usize].clone()) else { continue };
+            let version = &mut self.versions[at];
+            (version.uid, version.gid, version.mode) = (link.uid, link.gid, link.mode);
+            (version.seconds, version.nanos) = (link.seconds, link.nanos);
+        }
     }
 
     /// The nodes that layers from number `from` up to `height` have versions of, and those above them.
@@ -349,8 +390,14 @@ impl Arena {
         touched
     }
 
-    /// Puts children in order of their names. To be called when a layer is complete.
-    pub(super) fn sort(&mut self) {
+    /// Is to be called when a layer is complete.
+    pub(super) fn end_layer(&mut self) {
+        self.share_relinked();
+        self.sort();
+    }
+
+    /// Puts children in order of their names.
+    fn sort(&mut self) {
         let mut parents = std::mem::take(&mut self.unsorted);
         parents.sort_unstable();
         parents.dedup();
@@ -498,8 +545,7 @@ impl Arena {
         if extra.is_empty() {
             return NONE;
         }
-        let xattrs = extra.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>();
-        self.held += size_of::<Extra>() + extra.target.len() + xattrs;
+        self.held += size_of::<Extra>() + extra.target.len() + weight_of(&extra.xattrs);
         self.extras.push(extra);
         (self.extras.len() - 1) as u32
     }
@@ -534,6 +580,11 @@ impl Arena {
     fn hash(&self, parent: u32, name: &BStr) -> u64 {
         hash_of(&self.hasher, parent, name)
     }
+}
+
+/// About how many bytes of memory attributes take.
+fn weight_of(xattrs: &BTreeMap<BString, BString>) -> usize {
+    xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum()
 }
 
 /// What [`Arena::clear`] takes away.

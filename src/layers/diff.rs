@@ -574,7 +574,11 @@ mod tests {
         check(&both, &[], &["D a +0 -7", "D b +0 -0"]);
         check(&[put("b", name(7))], &both, &["A a +0 -0"]);
         check(&[], &both, &["A a +7 -0", "A b +0 -0"]);
-        check_layer(&[put("a", file(7))], &[Entry::Link { path: "b".into(), target: "a".into() }], &["A b +0 -0"]);
+        check_layer(
+            &[put("a", file(7))],
+            &[Entry::Link { path: "b".into(), target: "a".into(), own: None }],
+            &["A b +0 -0"],
+        );
         check_layer(&both, &[Entry::Whiteout { path: "a".into() }], &["D a +0 -0"]);
         check_layer(&both, &[put("a", file(3))], &["M a +3 -0"]);
     }

@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn copies_are_found_by_their_content() {
-        let link = Entry::Link { path: "l".into(), target: "a".into() };
+        let link = Entry::Link { path: "l".into(), target: "a".into(), own: None };
         check(&[&[file("a", 5, 1), file("b", 5, 1), file("c", 5, 2)]], &["5 a b"]);
         check(
             &[&[file("z", 5, 1)], &[file("b", 5, 1), file("c", 5, 1), file("d", 9, 2), file("e", 9, 2)]],

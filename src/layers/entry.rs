@@ -80,8 +80,9 @@ pub enum Entry {
     /// What lower layers have in this directory is gone, and the layer says nothing of the directory itself
     /// (`.wh..wh..opq` with no header for its directory).
     Opaque { path: BString },
-    /// A further name for a file that only lower layers have: a hard link that leads out of its layer.
-    Link { path: BString, target: BString },
+    /// A further name for a file of this layer, or for one that only lower layers have: a hard link. `own` is what its
+    /// header says of the file, which holds for all names of a file of this layer.
+    Link { path: BString, target: BString, own: Option<Box<Meta>> },
 }
 
 impl Entry {

@@ -43,7 +43,7 @@ pub(super) fn apply(model: &mut Model, layer: &Layer, number: u32) {
                     model.insert(path.clone(), Found { meta, layer: number, said: false });
                 }
             }
-            Entry::Link { path, target } => {
+            Entry::Link { path, target, .. } => {
                 let here = model.get(target).filter(|it| it.layer == number);
                 let found = here.or(lower.get(target)).filter(|it| it.meta.kind != Kind::Directory);
                 if let Some(found) = found.cloned() {
@@ -155,7 +155,7 @@ fn entries() -> impl Strategy<Value = Entry> {
         }),
         2 => paths().prop_map(|path| Entry::Whiteout { path }),
         1 => paths().prop_map(|path| Entry::Opaque { path }),
-        1 => (paths(), paths()).prop_map(|(path, target)| Entry::Link { path, target }),
+        1 => (paths(), paths()).prop_map(|(path, target)| Entry::Link { path, target, own: None }),
     ]
 }
 

@@ -80,7 +80,11 @@ mod tests {
         check(&[&[file("a", 10)], &[gone("a")]], 0, 10);
         check(&[&[file("a", 10)], &[gone("a"), file("a", 10)]], 10, 20);
         check(&[&[file("d/a", 10)], &[file("d", 5)]], 5, 15);
-        check(&[&[file("a", 10), Entry::Link { path: "b".into(), target: "a".into() }], &[gone("a")]], 10, 10);
+        check(
+            &[&[file("a", 10), Entry::Link { path: "b".into(), target: "a".into(), own: None }], &[gone("a")]],
+            10,
+            10,
+        );
         let opaque = Entry::Put { path: "d".into(), meta: Meta::new(Kind::Directory), opaque: true };
         check(&[&[file("d/a", 10)], &[opaque, file("d/b", 1)]], 1, 11);
     }

@@ -88,7 +88,7 @@ impl FileTree {
         for entry in &layer.entries {
             put_entry(arena, entry, index);
         }
-        arena.sort();
+        arena.end_layer();
         self.height = index + 1;
         self.sizes = OnceLock::new();
     }
@@ -388,12 +388,12 @@ impl Builder {
     }
 
     pub fn end_layer(&mut self) {
-        self.arena.sort();
+        self.arena.end_layer();
         self.layer += 1;
     }
 
     pub fn finish(mut self) -> FileTree {
-        self.arena.sort();
+        self.arena.end_layer();
         FileTree { arena: Arc::new(self.arena), height: self.layer, sizes: OnceLock::new() }
     }
 }
@@ -403,7 +403,7 @@ fn put_entry(arena: &mut Arena, entry: &Entry, layer: u32) {
         Entry::Put { path, meta, opaque } => arena.put(path.as_ref(), meta, *opaque, layer),
         Entry::Whiteout { path } => arena.whiteout(path.as_ref(), layer),
         Entry::Opaque { path } => arena.opaque(path.as_ref(), layer),
-        Entry::Link { path, target } => arena.link(path.as_ref(), target.as_ref(), layer),
+        Entry::Link { path, target, own } => arena.link(path.as_ref(), target.as_ref(), own.as_deref(), layer),
     }
 }
 
@@ -440,7 +440,7 @@ mod tests {
     }
 
     fn link(path: &str, target: &str) -> Entry {
-        Entry::Link { path: path.into(), target: target.into() }
+        Entry::Link { path: path.into(), target: target.into(), own: None }
     }
 
     fn merge<const N: usize>(layers: [&[Entry]; N]) -> FileTree {
@@ -543,6 +543,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_link_says_of_its_file_holds_for_all_names() {
+        let own = |path: &str, target: &str, uid: u32, key: &str| {
+            let xattrs = [(key.into(), "v".into())].into();
+            let own = Meta { mode: 0o4755, uid, gid: 8, mtime: (uid.into(), 1), xattrs, ..Meta::new(Kind::File) };
+            Entry::Link { path: path.into(), target: target.into(), own: Some(own.into()) }
+        };
+        let check = |layers: &[&[Entry]], expected: &str| {
+            let layers: Vec<_> = layers.iter().map(|it| Arc::new(Layer { entries: it.to_vec() })).collect();
+            let tree = FileTree::merge(&layers);
+            let shown = tree.walk(FileTree::ROOT).into_iter().skip(1).map(|id| {
+                let it = tree.meta(id);
+                let keys = bstr::join("+", it.xattrs.keys());
+                format!("{} {:o} {}:{} {} {}", tree.name(id), it.mode, it.uid, it.gid, it.mtime.0, BStr::new(&keys))
+            });
+            assert_eq!(shown.collect::<Vec<_>>().join(", "), expected);
+        };
+        check(&[&[file("a", 1), own("b", "a", 5, "x")]], "a 4755 5:8 5 x, b 4755 5:8 5 x");
+        let chain = [file("a", 1), own("b", "a", 5, "x"), own("c", "b", 6, "y")];
+        check(&[&chain], "a 4755 6:8 6 x+y, b 4755 6:8 6 x+y, c 4755 6:8 6 x+y");
+        check(
+            &[&[file("a", 1), own("b", "a", 5, "x"), link("c", "a")]],
+            "a 4755 5:8 5 x, b 4755 5:8 5 x, c 4755 5:8 5 x",
+        );
+        // Another file at the name has nothing to do with it.
+        check(&[&[file("a", 1), own("b", "a", 5, "x"), file("a", 2)]], "a 0 0:0 0 , b 4755 5:8 5 x");
+        // A link's own mode and time are not its target's to have.
+        check(&[&[symlink("a", "to"), own("b", "a", 5, "x")]], "a 0 5:8 0 x, b 0 5:8 0 x");
+        // What lower layers have stays as it was.
+        check(
+            &[&[file("a", 1)], &[own("b", "a", 5, "x"), own("c", "b", 5, "x")]],
+            "a 0 0:0 0 , b 0 0:0 0 , c 0 0:0 0 ",
+        );
+    }
+
+    #[test]
     fn the_root_has_properties_and_is_always_a_directory() {
         let tree = merge([&[dir(""), file("/", 3), file("a", 1)], &[dir("./")]]);
         assert_eq!(tree.meta(FileTree::ROOT).mode, 0o700);
@@ -583,7 +618,7 @@ mod tests {
                 let fights = |path: &BString| layer.entries.iter().any(|entry| match entry {
                     Entry::Put { meta, .. } if meta.kind == Kind::Directory => false,
                     Entry::Put { path: other, .. } => path == other || model::is_below(path, other),
-                    Entry::Link { path: other, target } => {
+                    Entry::Link { path: other, target, .. } => {
                         path == other || model::is_below(path, other) || model::is_below(path, target) || path == target
                     }
                     _ => false,
@@ -591,7 +626,7 @@ mod tests {
                 // The same of what a whiteout lies in.
                 let fights_above = |path: &BString| layer.entries.iter().any(|entry| match entry {
                     Entry::Put { path: other, meta, .. } => meta.kind != Kind::Directory && model::is_below(path, other),
-                    Entry::Link { path: other, target } => {
+                    Entry::Link { path: other, target, .. } => {
                         model::is_below(path, other) || model::is_below(path, target)
                     }
                     _ => false,

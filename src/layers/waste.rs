@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn link(path: &str, target: &str) -> Entry {
-        Entry::Link { path: path.into(), target: target.into() }
+        Entry::Link { path: path.into(), target: target.into(), own: None }
     }
 
     fn waste(layers: &[&[Entry]]) -> Waste {

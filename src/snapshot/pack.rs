@@ -110,7 +110,7 @@ fn write_layer(
                     write_mark(archive, &child(path.as_bstr(), BStr::new(".wh..wh..opq"))).at("write", into)?;
                 }
             }
-            Entry::Link { path, target } => {
+            Entry::Link { path, target, .. } => {
                 let member = TarEntry { kind: TarKind::HardLink, target: target.clone(), ..empty_file(path.clone()) };
                 archive.write_all(&header(&member)).at("write", into)?;
             }

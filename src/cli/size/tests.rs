@@ -17,7 +17,7 @@ fn entry(line: &str) -> Entry {
         return Entry::Whiteout { path: path.into() };
     }
     if let Some((path, target)) = line.split_once(" = ") {
-        return Entry::Link { path: path.into(), target: target.into() };
+        return Entry::Link { path: path.into(), target: target.into(), own: None };
     }
     if let Some((path, target)) = line.split_once(" -> ") {
         let meta = Meta { target: target.into(), ..Meta::new(Kind::Symlink) };

@@ -166,6 +166,15 @@ fn saved(layers: &[(&[u8], Option<&[u8]>)]) -> Inventory {
 }
 
 #[test]
+fn links_have_properties_of_their_own() {
+    let base: &[&str] = &["f a 5 +600", "h b a +755"];
+    let found = inventory(&[plain(archive(base)), plain(archive(&["h c a +4711"]))]);
+    let mode = |path: &str| found.tree.meta(found.tree.lookup(path.into()).unwrap()).mode;
+    assert_eq!(["a", "b", "c"].map(mode), [0o755; 3]);
+    assert_eq!(listing(&found), ["f a 0 5", "f b 0 0", "f c 1 0"]);
+}
+
+#[test]
 fn layers_that_are_not_what_they_are_called() {
     let (one, two) = (archive(&["f a 1"]), archive(&["f b 2"]));
     // Called archives, and compressed.
@@ -248,6 +257,8 @@ fn one_bad_entry_costs_no_other() {
     check(spoiled("f x 700", 108, &[0xff; 8]), "a user id out of range");
     check(spoiled("f x 700", 136, b"no time"), "no readable time");
     check(spoiled("f x 700", 100, b"rwxr-x"), "no readable mode");
+    let root = "entry \"./\" is no directory and stands where the root is, and is left out";
+    check_notes(vec![f("f ./ 700"), f("d ./"), f(last.0)], &[last.1], &[root]);
 }
 
 #[test]
@@ -275,8 +286,6 @@ fn what_nothing_reads_is_told() {
 fn what_is_remembered_of_a_layer_does_not_vouch_for_another_images() {
     let (bytes, other) = (archive(&["f a 1"]), archive(&["f b 1"]));
     let dir = tempfile::tempdir().unwrap();
-    let root = "entry \"./\" is no directory and stands where the root is, and is left out";
-    check_notes(vec![f("f ./ 700"), f("d ./"), f(last.0)], &[last.1], &[root]);
     let options = Options { cache: Some(dir.path().join("indexes")), ..Options::default() };
     let read = |name: &str, unpacked: &[u8]| {
         let at = dir.path().join(name);

@@ -244,7 +244,7 @@ fn every(input: &mut dyn BufRead, tell: &mut dyn FnMut(u64, &BString, Told<'_>))
         let mut link = None;
         let mut tap = |path: &BString, piece: Piece<'_>| tell(number, path, Told::Piece(piece));
         let walked = walk.member(member, &mut archive, &mut tap, &mut |entry| match entry {
-            Entry::Link { path, target } => link = Some((path.clone(), target.clone())),
+            Entry::Link { path, target, .. } => link = Some((path.clone(), target.clone())),
             // A name for what AUFS keeps elsewhere in the archive.
             Entry::Put { path, .. } if kind == TarKind::HardLink => {
                 link = Some((path.clone(), clean(target.as_ref())));

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 const WHITEOUT: u8 = 7;
 const OPAQUE: u8 = 8;
 const LINK: u8 = 9;
+const LINK_ALONE: u8 = 10;
 /// Added to a kind's number.
 const HAS_CONTENT: u8 = 1 << 4;
 const HAS_OWNER: u8 = 1 << 5;
@@ -30,12 +31,19 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn entry(&mut self, entry: &Entry) {
         match entry {
-            Entry::Put { path, meta, .. } => self.put(path.as_ref(), meta),
+            Entry::Put { path, meta, .. } => {
+                self.begin(tag(meta), path.as_ref());
+                self.meta(meta);
+            }
             Entry::Whiteout { path } => self.begin(WHITEOUT, path.as_ref()),
             Entry::Opaque { path } => self.begin(OPAQUE, path.as_ref()),
-            Entry::Link { path, target } => {
-                self.begin(LINK, path.as_ref());
+            Entry::Link { path, target, own } => {
+                self.begin(if own.is_some() { LINK } else { LINK_ALONE }, path.as_ref());
                 self.text(target.as_ref());
+                if let Some(own) = own {
+                    self.bytes.push(tag(own));
+                    self.meta(own);
+                }
             }
         }
     }
@@ -48,15 +56,9 @@ impl Writer {
         self.bytes
     }
 
-    fn put(&mut self, path: &BStr, meta: &Meta) {
-        let kind = KINDS.iter().position(|kind| *kind == meta.kind).unwrap_or_default() as u8;
-        let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
-        let more = meta.holes != 0 || !meta.xattrs.is_empty() || meta.hard_link != 0;
-        let flags = flag(HAS_CONTENT, meta.content.is_some())
-            | flag(HAS_OWNER, (meta.uid, meta.gid) != (0, 0))
-            | flag(HAS_NANOS, meta.mtime.1 != 0)
-            | flag(HAS_MORE, more);
-        self.begin(kind | flags, path);
+    /// What [`tag`] says of it comes before it.
+    fn meta(&mut self, meta: &Meta) {
+        let flags = tag(meta);
         self.number(u64::from(meta.mode));
         // Zigzag: small negative numbers are short too.
         self.number((meta.mtime.0 << 1 ^ meta.mtime.0 >> 63) as u64);
@@ -79,7 +81,7 @@ impl Writer {
         if let Some(ContentHash(hash)) = meta.content {
             self.bytes.extend_from_slice(&hash.to_le_bytes());
         }
-        if more {
+        if flags & HAS_MORE != 0 {
             self.number(meta.holes);
             self.number(meta.hard_link);
             self.number(meta.xattrs.len() as u64);
@@ -113,6 +115,16 @@ impl Writer {
     }
 }
 
+/// A kind's number, and what there is to say besides.
+fn tag(meta: &Meta) -> u8 {
+    let kind = KINDS.iter().position(|kind| *kind == meta.kind).unwrap_or_default() as u8;
+    let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
+    kind | flag(HAS_CONTENT, meta.content.is_some())
+        | flag(HAS_OWNER, (meta.uid, meta.gid) != (0, 0))
+        | flag(HAS_NANOS, meta.mtime.1 != 0)
+        | flag(HAS_MORE, meta.holes != 0 || !meta.xattrs.is_empty() || meta.hard_link != 0)
+}
+
 #[derive(Debug)]
 pub(super) struct Reader<'b> {
     rest: &'b [u8],
@@ -134,7 +146,11 @@ impl<'b> Reader<'b> {
         Some(match tag {
             WHITEOUT => Entry::Whiteout { path },
             OPAQUE => Entry::Opaque { path },
-            LINK => Entry::Link { path, target: self.text()?.into() },
+            LINK_ALONE => Entry::Link { path, target: self.text()?.into(), own: None },
+            LINK => {
+                let (target, tag) = (self.text()?.into(), self.byte()?);
+                Entry::Link { path, target, own: Some(Box::new(self.meta(tag)?)) }
+            }
             tag => Entry::Put { path, meta: self.meta(tag)?, opaque: false },
         })
     }
@@ -230,12 +246,12 @@ mod tests {
         prop::collection::vec(prop_oneof![Just(b'a'), Just(b'/'), any::<u8>()], 0..20).prop_map(BString::from)
     }
 
-    fn entries() -> impl Strategy<Value = Entry> {
+    fn metas() -> impl Strategy<Value = Meta> {
         let numbers = (0u32..0o10000, any::<u32>(), any::<u32>(), any::<u64>(), any::<i64>(), 0u32..1_000_000_000);
         let rare =
             (0u64..3, prop::option::of(any::<u128>()), 0u64..3, prop::collection::btree_map(text(), text(), 0..3));
-        let put = (text(), prop::sample::select(&KINDS[..]), numbers, rare, text(), any::<(u32, u32)>());
-        let put = put.prop_map(|(path, kind, (mode, uid, gid, size, seconds, nanos), rare, target, device)| {
+        let all = (prop::sample::select(&KINDS[..]), numbers, rare, text(), any::<(u32, u32)>());
+        all.prop_map(|(kind, (mode, uid, gid, size, seconds, nanos), rare, target, device)| {
             let (hard_link, content, holes, xattrs) = rare;
             let mut meta =
                 Meta { mode, uid, gid, mtime: (seconds, nanos), hard_link, holes, xattrs, ..Meta::new(kind) };
@@ -245,13 +261,17 @@ mod tests {
                 Kind::CharDevice | Kind::BlockDevice => meta.device = device,
                 _ => {}
             }
-            Entry::Put { path, meta, opaque: false }
-        });
+            meta
+        })
+    }
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let own = prop::option::of(metas().prop_map(Box::new));
         prop_oneof![
-            4 => put,
+            4 => (text(), metas()).prop_map(|(path, meta)| Entry::Put { path, meta, opaque: false }),
             1 => text().prop_map(|path| Entry::Whiteout { path }),
             1 => text().prop_map(|path| Entry::Opaque { path }),
-            1 => (text(), text()).prop_map(|(path, target)| Entry::Link { path, target }),
+            1 => (text(), text(), own).prop_map(|(path, target, own)| Entry::Link { path, target, own }),
         ]
     }
 

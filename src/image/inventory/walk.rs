@@ -191,7 +191,8 @@ impl Walk {
             Some(to) => self.replace(&path, &Meta { target: to, ..Meta::new(Kind::Symlink) }),
             None => self.replace(&path, &Meta::new(Kind::File)),
         }
-        put(&Entry::Link { path, target });
+        let own = Meta { target: BString::default(), ..meta(member) };
+        put(&Entry::Link { path, target, own: Some(Box::new(own)) });
     }
 
     /// Notes what is at a path from now on, as far as later paths lead through it.
