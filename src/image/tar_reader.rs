@@ -50,6 +50,13 @@ pub struct TarEntry {
 }
 
 impl TarEntry {
+    /// Whether a directory carries the mark of overlayfs for hiding what lower layers have in it: what is unpacked into
+    /// a layer of Docker's or containerd's hides it.
+    pub fn is_opaque(&self) -> bool {
+        let mark = self.xattrs.get(BStr::new("trusted.overlay.opaque"));
+        self.kind == TarKind::Directory && mark.is_some_and(|value| value == "y")
+    }
+
     /// The time that what is unpacked has: one that nanoseconds since 1970 cannot say is taken for their beginning, as
     /// by Docker and containerd.
     pub fn unpacked_time(&self) -> (i64, u32) {

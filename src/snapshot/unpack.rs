@@ -236,6 +236,9 @@ impl Unpacker {
                     }
                 }
                 self.writer.directory(place, name, attributes, xattrs)?;
+                if entry.is_opaque() {
+                    self.mark_opaque(&child(place.canonical.as_bstr(), name))?;
+                }
             }
             TarKind::File => {
                 let (buffer, written, blob) = (&mut self.buffer, &mut self.written, self.blob);

@@ -175,6 +175,24 @@ fn links_have_properties_of_their_own() {
 }
 
 #[test]
+fn a_directory_may_carry_the_mark_of_overlayfs() {
+    let marked = |line: &str, name: &str, value: &str| {
+        let (mut entry, content) = member(line);
+        entry.xattrs.insert(name.into(), value.into());
+        plain(raw([(header(&entry), content), (header(&member("f d/new 2").0), vec![b'x'; 2])]))
+    };
+    let base = || plain(archive(&["f d/old 1"]));
+    let check = |line: &str, name: &str, value: &str, expected: &[&str]| {
+        assert_eq!(listing(&inventory(&[base(), marked(line, name, value)])), expected, "{line} {name} {value}");
+    };
+    let kept = ["d d 1 3", "f d/new 1 2", "f d/old 0 1"];
+    check("d d/", "trusted.overlay.opaque", "y", &["d d 1 2", "f d/new 1 2"]);
+    check("d d/", "trusted.overlay.opaque", "n", &kept);
+    check("d d/", "user.overlay.opaque", "y", &kept);
+    check("f e 0", "trusted.overlay.opaque", "y", &["d d 0 3", "f d/new 1 2", "f d/old 0 1", "f e 1 0"]);
+}
+
+#[test]
 fn layers_that_are_not_what_they_are_called() {
     let (one, two) = (archive(&["f a 1"]), archive(&["f b 2"]));
     // Called archives, and compressed.

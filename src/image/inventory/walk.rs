@@ -137,7 +137,10 @@ impl Walk {
                     _ => meta(&member),
                 };
                 self.replace(&path, &meta);
-                put(&Entry::Put { path, meta, opaque: false });
+                put(&Entry::Put { path: path.clone(), meta, opaque: false });
+                if member.is_opaque() {
+                    self.mark(Entry::Opaque { path }, put);
+                }
             }
         }
         Ok(())

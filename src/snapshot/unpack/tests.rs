@@ -193,6 +193,8 @@ fn attributes_of_overlayfs_are_not_taken_from_a_layer() {
         &["dir 755 d +user.overlay.opaque=y +user.color=red", "file 644 d/f x +user.overlay.redirect=/etc"],
         &["dir 755 d +user.color=red ~0", "file 644 d/f x ~0"],
     );
+    // But for the mark that Docker and containerd unpack as it is.
+    check(&["dir 755 d +trusted.overlay.opaque=y"], &["dir 755 d ~0 opaque"]);
 }
 
 #[test]
