@@ -3,6 +3,7 @@
 use super::gate::Place;
 use super::report::Report;
 use super::text::{instruction, percent, shown};
+use crate::layers::findings::Severity;
 use crate::tui::text::{sanitise, size};
 use std::fmt::Write;
 
@@ -27,11 +28,12 @@ pub(super) fn render(report: &Report) -> String {
         out.push_str("| | limit | | found |\n|---|---|---|---|\n");
         for rule in &verdict.rules {
             let sign = if rule.passed { "✅" } else { "❌" };
-            let _ = writeln!(out, "| {sign} | {} | {} | {} |", rule.rule, code(&rule.limit), cell(&rule.found));
+            let _ = writeln!(out, "| {sign} | {} | {} | {} |", rule.rule, code_cell(&rule.limit), cell(&rule.found));
         }
         out.push('\n');
-        for place in verdict.rules.iter().flat_map(|rule| &rule.paths) {
-            let _ = writeln!(out, "- {}", code(&Place::shown(place)));
+        for rule in &verdict.rules {
+            let places = rule.paths.iter().map(Place::shown);
+            places.for_each(|place| out.push_str(&format!("- {}: {}\n", rule.rule, code(&place))));
         }
         if verdict.rules.iter().any(|rule| !rule.paths.is_empty()) {
             out.push('\n');
@@ -63,13 +65,13 @@ pub(super) fn render(report: &Report) -> String {
             size(layer.bytes),
             size(layer.dead_bytes),
             size(layer.killed_bytes),
-            code(&instruction(layer, INSTRUCTION))
+            code_cell(&instruction(layer, INSTRUCTION))
         );
     }
     if !report.duplicates.is_empty() {
         out.push_str("\n| the same content at several paths | |\n|--:|---|\n");
         for it in report.duplicates.iter().take(DUPLICATES) {
-            let paths: Vec<String> = it.paths.iter().take(5).map(|path| code(&shown(path))).collect();
+            let paths: Vec<String> = it.paths.iter().take(5).map(|path| code_cell(&shown(path))).collect();
             let more = if it.copies > 5 { format!(" and {} more", it.copies - 5) } else { String::new() };
             let _ = writeln!(out, "| {} | {}{more} |", size(it.extra_bytes), paths.join(", "));
         }
@@ -77,10 +79,14 @@ pub(super) fn render(report: &Report) -> String {
     if !report.findings.is_empty() {
         out.push_str("\n| finding | bytes | where | what to do |\n|---|--:|---|---|\n");
         for it in report.findings.iter().take(FINDINGS) {
-            let paths: Vec<String> = it.examples.iter().map(|path| code(&shown(path))).collect();
+            let paths: Vec<String> = it.examples.iter().map(|path| code_cell(&shown(path))).collect();
             let layer = it.layer.map(|layer| format!("layer {layer}: ")).unwrap_or_default();
             let (what, mend) = (cell(&it.what), cell(&it.mend));
-            let _ = writeln!(out, "| {what} | {} | {layer}{} | {mend} |", size(it.bytes), paths.join(", "));
+            let bytes = if it.severity == Severity::Danger { "**danger**".to_owned() } else { size(it.bytes) };
+            let _ = writeln!(out, "| {what} | {bytes} | {layer}{} | {mend} |", paths.join(", "));
+        }
+        if report.findings.len() > FINDINGS {
+            let _ = writeln!(out, "\nThere are {} more.", report.findings.len() - FINDINGS);
         }
     }
     for line in &report.warnings {
@@ -89,14 +95,24 @@ pub(super) fn render(report: &Report) -> String {
     out
 }
 
-/// Text from outside as it is: nothing in it is markup, and it stays in its cell.
+/// Text from outside as it is: nothing in it is markup.
 fn code(text: &str) -> String {
     let text = sanitise(text);
-    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let longest = one_line.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if one_line.starts_with('`') || one_line.ends_with('`') || one_line.is_empty() { " " } else { "" };
     format!("{fence}{pad}{one_line}{pad}{fence}")
+}
+
+/// The same in a cell of a table. A backslash keeps a bar in its cell, and nothing keeps one behind another backslash
+/// there as long as it is code.
+fn code_cell(text: &str) -> String {
+    if !text.contains("\\|") {
+        return code(text).replace('|', "\\|");
+    }
+    let parts = text.split('|').map(|part| if part.trim().is_empty() { String::new() } else { code(part) });
+    parts.collect::<Vec<_>>().join("\\|")
 }
 
 /// Words with nothing of markup in them.
@@ -118,12 +134,14 @@ mod tests {
 
     #[test]
     fn nothing_breaks_the_markup() {
-        let check = |text: &str, expected: &str| assert_eq!(code(text), expected);
+        let check = |text: &str, expected: &str| assert_eq!(code_cell(text), expected);
         check("RUN a | b", "`RUN a \\| b`");
+        check("a\\|b`c\\\\||", "`a\\`\\|``b`c\\\\``\\|\\|");
         check("a `b` c", "``a `b` c``");
         check("`a`", "`` `a` ``");
         check("", "`  `");
         check("\u{1b}[31m\na", "`^[[31m^Ja`");
+        assert_eq!(code("a|b"), "`a|b`");
         assert_eq!(cell("<img> [x](y) a|b"), "\\<img\\> \\[x\\](y) a\\|b");
     }
 }
