@@ -7,26 +7,24 @@ use std::fmt::Write;
 pub(super) fn render(report: &Report) -> String {
     let rules: &[Rule] = report.gate.as_ref().map_or(&[], |verdict| &verdict.rules);
     let failures = rules.iter().filter(|rule| !rule.passed).count();
-    let counts = format!("tests=\"{}\" failures=\"{failures}\"", rules.len());
+    let counts = format!("tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"0\"", rules.len());
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let _ = writeln!(out, "<testsuites {counts}>");
-    let _ = writeln!(out, "  <testsuite name=\"stagedive size {}\" {counts}>", escaped(&report.image));
+    let name = escaped(&format!("stagedive size {}", report.image));
+    let _ = writeln!(out, "<testsuites name=\"stagedive size\" {counts}>");
+    let _ = writeln!(out, "  <testsuite name=\"{name}\" {counts}>");
     for rule in rules {
         let name = escaped(&format!("{}: {}", rule.rule, rule.limit));
-        let case = format!("    <testcase classname=\"stagedive.size\" name=\"{name}\"");
+        let case = format!("    <testcase classname=\"stagedive.size\" name=\"{name}\" time=\"0\"");
         if rule.passed {
             let _ = writeln!(out, "{case}/>");
             continue;
         }
-        let paths: Vec<String> = rule.paths.iter().map(Place::shown).collect();
+        // Some readers show the attribute, some the text.
+        let message = format!("{}: {}", rule.limit, rule.found);
+        let text: Vec<String> = [message.clone()].into_iter().chain(rule.paths.iter().map(Place::shown)).collect();
         let _ = writeln!(out, "{case}>");
-        let _ = writeln!(
-            out,
-            "      <failure message=\"{}: {}\">{}</failure>",
-            escaped(&rule.limit),
-            escaped(&rule.found),
-            escaped(&paths.join("\n"))
-        );
+        let (kind, message, text) = (rule.rule, escaped(&message), escaped(&text.join("\n")));
+        let _ = writeln!(out, "      <failure type=\"{kind}\" message=\"{message}\">{text}</failure>");
         out.push_str("    </testcase>\n");
     }
     out.push_str("  </testsuite>\n</testsuites>\n");
