@@ -124,7 +124,7 @@ pub struct LayerFacts {
     pub notes: Vec<String>,
     /// Packages by the path of their database.
     pub databases: Vec<(BString, Vec<Package>)>,
-    /// Files that begin as private keys do.
+    /// Files that are private keys.
     pub keys: Vec<BString>,
 }
 

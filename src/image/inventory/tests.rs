@@ -484,6 +484,37 @@ fn packages_and_keys_are_found_on_the_way() {
 }
 
 #[test]
+fn keys_are_known_by_their_content() {
+    let check = |content: &str, expected: bool| {
+        let (mut file, _) = member("f k 0");
+        file.size = content.len() as u64;
+        // Behind a large file it comes in pieces.
+        let (mut before, _) = member("f before 0");
+        before.size = (128 << 10) - 2 * 512 - 40;
+        let filled = vec![b'x'; before.size as usize];
+        let bytes = raw([(header(&before), filled), (header(&file), content.into())]);
+        for layer in [plain(bytes.clone()), (bytes.clone(), gzip(&bytes))] {
+            let found = inventory(&[layer]);
+            assert_eq!(found.layers[0].keys, if expected { vec!["k"] } else { Vec::new() }, "{content}");
+        }
+    };
+    let key = "-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n";
+    let certificate = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", "x".repeat(1000));
+    check(key, true);
+    check(&format!("# of the server\n{key}"), true);
+    check(&certificate, false);
+    check(&format!("{certificate}{key}"), true);
+    check(&format!("Bag Attributes\n{}\n{key}", "x".repeat(300)), true);
+    check(
+        &format!("{{\"type\": \"service_account\", \"id\": \"{}\", \"private_key\": {key:?}}}", "x".repeat(200)),
+        true,
+    );
+    check("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nabc\n", true);
+    check("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n", false);
+    check(&format!("// {}\nlet key = {key:?};", "x".repeat(300)), false);
+}
+
+#[test]
 fn files_can_be_looked_into() {
     let dir = tempfile::tempdir().unwrap();
     let plain_layer = archive(&["f d/a 10", "h b d/a", "l e d", "f e/c 3"]);

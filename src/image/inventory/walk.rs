@@ -23,7 +23,7 @@ const MAX_LINKS: usize = 40;
 /// Holes that are hashed as the zeros they stand for; a file with more has no content hash.
 const MAX_HASHED_HOLES: u64 = 64 << 20;
 
-/// Private keys are small, and say what they are at their beginning.
+/// Private keys are small.
 const MAX_KEY: u64 = 64 << 10;
 
 /// About what a map or a list takes for an item besides its bytes.
@@ -63,7 +63,7 @@ pub(super) struct Walk {
 pub(super) struct Found {
     /// Package databases, by path.
     pub(super) databases: Vec<(BString, Vec<Package>)>,
-    /// Files that begin as private keys do.
+    /// Files that are private keys.
     pub(super) keys: Vec<BString>,
     /// What is wrong with single entries, in sentences. The rest of the layer is read all the same.
     pub(super) notes: Vec<String>,
@@ -288,7 +288,7 @@ impl Walk {
             content.take(offset, bytes);
         };
         while archive.with_chunk(&mut take)?.is_some() {}
-        if content.is_key {
+        if content.is_key || is_key(&content.kept) {
             self.held += path.len() + PIECE;
             self.found.keys.push(path.clone());
         }
@@ -356,6 +356,15 @@ fn meta(member: &TarEntry) -> Meta {
     }
 }
 
+/// Whether a file is a private key, in the form of RFC 7468 or of OpenPGP (RFC 9580), with its certificate before it or
+/// not, or within JSON as clouds give it out. Programs and texts that only speak of keys say so further behind.
+fn is_key(file: &[u8]) -> bool {
+    let holds_it = [&b"-----BEGIN "[..], b"Bag Attributes", b"{"].iter().any(|it| file.starts_with(it));
+    let text = if holds_it { file } else { &file[..file.len().min(200)] };
+    let ends = ["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"];
+    text.contains_str("-----BEGIN ") && ends.iter().any(|end| text.contains_str(end))
+}
+
 /// A file's content on its way past.
 struct Content {
     state: Hashing,
@@ -363,6 +372,7 @@ struct Content {
     end: u64,
     size: u64,
     is_key: bool,
+    /// All of it is wanted.
     keep: bool,
     kept: Vec<u8>,
 }
@@ -383,15 +393,14 @@ impl Content {
     }
 
     fn take(&mut self, offset: u64, bytes: &[u8]) {
-        if self.keep {
+        // Few small files come in several pieces.
+        let is_whole = bytes.len() as u64 == self.size;
+        if self.keep || self.size <= MAX_KEY && !is_whole {
             self.kept.extend_from_slice(bytes);
         }
-        if self.end == 0 && self.size <= MAX_KEY {
-            let start = &bytes[..bytes.len().min(200)];
-            self.is_key = start.contains_str("-----BEGIN ") && start.contains_str("PRIVATE KEY-----");
-        }
+        self.is_key = is_whole && self.size <= MAX_KEY && is_key(bytes);
         if let Hashing::Nothing = self.state {
-            if bytes.len() as u64 == self.size {
+            if is_whole {
                 self.state = Hashing::Whole(XxHash3_128::oneshot(bytes));
                 self.end = self.size;
                 return;
