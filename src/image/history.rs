@@ -46,6 +46,12 @@ pub fn of_layers(config: &ImageConfig) -> Vec<Option<Instruction>> {
     out
 }
 
+/// Every ARG and ENV, in a Dockerfile's words: what they say stays in the image, whatever becomes of it later.
+pub fn declared(config: &ImageConfig) -> Vec<String> {
+    let texts = config.history.iter().map(|entry| instruction(entry).text);
+    texts.filter(|text| ["ARG ", "ENV "].iter().any(|keyword| text.starts_with(keyword))).collect()
+}
+
 /// Gives each entry without a time one, so that it does not depend on when the image is written: an instruction that made a
 /// layer has the layer's (`layers`, bottom first), another one that of the first layer since, or else of the one before.
 /// As BuildKit's exporter (`normalizeLayersAndHistory`).

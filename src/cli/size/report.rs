@@ -5,6 +5,7 @@ use super::super::blame::report::BaseImage;
 use super::gate::Verdict;
 use crate::cli::analyse::Build;
 use crate::image::digest::Digest;
+use crate::image::history;
 use crate::image::inventory::Inventory;
 use crate::layers::findings::{self, Made, Rule, Severity};
 use crate::layers::waste::{DeadBytes, How};
@@ -246,7 +247,8 @@ fn found(inventory: &Inventory, base_layers: usize, account: &Account, layers: &
             databases: &facts.databases,
         })
         .collect();
-    let found = findings::findings(&inventory.tree, account, &made, &inventory.config.config.env);
+    let config = &inventory.config;
+    let found = findings::findings(&inventory.tree, account, &made, &config.config.env, &history::declared(config));
     let finding = |it: findings::Finding| Finding {
         rule: it.rule,
         severity: it.severity,

@@ -1,7 +1,7 @@
 //! What is wrong with an image, in words: what it costs, which instructions did it, and what is usually done about it.
 //!
-//! The rules are tables ([`rules`]) of places, names and packages. Nothing here reads a file's content; that a file
-//! begins as a private key does is known from reading the layer.
+//! The rules are tables ([`rules`]) of places, names and packages. Nothing here reads a file's content; that a file is a
+//! private key is known from reading the layer.
 
 mod rules;
 #[cfg(test)]
@@ -17,7 +17,7 @@ use super::{Account, Kind, differences};
 use bstr::{BStr, BString, ByteSlice};
 use rules::{Leftover, Place};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What costs less is not worth a word.
 pub const LEAST_BYTES: u64 = 100_000;
@@ -38,7 +38,7 @@ pub struct Made<'a> {
     pub arguments: &'a str,
     /// It belongs to the base image.
     pub base: bool,
-    /// Files that begin as private keys do.
+    /// Files that are private keys.
     pub keys: &'a [BString],
     /// Installed packages, by the path of their list.
     pub databases: &'a [(BString, Vec<Package>)],
@@ -94,6 +94,11 @@ impl Rule {
             Rule::Duplicate => "duplicate",
         }
     }
+
+    /// Whether what it finds may well be wanted there: then it is no more than a hint.
+    pub fn may_be_meant(self) -> bool {
+        matches!(self, Rule::BuildTools | Rule::CopiedDependencies | Rule::Duplicate)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -127,11 +132,17 @@ pub struct Finding {
 }
 
 /// All findings, secrets first and then by their cost. `made` has the layers, bottom first; `environment` the
-/// variables of the image, `NAME=value`.
-pub fn findings(tree: &FileTree, account: &Account, made: &[Made<'_>], environment: &[String]) -> Vec<Finding> {
+/// variables of the image, `NAME=value`; `declared` every ARG and ENV of its history.
+pub fn findings(
+    tree: &FileTree,
+    account: &Account,
+    made: &[Made<'_>],
+    environment: &[String],
+    declared: &[String],
+) -> Vec<Finding> {
     let image = Image::new(tree, account, made);
     let mut out = secrets::files(&image);
-    out.extend(secrets::variables(made, environment));
+    out.extend(secrets::variables(made, environment, declared));
     out.extend(image.leftovers());
     out.extend(image.build_packages());
     out.extend(image.dead(account));
@@ -149,17 +160,27 @@ mod secrets;
 struct Image<'a> {
     tree: &'a FileTree,
     made: &'a [Made<'a>],
-    /// Live bytes and the layer that wrote them, in the order of their nodes; only what is not empty.
+    /// Live bytes and the layer that brought their content, in the order of their nodes; only what is not empty.
     live: Vec<(NodeId, u64, u32)>,
 }
 
 impl<'a> Image<'a> {
     fn new(tree: &'a FileTree, account: &Account, made: &'a [Made<'a>]) -> Image<'a> {
+        // What has another owner or mode since is still whose it was.
+        let again = account.contents().filter_map(|it| match it.dead {
+            Some((killed, How::Metadata)) if it.wrote < killed => Some(((it.node, killed), it.wrote)),
+            _ => None,
+        });
+        let again: HashMap<(NodeId, u32), u32> = again.collect();
+        let brought = |it: &Content| {
+            let before = |layer: &u32| again.get(&(it.node, *layer)).copied();
+            std::iter::successors(Some(it.wrote), before).last().unwrap_or(it.wrote)
+        };
         let live = account.contents().filter(|it| it.dead.is_none());
-        Image { tree, made, live: live.map(|it| (it.node, it.bytes, it.wrote)).collect() }
+        Image { tree, made, live: live.map(|it| (it.node, it.bytes, brought(&it))).collect() }
     }
 
-    /// The bytes that count at a node, and the layer that wrote them.
+    /// The bytes that count at a node, and the layer that brought their content.
     fn live(&self, node: NodeId) -> Option<(u64, u32)> {
         let at = self.live.binary_search_by_key(&node, |it| it.0).ok()?;
         self.live.get(at).map(|it| (it.1, it.2))
@@ -176,6 +197,12 @@ impl<'a> Image<'a> {
 
     fn is_copy(&self, layer: u32) -> bool {
         matches!(self.keyword(layer), "COPY" | "ADD")
+    }
+
+    /// Whether it says that it copies from a stage or an image.
+    fn is_from(&self, layer: u32) -> bool {
+        let words = self.made(layer).instruction.unwrap_or_default().split_whitespace().skip(1);
+        words.take_while(|word| word.starts_with("--")).any(|flag| flag.starts_with("--from="))
     }
 
     fn leftovers(&self) -> Vec<Finding> {
@@ -233,10 +260,9 @@ impl<'a> Image<'a> {
         let finding = |(layer, mut left): (u32, Left)| {
             left.places.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
             let base = self.made(layer).base;
-            let may_be_meant = matches!(rule, Rule::BuildTools | Rule::CopiedDependencies);
             Finding {
                 rule,
-                severity: if base || may_be_meant { Severity::Hint } else { Severity::Waste },
+                severity: if base || rule.may_be_meant() { Severity::Hint } else { Severity::Waste },
                 what: format!("{}, left in the image", leftover.what),
                 mend: if base { OF_THE_BASE.to_owned() } else { leftover.mend.to_owned() },
                 bytes: left.bytes,
@@ -249,7 +275,7 @@ impl<'a> Image<'a> {
         let worth = |(layer, left): &(u32, Left)| {
             // A repository tells more than its size: whatever was ever committed to it.
             let least = if leftover.place == Place::Name(".git") { 1 } else { LEAST_BYTES };
-            left.bytes >= least && (rule != Rule::CopiedDependencies || self.is_copy(*layer))
+            left.bytes >= least && (rule != Rule::CopiedDependencies || self.is_copy(*layer) && !self.is_from(*layer))
         };
         by_layer.into_iter().filter(worth).map(finding).collect()
     }
@@ -354,6 +380,10 @@ impl<'a> Image<'a> {
                     "paths that the layer's archive has twice".to_owned(),
                     "the program that made this layer wrote files twice: only the last copy counts".to_owned(),
                 ),
+                How::Deleted if self.is_moved(&contents, account, killed) => {
+                    let what = "written in one layer and moved in a later one, which holds it once more";
+                    (Rule::RemovedLater, what.to_owned(), self.mend_move(wrote))
+                }
                 How::Deleted => {
                     let what = "written in one layer and removed in a later one";
                     (Rule::RemovedLater, what.to_owned(), self.mend_removal(wrote))
@@ -372,7 +402,8 @@ impl<'a> Image<'a> {
                     (Rule::OverwrittenLater, what.to_owned(), self.mend_overwriting(wrote))
                 }
             };
-            let base = self.made(wrote).base;
+            // Who writes the base image's files again pays for it himself.
+            let base = self.made(if how == How::Metadata { killed } else { wrote }).base;
             let count = contents.len() as u64;
             let examples = self.heaviest(contents);
             // Where it is known what leaves such files, that is told how to leave none.
@@ -382,7 +413,7 @@ impl<'a> Image<'a> {
                 rule,
                 severity: if base { Severity::Hint } else { Severity::Waste },
                 what,
-                mend: if base { OF_THE_BASE.to_owned() } else { mend },
+                mend: if base && how != How::Overwritten { OF_THE_BASE.to_owned() } else { mend },
                 bytes,
                 count,
                 wrote: Some(wrote),
@@ -393,8 +424,31 @@ impl<'a> Image<'a> {
         groups.into_iter().filter_map(finding).collect()
     }
 
+    /// Whether a layer has most of what it took away at other paths.
+    fn is_moved(&self, contents: &[Content], account: &Account, killed: u32) -> bool {
+        let content = |it: &Content| {
+            let meta = self.tree.versions(it.node).find(|version| version.layer == it.wrote)?.meta?;
+            Some((meta.content?, meta.size))
+        };
+        let written: HashSet<_> =
+            account.contents().filter(|it| it.wrote == killed).filter_map(|it| content(&it)).collect();
+        let is_there = |it: &&Content| content(it).is_some_and(|it| written.contains(&it));
+        let sum = |sum: u64, it: &Content| sum.saturating_add(it.bytes);
+        contents.iter().filter(is_there).fold(0, sum) > contents.iter().fold(0, sum) / 2
+    }
+
+    fn mend_move(&self, wrote: u32) -> String {
+        match self.is_copy(wrote) {
+            true => format!("{} it to where it is in the end", self.keyword(wrote)),
+            false => "write it where it is in the end, or move it in the same RUN".to_owned(),
+        }
+    }
+
     fn mend_removal(&self, wrote: u32) -> String {
         match self.is_copy(wrote) {
+            true if self.is_from(wrote) => {
+                "do not copy it: remove it where it is copied from, or mount it with RUN --mount=type=bind".to_owned()
+            }
             true => "do not copy it: name it in .dockerignore, or mount it with RUN --mount=type=bind".to_owned(),
             false => {
                 "remove it at the end of the instruction that writes it, or write it in a stage of its own".to_owned()
@@ -403,6 +457,9 @@ impl<'a> Image<'a> {
     }
 
     fn mend_metadata(&self, wrote: u32) -> String {
+        if self.made(wrote).base {
+            return "leave the base image's files as they are, and change only those that need it".to_owned();
+        }
         match self.is_copy(wrote) {
             true => format!("say {} --chown=… --chmod=… where the files are copied", self.keyword(wrote)),
             false => "set owner and mode in the instruction that writes the files".to_owned(),
@@ -410,6 +467,9 @@ impl<'a> Image<'a> {
     }
 
     fn mend_overwriting(&self, wrote: u32) -> String {
+        if self.made(wrote).base {
+            return "begin with a base that has them as they should be, a newer one or your own".to_owned();
+        }
         match self.is_copy(wrote) {
             true => "copy the files in their last form, or in one instruction after they have changed".to_owned(),
             false => "do both in one RUN, so that the first form is never kept".to_owned(),

@@ -193,6 +193,8 @@ pub(super) const BUILD_PACKAGES: &[&str] = &[
 /// Names of files that hold what gives access to something, with the directory they are in where the name alone says
 /// too little.
 pub(super) const SECRET_FILES: &[(Option<&str>, &str)] = &[
+    (None, ".boto"),
+    (None, ".dockercfg"),
     (None, ".env"),
     (None, ".git-credentials"),
     (None, ".htpasswd"),
@@ -200,41 +202,85 @@ pub(super) const SECRET_FILES: &[(Option<&str>, &str)] = &[
     (None, ".netrc"),
     (None, ".pgpass"),
     (None, ".pypirc"),
+    (None, ".s3cfg"),
     (None, ".vault-token"),
     (None, "id_dsa"),
     (None, "id_ecdsa"),
+    (None, "id_ecdsa_sk"),
     (None, "id_ed25519"),
+    (None, "id_ed25519_sk"),
     (None, "id_rsa"),
     (None, "terraform.tfstate"),
+    (None, "terraform.tfstate.backup"),
     (Some(".aws"), "credentials"),
+    (Some(".azure"), "accessTokens.json"),
+    (Some(".azure"), "msal_token_cache.json"),
+    (Some(".cargo"), "credentials"),
+    (Some(".cargo"), "credentials.toml"),
     (Some(".docker"), "config.json"),
+    (Some(".gem"), "credentials"),
+    (Some(".gnupg"), "secring.gpg"),
+    (Some(".kube"), "config"),
+    (Some(".m2"), "settings-security.xml"),
+    (Some(".terraform.d"), "credentials.tfrc.json"),
+    (Some("config"), "master.key"),
+    (Some("containers"), "auth.json"),
+    (Some("gcloud"), "access_tokens.db"),
     (Some("gcloud"), "application_default_credentials.json"),
     (Some("gcloud"), "credentials.db"),
-    (Some(".kube"), "config"),
-    (Some(".cargo"), "credentials.toml"),
-    (Some(".m2"), "settings-security.xml"),
+    (Some("gh"), "hosts.yml"),
+    (Some("rclone"), "rclone.conf"),
 ];
+
+/// What is behind the last dot of a file like `.env.production` if there are no secrets in it: it is there to be copied
+/// and filled in, or for tests.
+pub(super) const TEMPLATES: &[&str] =
+    &["default", "defaults", "dist", "example", "sample", "schema", "template", "test", "tpl"];
 
 /// The same by how the name ends: stores of keys.
 pub(super) const SECRET_ENDINGS: &[&str] = &[".kdbx", ".p12", ".pfx", ".ppk"];
 
 /// Directories whose keys and passwords are examples, as a rule.
-pub(super) const EXAMPLES: &[&str] =
-    &["certdata", "doc", "docs", "example", "examples", "fixtures", "node_modules", "test", "testdata", "tests"];
+pub(super) const EXAMPLES: &[&str] = &[
+    "__tests__",
+    "certdata",
+    "doc",
+    "docs",
+    "example",
+    "examples",
+    "fixture",
+    "fixtures",
+    "node_modules",
+    "samples",
+    "spec",
+    "test",
+    "test-fixtures",
+    "testdata",
+    "testing",
+    "tests",
+];
 
-/// Parts of a variable's name that say that its value is a secret.
+/// Whole words of a variable's name that say that its value is a secret.
 pub(super) const SECRET_WORDS: &[&str] = &[
     "ACCESS_KEY",
     "API_KEY",
-    "APIKEY",
-    "CREDENTIAL",
-    "PASSPHRASE",
-    "PASSWD",
-    "PASSWORD",
+    "AUTH_KEY",
+    "DEPLOY_KEY",
+    "ENCRYPTION_KEY",
+    "MASTER_KEY",
     "PRIVATE_KEY",
-    "SECRET",
-    "TOKEN",
+    "SIGNING_KEY",
+    "SSH_KEY",
 ];
+
+/// The same as parts of words, too.
+pub(super) const SECRET_PARTS: &[&str] = &["APIKEY", "CREDENTIAL", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET"];
+
+/// The same at the end of a name: tokenizers and limits of tokens are none.
+pub(super) const SECRET_NAME_ENDS: &[&str] = &["_PASS", "_PWD", "TOKEN"];
 
 /// Ends of such names that say where the secret is, and not what.
 pub(super) const SECRET_REFERENCES: &[&str] = &["_DIR", "_FILE", "_ID", "_NAME", "_PATH", "_URL"];
+
+/// Values that turn something on or off.
+pub(super) const SWITCHES: &[&str] = &["false", "no", "off", "on", "true", "yes"];

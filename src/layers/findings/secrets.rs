@@ -60,13 +60,22 @@ pub(super) fn files(image: &Image<'_>) -> Vec<Finding> {
     groups.into_iter().map(finding).collect()
 }
 
-/// Whether a name can be one of the table's: what most names are not.
+/// Whether a name can be one of the tables': what most names are not.
 fn is_secret(name: &BStr) -> bool {
-    rules::SECRET_FILES.iter().any(|(_, it)| name == it.as_bytes()) || has_ending(name)
+    rules::SECRET_FILES.iter().any(|(_, it)| name == it.as_bytes()) || has_ending(name) || has_variables(name)
 }
 
 fn is_named(parent: &BStr, name: &BStr) -> bool {
-    rules::SECRET_FILES.iter().any(|(dir, it)| name == it.as_bytes() && dir.is_none_or(|dir| parent == dir.as_bytes()))
+    let is_it =
+        |(dir, it): &(Option<&str>, &str)| name == it.as_bytes() && dir.is_none_or(|dir| parent == dir.as_bytes());
+    rules::SECRET_FILES.iter().any(is_it) || has_variables(name)
+}
+
+/// `.env.production`
+fn has_variables(name: &BStr) -> bool {
+    let Some(of) = name.strip_prefix(b".env.") else { return false };
+    let last = of.rsplit_str(".").next().unwrap_or_default();
+    !last.is_empty() && !rules::TEMPLATES.iter().any(|it| last == it.as_bytes())
 }
 
 fn has_ending(name: &BStr) -> bool {
@@ -87,38 +96,59 @@ fn removed(tree: &FileTree, path: &BStr) -> Option<u32> {
     tree.versions(at).next().filter(|version| version.meta.is_none()).map(|version| version.layer)
 }
 
-/// Build arguments and variables whose names say what they are. Their values are not told.
-pub(super) fn variables(made: &[Made<'_>], environment: &[String]) -> Vec<Finding> {
+/// Build arguments and variables whose names or values say what they are. Their values are not told. `declared` are the
+/// ARG and ENV of the history, also those that are nothing in the end.
+pub(super) fn variables(made: &[Made<'_>], environment: &[String], declared: &[String]) -> Vec<Finding> {
     let mut out = Vec::new();
     // A build argument is in the history of every RUN that follows: the first tells of it.
     let mut seen: BTreeSet<BString> = BTreeSet::new();
-    for (layer, made) in made.iter().enumerate() {
-        let mut names = secret_names(made.arguments.split_whitespace());
-        names.retain(|name| seen.insert(name.clone()));
+    let mut tell = |names: BTreeSet<BString>, what: &str, wrote: Option<u32>| {
+        let names: Vec<BString> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
         if !names.is_empty() {
-            let what = "build arguments that are secret by their names, in the image's history";
-            out.push(variable_finding(what, names, Some(layer as u32)));
+            out.push(variable_finding(&format!("{what} that are secret by their names or values"), names, wrote));
         }
+    };
+    tell(secret_names(environment.iter().map(String::as_str)), "variables in the image's configuration", None);
+    for (layer, made) in made.iter().enumerate() {
+        let names = secret_names(made.arguments.split_whitespace());
+        tell(names, "build arguments in the image's history", Some(layer as u32));
     }
-    let names = secret_names(environment.iter().map(String::as_str));
-    if !names.is_empty() {
-        let what = "variables that are secret by their names, in the image's configuration";
-        out.push(variable_finding(what, names, None));
-    }
+    let declared = declared.iter().flat_map(|text| text.split_whitespace().skip(1));
+    tell(secret_names(declared), "ARG and ENV in the image's history", None);
     out
 }
 
-fn secret_names<'t>(words: impl Iterator<Item = &'t str>) -> Vec<BString> {
+fn secret_names<'t>(words: impl Iterator<Item = &'t str>) -> BTreeSet<BString> {
     let is_secret = |(name, value): &(&str, &str)| {
-        let name = name.to_ascii_uppercase();
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        is_name
-            && !value.is_empty()
-            && rules::SECRET_WORDS.iter().any(|word| name.contains(word))
-            && !rules::SECRET_REFERENCES.iter().any(|end| name.ends_with(end))
+        is_name && (is_secret_name(&name.to_ascii_uppercase()) && !is_harmless(value) || has_password(value))
     };
-    let named = words.filter_map(|word| word.split_once('=')).filter(is_secret);
-    named.map(|(name, _)| name.into()).collect::<BTreeSet<BString>>().into_iter().collect()
+    words.filter_map(|word| word.split_once('=')).filter(is_secret).map(|(name, _)| name.into()).collect()
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let whole = |word: &&str| format!("_{name}_").contains(&format!("_{word}_"));
+    let numbered = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+    let says_so = rules::SECRET_WORDS.iter().any(whole)
+        || rules::SECRET_PARTS.iter().any(|part| name.contains(part))
+        || rules::SECRET_NAME_ENDS.iter().any(|end| numbered.ends_with(end));
+    says_so && !rules::SECRET_REFERENCES.iter().any(|end| name.ends_with(end))
+}
+
+/// What turns something on or off, or is a small number.
+fn is_harmless(value: &str) -> bool {
+    let value = value.trim_matches(['"', '\'']).to_ascii_lowercase();
+    let is_small = value.len() < 4 && value.bytes().all(|byte| byte.is_ascii_digit());
+    is_small || rules::SWITCHES.contains(&value.as_str())
+}
+
+/// `scheme://user:password@host`
+fn has_password(value: &str) -> bool {
+    let mut addresses = value.split("://").skip(1).map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    addresses.any(|authority| {
+        let user = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
+        user.is_some_and(|(_, password)| !password.is_empty() && !password.starts_with('$'))
+    })
 }
 
 fn variable_finding(what: &str, names: Vec<BString>, wrote: Option<u32>) -> Finding {

@@ -18,7 +18,8 @@ fn entry(line: &str) -> Entry {
 }
 
 /// A layer's instruction and its lines. A line `key PATH` says that a file is a key, `args A=B` what a RUN saw,
-/// `package NAME SIZE` what is installed from now on; an instruction in brackets is the base image's.
+/// `says ARG A=B` what the history has before it, `package NAME SIZE` what is installed from now on; an instruction in
+/// brackets is the base image's.
 #[track_caller]
 fn check(layers: &[(&str, &[&str])], environment: &[&str], expected: &[&str]) {
     let of = |prefix: &'static str, lines: &[&'static str]| -> Vec<&'static str> {
@@ -31,7 +32,7 @@ fn check(layers: &[(&str, &[&str])], environment: &[&str], expected: &[&str]) {
             (leak(text), lines.iter().map(|line| leak(line)).collect())
         })
         .collect();
-    let marks = ["key ", "args ", "package "];
+    let marks = ["key ", "args ", "says ", "package "];
     let is_entry = |line: &&&str| !marks.iter().any(|mark| line.starts_with(mark));
     let stack = layers
         .iter()
@@ -68,13 +69,15 @@ fn check(layers: &[(&str, &[&str])], environment: &[&str], expected: &[&str]) {
         })
         .collect();
     let environment: Vec<String> = environment.iter().map(|it| it.to_string()).collect();
+    let says = layers.iter().flat_map(|(_, lines)| of("says ", lines));
+    let declared: Vec<String> = says.map(str::to_owned).collect();
     let shown = |it: &Finding| {
         let layer = |layer: Option<u32>| layer.map_or("-".to_owned(), |it| it.to_string());
         let examples: Vec<String> = it.examples.iter().map(|it| it.to_string()).collect();
         let (wrote, killed) = (layer(it.wrote), layer(it.killed));
         format!("{:?} {} {wrote}>{killed} {} {}", it.severity, it.rule.name(), it.bytes, examples.join(" "))
     };
-    let found = findings(&tree, &Account::of(&tree), &made, &environment);
+    let found = findings(&tree, &Account::of(&tree), &made, &environment, &declared);
     assert_eq!(found.iter().map(shown).collect::<Vec<_>>(), expected);
     assert!(found.iter().all(|it| !it.what.is_empty() && !it.mend.is_empty() && it.count > 0));
 }
@@ -111,7 +114,23 @@ fn what_belongs_to_the_project() {
         &[],
         &["Waste project-files 0>- 20 app/.git", "Hint copied-dependencies 0>- 300001 app/node_modules"],
     );
-    // Installed, not copied.
+    // Whose it is does not change with the owner.
+    check(
+        &[
+            ("COPY . /app", &["app/.git/HEAD 20 1", "app/node_modules/a 300000 2"]),
+            ("RUN chown", &["app/.git/HEAD 20 1@7", "app/node_modules/a 300000 2@7"]),
+            ("RUN chown", &["app/node_modules/a 300000 2@8"]),
+        ],
+        &[],
+        &[
+            "Waste rewritten-metadata 0>1 300020 app/node_modules/a app/.git/HEAD",
+            "Waste rewritten-metadata 1>2 300000 app/node_modules/a",
+            "Waste project-files 0>- 20 app/.git",
+            "Hint copied-dependencies 0>- 300000 app/node_modules",
+        ],
+    );
+    // Installed, not copied, or copied from where it was installed.
+    check(&[("COPY --from=build /app /app", &["app/node_modules/a/x.js 300000"])], &[], &[]);
     check(&[("RUN npm ci", &["app/node_modules/a/x.js 300000"])], &[], &[]);
 }
 
@@ -158,26 +177,44 @@ fn what_dies_in_later_layers() {
     );
     check(&[("RUN a", &["a 300000 1", "a 300000 2"])], &[], &["Waste twice-in-layer 0>- 300000 a"]);
     check(&[("[ADD rootfs]", &["a 300000 1"]), ("RUN b", &["-a"])], &[], &["Hint removed-later 0>1 300000 a"]);
+    // Whoever writes the base's files again could leave it.
+    check(
+        &[("[ADD rootfs]", &["a 300000 1"]), ("RUN chown 7 /a", &["a 300000 1@7"])],
+        &[],
+        &["Waste rewritten-metadata 0>1 300000 a"],
+    );
 }
 
 #[test]
 fn mends_fit_what_was_done() {
-    let mend = |wrote: &'static str, before: &str, after: &str| {
-        let layers = [before, after].map(|line| Arc::new(Layer { entries: vec![entry(line)] }));
+    let mend = |wrote: &'static str, before: &str, after: &[&str]| {
+        let layers =
+            [&[before][..], after].map(|lines| Arc::new(Layer { entries: lines.iter().map(|it| entry(it)).collect() }));
         let tree = FileTree::merge(&layers);
         let made = [Made { instruction: Some(wrote), ..Made::default() }, Made::default()];
-        let found = findings(&tree, &Account::of(&tree), &made, &[]);
+        let found = findings(&tree, &Account::of(&tree), &made, &[], &[]);
         (found[0].what.clone(), found[0].mend.clone())
     };
-    let (what, order) = mend("COPY a /a", "a 300000 1", "a 300000 1@7");
+    let (what, order) = mend("COPY a /a", "a 300000 1", &["a 300000 1@7"]);
     assert_eq!(what, "written again in a later layer for another owner, same content");
     assert!(order.contains("COPY --chown=…"), "{order}");
-    let (what, order) = mend("RUN make", "a 300000 1", "a 300000 1");
+    let (what, order) = mend("RUN make", "a 300000 1", &["a 300000 1"]);
     assert_eq!(what, "written again in a later layer and the same in every way");
     assert!(order.contains("leave out what touches"), "{order}");
+    let (what, order) = mend("COPY a /a", "a 300000 1", &["-a", "b 300000 1"]);
+    assert_eq!(what, "written in one layer and moved in a later one, which holds it once more");
+    assert_eq!(order, "COPY it to where it is in the end");
+    assert_eq!(
+        mend("COPY a /a", "a 300000 1", &["-a", "b 300000 2"]).0,
+        "written in one layer and removed in a later one"
+    );
     let lists = "var/lib/apt/lists/a";
-    assert!(mend("RUN a", &format!("{lists} 300000 1"), &format!("-{lists}")).1.contains("target=/var/lib/apt/lists"));
-    assert!(mend("ADD a /a", "a 300000 1", "-a").1.contains(".dockerignore"));
+    assert!(
+        mend("RUN a", &format!("{lists} 300000 1"), &[&format!("-{lists}")]).1.contains("target=/var/lib/apt/lists")
+    );
+    assert!(mend("ADD a /a", "a 300000 1", &["-a"]).1.contains(".dockerignore"));
+    assert!(mend("COPY --link --from=b a /a", "a 300000 1", &["-a"]).1.contains("where it is copied from"));
+    assert!(mend("COPY a --from=b /a", "a 300000 1", &["-a"]).1.contains(".dockerignore"));
 }
 
 #[test]
@@ -202,15 +239,58 @@ fn secrets_in_any_layer() {
 }
 
 #[test]
+fn secrets_by_the_names_of_their_files() {
+    let check = |path: &'static str, expected: &[&str]| check(&[("COPY . /", &[&format!("{path} 9")])], &[], expected);
+    check("app/.env.production", &["Danger secret 0>- 0 app/.env.production"]);
+    check("app/.env.local", &["Danger secret 0>- 0 app/.env.local"]);
+    ["app/.env.example", "app/.env.production.sample", "app/.env.", "app/x.env.y"]
+        .into_iter()
+        .for_each(|it| check(it, &[]));
+    check("root/.cargo/credentials", &["Danger secret 0>- 0 root/.cargo/credentials"]);
+    check("app/config/master.key", &["Danger secret 0>- 0 app/config/master.key"]);
+    check("app/master.key", &[]);
+    check("app/testing/x.p12", &["Hint secret 0>- 0 app/testing/x.p12"]);
+}
+
+#[test]
 fn secrets_in_variables() {
     check(
         &[
-            ("RUN a", &["args NPM_TOKEN=abc VERSION=2 PASSWORD_FILE=/run/x"]),
-            ("RUN b", &["args EMPTY_SECRET= x NPM_TOKEN=abc"]),
+            ("RUN a", &["args NPM_TOKEN=abc VERSION=2 PASSWORD_FILE=/run/x", "says ARG NPM_TOKEN=abc"]),
+            ("RUN b", &["args EMPTY_SECRET= x NPM_TOKEN=abc", "says ARG DB_PASS=x", "says ENV DB_PASSWORD=old A=b"]),
+            ("COPY c", &["says ENV GONE_SECRET=abc", "says ENV GONE_SECRET="]),
         ],
         &["PATH=/bin", "DB_PASSWORD=hunter2", "GPG_KEY=ABCD", "AWS_ACCESS_KEY_ID=AKIA"],
-        &["Danger secret-variable ->- 0 DB_PASSWORD", "Danger secret-variable 0>- 0 NPM_TOKEN"],
+        &[
+            "Danger secret-variable ->- 0 DB_PASS GONE_SECRET",
+            "Danger secret-variable ->- 0 DB_PASSWORD",
+            "Danger secret-variable 0>- 0 NPM_TOKEN",
+        ],
     );
+}
+
+#[test]
+fn names_and_values_of_variables() {
+    let check = |variable: &str, is_secret: bool| {
+        let name = variable.split_once('=').unwrap().0;
+        let expected = [format!("Danger secret-variable ->- 0 {name}")];
+        check(&[], &[variable], &if is_secret { vec![expected[0].as_str()] } else { Vec::new() });
+    };
+    check("TOKENIZERS_PARALLELISM=auto", false);
+    check("MAX_TOKENS=abcd", false);
+    check("NPM_TOKEN_2=abcd", true);
+    check("MYSQL_ALLOW_EMPTY_PASSWORD=yes", false);
+    check("PASSWORD_TRIES=3", false);
+    check("PASSWORD=1234", true);
+    check("OLDPWD=/app", false);
+    check("PWD=/app", false);
+    check("MYSQL_PWD=x", true);
+    check("RAILS_MASTER_KEY=x", true);
+    check("MONKEY_AUTH_KEYS=x", false);
+    check("DATABASE_URL=postgres://me:hunter2@db/app", true);
+    check("DATABASE_URL=postgres://me@db/app:80", false);
+    check("DATABASE_URL=postgres://me:${PASSWORD}@db/app", false);
+    check("PIP_INDEX_URL=https://pypi.org/a:b@c", false);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::image::{UNATTRIBUTED, one_line};
 use crate::engine::EngineError;
 use crate::image::base::Base;
+use crate::image::history;
 use crate::image::inventory::Inventory;
 use crate::layers::findings::{self, Made, Severity};
 use crate::layers::waste::{DeadBytes, How};
@@ -145,7 +146,8 @@ fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
         databases: &facts.databases,
     });
     let made: Vec<Made<'_>> = made.collect();
-    let found = findings::findings(&inventory.tree, account, &made, &inventory.config.config.env);
+    let config = &inventory.config;
+    let found = findings::findings(&inventory.tree, account, &made, &config.config.env, &history::declared(config));
     let row = |it: findings::Finding| {
         let example = it.examples.first();
         // What is about variables or packages names no path.
