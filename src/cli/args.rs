@@ -540,7 +540,7 @@ pub struct GateArgs {
     /// Bytes of what is there at several paths
     #[arg(long, value_name = "SIZE")]
     pub max_duplicates: Option<Bytes>,
-    /// The largest file
+    /// The largest file that a container sees
     #[arg(long, value_name = "SIZE")]
     pub max_file: Option<Bytes>,
     /// dive's score, mended
@@ -548,12 +548,14 @@ pub struct GateArgs {
     pub min_score: Option<Percent>,
     /// Paths that no layer may have
     ///
-    /// A pattern, for instance '*.pem', .git or /root/**; may be given often.
+    /// A pattern, for instance '*.pem', .git or /root/**; may be given often. With a ! before it, it is an exception from
+    /// all others: '!/etc/ssl'.
     #[arg(long = "forbid", value_name = "GLOB")]
     pub forbid: Vec<String>,
     /// A rule that may find nothing
     ///
-    /// For instance secret or package-lists; hints do not count. May be given often.
+    /// For instance secret or package-lists. What is the base image's, and what may be an example, does not count. May be
+    /// given often.
     #[arg(long = "forbid-finding", value_name = "RULE", value_parser = finding_rule)]
     pub forbid_findings: Vec<Rule>,
     /// A former report, for --max-growth

@@ -9,7 +9,7 @@ pub struct Bytes(pub u64);
 
 /// A number in a file of settings: bare, or with its unit in words.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number, or a text with a number and its unit")]
 pub enum Number {
     Whole(u64),
     Fraction(f64),

@@ -3,11 +3,14 @@
 use super::report::{Finding, Path, Report};
 use super::text::percent;
 use crate::cli::exit::Failure;
+use crate::layers::account::Content;
 use crate::layers::bytes::Number;
 use crate::layers::findings::{Rule as Finds, Severity};
 use crate::layers::glob::Glob;
-use crate::layers::{Bytes, FileTree, NodeId};
+use crate::layers::path::split;
+use crate::layers::{Account, Bytes, FileTree, NodeId};
 use crate::tui::text::size;
+use bstr::BStr;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -28,9 +31,9 @@ pub struct Limits {
     pub max_duplicates: Option<Bytes>,
     pub max_file: Option<Bytes>,
     pub min_score: Option<Percent>,
-    /// Patterns of paths that no layer may have.
+    /// Patterns of paths that no layer may have; those with a `!` before them except paths from it.
     pub forbid: Vec<String>,
-    /// Rules that may find nothing; hints do not count.
+    /// Rules that may find nothing.
     #[serde(alias = "forbid-finding")]
     pub forbid_findings: Vec<Finds>,
     /// A former `--json`; a relative path in a file is relative to that file.
@@ -127,6 +130,8 @@ impl Limits {
 pub struct Gate {
     limits: Limits,
     forbidden: Vec<Glob>,
+    /// What the forbidden patterns do not mean.
+    excepted: Vec<Glob>,
     baseline: Option<Baseline>,
 }
 
@@ -134,6 +139,8 @@ pub struct Gate {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Baseline {
     schema: u32,
+    complete: bool,
+    platform: String,
     total_bytes: u64,
 }
 
@@ -143,10 +150,16 @@ impl Gate {
         if limits == Limits::default() {
             return Ok(None);
         }
-        let forbidden = limits.forbid.iter().map(|text| {
-            Glob::new(text).ok_or_else(|| Failure::Usage(format!("the forbidden pattern {text:?} means no path")))
-        });
-        let forbidden = forbidden.collect::<Result<_, _>>()?;
+        let (excepted, forbidden): (Vec<&String>, Vec<&String>) =
+            limits.forbid.iter().partition(|text| text.starts_with('!'));
+        let forbidden = forbidden.into_iter().map(|text| pattern(text)).collect::<Result<Vec<_>, _>>()?;
+        let excepted = excepted.into_iter().map(|text| pattern(&text[1..])).collect::<Result<Vec<_>, _>>()?;
+        if forbidden.is_empty() && !excepted.is_empty() {
+            return Err(Failure::Usage(format!(
+                "{:?} is an exception, and nothing is forbidden that it could be from",
+                limits.forbid[0]
+            )));
+        }
         let baseline = match (&limits.baseline, limits.max_growth) {
             (Some(file), Some(_)) => Some(baseline(file)?),
             (None, None) => None,
@@ -159,10 +172,10 @@ impl Gate {
                 ));
             }
         };
-        Ok(Some(Gate { limits, forbidden, baseline }))
+        Ok(Some(Gate { limits, forbidden, excepted, baseline }))
     }
 
-    pub fn check(&self, report: &Report, tree: &FileTree) -> Verdict {
+    pub fn check(&self, report: &Report, tree: &FileTree, account: &Account) -> Verdict {
         let limits = &self.limits;
         let mut rules = Vec::new();
         if !report.complete {
@@ -189,25 +202,16 @@ impl Gate {
         at_most("max-compressed", limits.max_compressed, report.compressed_bytes);
         at_most("max-waste", limits.max_waste, report.dead_bytes);
         at_most("max-duplicates", limits.max_duplicates, report.duplicate_bytes);
-        if let Some(Bytes(limit)) = limits.max_file {
-            let (bytes, paths) = match &report.largest {
-                Some(file) => {
-                    (file.bytes, vec![Place { path: file.path.clone(), layer: Some(file.layer), removed_by: None }])
-                }
-                None => (0, Vec::new()),
-            };
-            let (limit_text, found) = apart(limit, bytes);
-            let passed = bytes <= limit;
-            let paths = if passed { Vec::new() } else { paths };
-            rules.push(Rule { rule: "max-file", limit: format!("{limit_text} at most"), found, passed, paths });
+        if let Some(limit) = limits.max_file {
+            rules.push(file_rule(limit, report, tree, account));
         }
         if let Some(Percent(limit)) = limits.max_waste_share {
-            let share = if report.total_bytes == 0 { 0.0 } else { share(report.dead_bytes, report.total_bytes) };
+            let found = share(report.dead_bytes, report.total_bytes);
             rules.push(Rule {
                 rule: "max-waste-share",
                 limit: format!("{limit} % at most"),
-                found: percent(report.dead_bytes, report.total_bytes),
-                passed: share <= limit,
+                found: percent_apart(limit, found),
+                passed: found <= limit,
                 paths: Vec::new(),
             });
         }
@@ -216,33 +220,15 @@ impl Gate {
             rules.push(Rule {
                 rule: "min-score",
                 limit: format!("{limit} % at least"),
-                found: format!("{score:.1} %"),
+                found: percent_apart(limit, score),
                 passed: score >= limit,
                 paths: Vec::new(),
             });
         }
         if let (Some(growth), Some(baseline)) = (limits.max_growth, &self.baseline) {
-            rules.push(growth_rule(growth, baseline.total_bytes, report.total_bytes));
+            rules.push(growth_rule(growth, baseline, report));
         }
-        for wanted in &limits.forbid_findings {
-            let found = report.findings.iter().filter(|it| it.rule == *wanted && it.severity != Severity::Hint);
-            let found: Vec<_> = found.collect();
-            let places = |it: &&Finding| -> Vec<Place> {
-                let place = |path: &Path| Place { path: path.clone(), layer: it.layer, removed_by: it.killed_by };
-                it.examples.iter().map(place).collect()
-            };
-            let paths = found.iter().flat_map(places);
-            rules.push(Rule {
-                rule: "forbid-findings",
-                limit: format!("no {}", wanted.name()),
-                found: match found.iter().map(|it| it.count).sum() {
-                    0 => "none".to_owned(),
-                    count => format!("{count} found"),
-                },
-                passed: found.is_empty(),
-                paths: paths.take(MOST_PATHS).collect(),
-            });
-        }
+        rules.extend(limits.forbid_findings.iter().map(|wanted| finding_rule(*wanted, report)));
         if !self.forbidden.is_empty() {
             rules.extend(self.forbidden_rules(tree));
         }
@@ -253,10 +239,13 @@ impl Gate {
     /// a directory that is forbidden, what is in it is not told.
     fn forbidden_rules(&self, tree: &FileTree) -> Vec<Rule> {
         let mut hits: Vec<(u64, Vec<Place>)> = self.forbidden.iter().map(|_| (0, Vec::new())).collect();
+        let excepted = |path: &BStr| self.excepted.iter().any(|glob| glob.fits(path));
         for node in tree.ever() {
             let path = tree.path(node);
-            let above = path.rsplit(|byte| *byte == b'/').next().map_or(0, |name| path.len() - name.len());
-            let above = bstr::BStr::new(&path[..above.saturating_sub(1)]);
+            if excepted(path.as_ref()) {
+                continue;
+            }
+            let above = split(path.as_ref()).0;
             for (glob, (count, places)) in self.forbidden.iter().zip(&mut hits) {
                 if glob.fits(path.as_ref()) && !glob.fits(above) {
                     *count += 1;
@@ -266,15 +255,15 @@ impl Gate {
                 }
             }
         }
+        let exceptions: Vec<&str> = self.excepted.iter().map(Glob::text).collect();
+        let exceptions = match exceptions.as_slice() {
+            [] => String::new(),
+            some => format!(", except {}", some.join(", ")),
+        };
         let rule = |(glob, (count, paths)): (&Glob, (u64, Vec<Place>))| Rule {
             rule: "forbid",
-            limit: format!("no {}", glob.text()),
-            found: match count {
-                0 => "none".to_owned(),
-                1 => "1 path".to_owned(),
-                count if count > MOST_PATHS as u64 => format!("{count} paths, {MOST_PATHS} of them here"),
-                count => format!("{count} paths"),
-            },
+            limit: format!("no {}{exceptions}", glob.text()),
+            found: paths_found(count),
             passed: count == 0,
             paths,
         };
@@ -282,31 +271,114 @@ impl Gate {
     }
 }
 
-fn growth_rule(growth: Growth, before: u64, now: u64) -> Rule {
+/// A pattern of the gate's. One that looks like more than it is would let everything pass, and nobody would notice.
+fn pattern(text: &str) -> Result<Glob, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("the forbidden pattern {text:?} {why}"));
+    let glob = Glob::new(text).ok_or_else(|| wrong("means no path"))?;
+    if text.split('/').any(|name| name == "..") {
+        return Err(wrong("means no path: there is nothing above the root, and no \"..\" in an image"));
+    }
+    let braces = text.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?.0)));
+    if braces.is_some_and(|(before, within)| within.contains(',') && !before.ends_with('\\')) {
+        return Err(wrong("has braces, which mean themselves: give one pattern for each"));
+    }
+    Ok(glob)
+}
+
+fn growth_rule(growth: Growth, baseline: &Baseline, report: &Report) -> Rule {
+    let (before, now) = (baseline.total_bytes, report.total_bytes);
     let grown = now.saturating_sub(before);
-    let limit = match growth {
-        Growth::Bytes(bytes) => bytes,
-        Growth::Percent(percent) => (before as f64 * percent / 100.0) as u64,
+    let by = percent(grown, before);
+    let (limit, grown_text, passed) = match growth {
+        Growth::Bytes(bytes) => {
+            let (limit, found) = apart(bytes, grown);
+            (limit, format!("{found} more, {by}"), grown <= bytes)
+        }
+        // Of nothing, every share is nothing.
+        Growth::Percent(limit) => {
+            let found = share(grown, before);
+            let by = if before == 0 { by } else { percent_apart(limit, found) };
+            (format!("{limit} %"), format!("{} more, {by}", size(grown)), grown == 0 || before > 0 && found <= limit)
+        }
     };
-    let limit_text = match growth {
-        Growth::Bytes(bytes) => size(bytes),
-        Growth::Percent(percent) => format!("{percent} %"),
-    };
-    let found = match now >= before {
-        true => format!("{} more, {}", size(grown), percent(grown, before)),
-        false => format!("{} less", size(before - now)),
-    };
+    let found = if now >= before { grown_text } else { format!("{} less", size(before - now)) };
+    let other = Some(&baseline.platform).filter(|platform| **platform != report.platform);
+    let other = other.map(|platform| format!("; the baseline is of {platform}")).unwrap_or_default();
     Rule {
         rule: "max-growth",
-        limit: format!("{limit_text} more than {} at most", size(before)),
-        found,
-        passed: grown <= limit,
+        limit: format!("{limit} more than {} at most", size(before)),
+        found: format!("{found}{other}"),
+        passed,
         paths: Vec::new(),
     }
 }
 
+/// What a rule found. What is the base image's or may be an example does not count; what may be meant does: here it is
+/// said that it is not.
+fn finding_rule(wanted: Finds, report: &Report) -> Rule {
+    let base = report.base.as_ref().and_then(|base| base.layers).unwrap_or(0) as u32;
+    let is_own = |it: &Finding| it.layer.is_none_or(|layer| layer >= base);
+    let counts = |it: &&Finding| it.severity != Severity::Hint || wanted.may_be_meant() && is_own(it);
+    let found: Vec<&Finding> = report.findings.iter().filter(|it| it.rule == wanted).filter(counts).collect();
+    let places = |it: &&Finding| -> Vec<Place> {
+        let place = |path: &Path| Place { path: path.clone(), bytes: None, layer: it.layer, removed_by: it.killed_by };
+        it.examples.iter().map(place).collect()
+    };
+    Rule {
+        rule: "forbid-findings",
+        limit: format!("no {}", wanted.name()),
+        found: match found.iter().map(|it| it.count).fold(0, u64::saturating_add) {
+            0 => "none".to_owned(),
+            count => format!("{count} found"),
+        },
+        passed: found.is_empty(),
+        paths: found.iter().flat_map(places).take(MOST_PATHS).collect(),
+    }
+}
+
+/// The files that a container sees, the largest first as far as they are told.
+fn file_rule(Bytes(limit): Bytes, report: &Report, tree: &FileTree, account: &Account) -> Rule {
+    let live = account.contents().filter(|it| it.dead.is_none());
+    let mut beyond: Vec<Content> = live.filter(|it| it.bytes > limit).collect();
+    beyond.sort_by_key(|it| (std::cmp::Reverse(it.bytes), it.node));
+    let (limit_text, found) = apart(limit, report.largest.as_ref().map_or(0, |it| it.bytes));
+    let place = |it: &Content| Place {
+        path: Path::new(tree.path(it.node).as_ref()),
+        bytes: Some(it.bytes),
+        layer: Some(it.wrote),
+        removed_by: None,
+    };
+    Rule {
+        rule: "max-file",
+        limit: format!("{limit_text} at most"),
+        found: match beyond.len() as u64 {
+            0 | 1 => found,
+            count => format!("{found}, {}", paths_found(count)),
+        },
+        passed: beyond.is_empty(),
+        paths: beyond.iter().take(MOST_PATHS).map(place).collect(),
+    }
+}
+
+fn paths_found(count: u64) -> String {
+    match count {
+        0 => "none".to_owned(),
+        1 => "1 path".to_owned(),
+        count if count > MOST_PATHS as u64 => format!("{count} paths, {MOST_PATHS} of them here"),
+        count => format!("{count} paths"),
+    }
+}
+
+/// In percent; of nothing it is nothing.
 fn share(part: u64, of: u64) -> f64 {
-    part as f64 * 100.0 / of as f64
+    if of == 0 { 0.0 } else { part as f64 * 100.0 / of as f64 }
+}
+
+/// A share as text, with as many digits as it takes to look different from a limit that it is different from.
+fn percent_apart(limit: f64, found: f64) -> String {
+    let shown = (1..=6).map(|digits| format!("{found:.digits$}"));
+    let is_apart = |shown: &String| limit == found || shown.parse::<f64>().is_ok_and(|it| it != limit);
+    format!("{} %", shown.into_iter().find(is_apart).unwrap_or_else(|| found.to_string()))
 }
 
 /// Two sizes as text; in bytes where they would look the same and are not.
@@ -321,7 +393,7 @@ fn place_of(tree: &FileTree, node: NodeId) -> Place {
     let versions: Vec<_> = tree.versions(node).collect();
     let layer = versions.iter().rev().find(|it| it.meta.is_some()).map_or(0, |it| it.layer);
     let removed_by = versions.first().filter(|it| it.meta.is_none()).map(|it| it.layer);
-    Place { path: Path::new(tree.path(node).as_ref()), layer: Some(layer), removed_by }
+    Place { path: Path::new(tree.path(node).as_ref()), bytes: None, layer: Some(layer), removed_by }
 }
 
 fn baseline(file: &std::path::Path) -> Result<Baseline, Failure> {
@@ -335,10 +407,13 @@ fn baseline(file: &std::path::Path) -> Result<Baseline, Failure> {
     }
     let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     let baseline: Baseline = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-    match baseline.schema == super::report::SCHEMA {
-        true => Ok(baseline),
-        false => Err(wrong(format!("it has schema {}, and {} is expected", baseline.schema, super::report::SCHEMA))),
+    if baseline.schema != super::report::SCHEMA {
+        return Err(wrong(format!("it has schema {}, and {} is expected", baseline.schema, super::report::SCHEMA)));
     }
+    if !baseline.complete {
+        return Err(wrong("it is of an image that could not be read in full".to_owned()));
+    }
+    Ok(baseline)
 }
 
 /// What came of it.
@@ -364,6 +439,9 @@ pub struct Rule {
 pub struct Place {
     #[serde(flatten)]
     pub path: Path,
+    /// Of a file that is too large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The first layer that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<u32>,
@@ -381,18 +459,22 @@ impl Verdict {
 impl Place {
     pub fn shown(&self) -> String {
         let path = super::text::shown(&self.path);
-        let Some(layer) = self.layer else { return path };
-        let removed = self.removed_by.map(|layer| format!(", removed by layer {layer}")).unwrap_or_default();
-        format!("{path} (layer {layer}{removed})")
+        let parts = [
+            self.bytes.map(size),
+            self.layer.map(|layer| format!("layer {layer}")),
+            self.removed_by.map(|layer| format!("removed by layer {layer}")),
+        ];
+        let known: Vec<String> = parts.into_iter().flatten().collect();
+        if known.is_empty() { path } else { format!("{path} ({})", known.join(", ")) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::blame::report::BaseImage;
     use super::super::report::{Files, report};
     use super::super::tests::inventory;
     use super::*;
-    use crate::layers::Account;
 
     #[test]
     fn shares_and_growth() {
@@ -417,6 +499,8 @@ mod tests {
         assert_eq!(both.forbid, ["*.pem", "x"]);
         let error = Limits::parse("max-totl = 5").unwrap_err();
         assert!(error.contains("max-totl") && error.contains("max-total"), "{error}");
+        let error = Limits::parse("max-total = true").unwrap_err();
+        assert!(error.contains("expected a number, or a text"), "{error}");
         let error = Limits::parse("max-total = \"5 bananas\"").unwrap_err();
         assert!(error.contains("\"5 bananas\" is not a size"), "{error}");
     }
@@ -429,10 +513,11 @@ mod tests {
             ("RUN b", &["-keys/x.pem", "-app/.git", "a 20 3", "b 10 4"]),
             ("RUN c", &["b 10 4@7"]),
         ]);
-        let report = report(&inventory, None, None, &Account::of(&inventory.tree), Files::Counted);
+        let account = Account::of(&inventory.tree);
+        let report = report(&inventory, None, None, &account, Files::Counted);
         assert_eq!((report.total_bytes, report.dead_bytes), (100, 70));
         let gate = Gate::new(Limits::parse(limits).unwrap()).unwrap().unwrap();
-        let verdict = gate.check(&report, &inventory.tree);
+        let verdict = gate.check(&report, &inventory.tree, &account);
         let shown = |rule: &Rule| {
             let outcome = if rule.passed { "pass" } else { "FAIL" };
             let paths: Vec<String> = rule.paths.iter().map(Place::shown).collect();
@@ -450,7 +535,8 @@ mod tests {
         check("max-waste = 69", &["FAIL max-waste: 69 B at most, 70 B"]);
         check("max-waste-share = 70", &["pass max-waste-share: 70 % at most, 70.0 %"]);
         check("max-waste-share = \"69.9 %\"", &["FAIL max-waste-share: 69.9 % at most, 70.0 %"]);
-        check("max-file = 19", &["FAIL max-file: 19 B at most, 20 B a (layer 1)"]);
+        check("max-file = 19", &["FAIL max-file: 19 B at most, 20 B a (20 B, layer 1)"]);
+        check("max-file = 9", &["FAIL max-file: 9 B at most, 20 B, 2 paths a (20 B, layer 1); b (10 B, layer 2)"]);
         check("max-file = 20", &["pass max-file: 20 B at most, 20 B"]);
         check("min-score = 99", &["FAIL min-score: 99 % at least, 30.0 %"]);
         check(
@@ -473,15 +559,62 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forbidden_has_exceptions() {
+        check(
+            "forbid = [\"!keys/\", \"*.pem\", \"a\"]",
+            &["pass forbid: no *.pem, except keys/, none", "FAIL forbid: no a, except keys/, 1 path a (layer 0)"],
+        );
+        // Of a directory that is forbidden itself, what is in it is not told one by one.
+        check(
+            "forbid = [\"app/**\", \"!app/.git/HEAD\"]",
+            &["FAIL forbid: no app/**, except app/.git/HEAD, 1 path app/.git (layer 0, removed by layer 1)"],
+        );
+    }
+
+    #[test]
+    fn what_would_let_everything_pass_is_refused() {
+        let check = |forbid: &str, why: &str| match Gate::new(Limits {
+            forbid: vec![forbid.to_owned()],
+            ..Limits::default()
+        }) {
+            Err(Failure::Usage(message)) => assert!(!why.is_empty() && message.contains(why), "{message}"),
+            other => assert!(other.is_ok() && why.is_empty(), "{forbid}: {other:?}"),
+        };
+        check("/", "means no path");
+        check("../x", "means no path");
+        check("*.{pem,key}", "has braces");
+        check("!*.pem", "is an exception");
+        check("a{b}", "");
+        check("\\{a,b}", "");
+        check("[{]a,b}", "has braces");
+    }
+
+    #[test]
+    fn what_differs_looks_different() {
+        let check = |limit: f64, found: f64, expected: &str| assert_eq!(percent_apart(limit, found), expected);
+        check(5.0, 4.96, "4.96 %");
+        check(5.0, 5.0004, "5.0004 %");
+        check(5.0, 5.0, "5.0 %");
+        check(5.0, 70.25, "70.2 %");
+        check(5.0, 5.000_000_1, "5.0000001 %");
+    }
+
+    #[test]
     fn findings_can_be_forbidden() {
-        let secret = ("COPY . /", &["app/.env 10 1"][..]);
+        let secret = ("COPY . /", &["app/.env 10 1", "usr/local/go/bin/go 200000 2"][..]);
         let inventory = inventory(&[secret]);
-        let report = report(&inventory, None, None, &Account::of(&inventory.tree), Files::Counted);
-        let limits = Limits::parse("forbid-findings = [\"secret\", \"package-lists\"]").unwrap();
-        let verdict = Gate::new(limits.clone()).unwrap().unwrap().check(&report, &inventory.tree);
+        let account = Account::of(&inventory.tree);
+        let report = report(&inventory, None, None, &account, Files::Counted);
+        let limits = Limits::parse("forbid-findings = [\"secret\", \"package-lists\", \"build-tools\"]").unwrap();
+        let verdict = Gate::new(limits.clone()).unwrap().unwrap().check(&report, &inventory.tree, &account);
         let found: Vec<_> = verdict.rules.iter().map(|it| (it.limit.as_str(), it.passed)).collect();
-        assert_eq!(found, [("no secret", false), ("no package-lists", true)]);
-        assert_eq!(Limits::parse("forbid-finding = [\"secret\", \"package-lists\"]").unwrap(), limits);
+        assert_eq!(found, [("no secret", false), ("no package-lists", true), ("no build-tools", false)]);
+        let base = Some(BaseImage { name: "golang".to_owned(), layers: Some(1) });
+        let of_the_base = super::super::report::report(&inventory, None, base, &account, Files::Counted);
+        let verdict = Gate::new(limits.clone()).unwrap().unwrap().check(&of_the_base, &inventory.tree, &account);
+        assert_eq!(verdict.rules.iter().map(|it| it.passed).collect::<Vec<_>>(), [true, true, true]);
+        let singular = Limits::parse("forbid-finding = [\"secret\", \"package-lists\", \"build-tools\"]");
+        assert_eq!(singular.unwrap(), limits);
         assert!(Limits::parse("forbid-findings = [\"nonsense\"]").unwrap_err().contains("secret"));
     }
 
@@ -490,21 +623,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("old.json");
         let limits = |growth: &str| format!("baseline = {:?}\nmax-growth = {growth}", file.display().to_string());
-        std::fs::write(&file, r#"{"schema":1,"total_bytes":80,"more":[]}"#).unwrap();
+        std::fs::write(&file, r#"{"schema":1,"complete":true,"platform":"linux/amd64","total_bytes":80,"more":[]}"#)
+            .unwrap();
         check(&limits("20"), &["pass max-growth: 20 B more than 80 B at most, 20 B more, 25.0 %"]);
         check(&limits("\"24 %\""), &["FAIL max-growth: 24 % more than 80 B at most, 20 B more, 25.0 %"]);
-        std::fs::write(&file, r#"{"schema":1,"total_bytes":180}"#).unwrap();
+        check(&limits("\"24.96 %\""), &["FAIL max-growth: 24.96 % more than 80 B at most, 20 B more, 25.0 %"]);
+        std::fs::write(&file, r#"{"schema":1,"complete":true,"platform":"linux/amd64","total_bytes":0}"#).unwrap();
+        check(&limits("\"500 %\""), &["FAIL max-growth: 500 % more than 0 B at most, 100 B more, –"]);
+        std::fs::write(&file, r#"{"schema":1,"complete":true,"platform":"linux/amd64","total_bytes":180}"#).unwrap();
         check(&limits("0"), &["pass max-growth: 0 B more than 180 B at most, 80 B less"]);
+        std::fs::write(&file, r#"{"schema":1,"complete":true,"platform":"linux/arm","total_bytes":180}"#).unwrap();
+        let other = "80 B less; the baseline is of linux/arm";
+        check(&limits("0"), &[&format!("pass max-growth: 0 B more than 180 B at most, {other}")]);
         let refused = |limits: &str, why: &str| match Gate::new(Limits::parse(limits).unwrap()) {
             Err(Failure::Usage(message)) => assert!(message.contains(why), "{message}"),
             other => panic!("{other:?}"),
         };
-        std::fs::write(&file, r#"{"schema":9,"total_bytes":180}"#).unwrap();
+        std::fs::write(&file, r#"{"schema":9,"complete":true,"platform":"","total_bytes":180}"#).unwrap();
         refused(&limits("0"), "it has schema 9");
         refused("baseline = \"/nowhere/x\"\nmax-growth = 1", "/nowhere/x");
         refused("max-growth = 1", "needs a baseline");
         refused("baseline = \"x\"", "needs a limit");
-        refused("forbid = [\"/\"]", "means no path");
+        std::fs::write(&file, r#"{"schema":1,"complete":false,"platform":"","total_bytes":180}"#).unwrap();
+        refused(&limits("0"), "could not be read in full");
         assert_eq!(Gate::new(Limits::default()).unwrap(), None);
     }
 }

@@ -23,7 +23,7 @@ use text::Style;
 
 pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     // What is wrong with the limits is said before anything is fetched or built.
-    let gate = Gate::new(limits(&args.gate)?)?;
+    let gate = gate(&args.gate)?;
     let (inventory, build, base) = analyse::open_on_base(&args.build, args.verify).await?;
     let base = super::blame::report::base(&inventory, base);
     let files = if args.files { Files::Listed } else { Files::Counted };
@@ -39,7 +39,7 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
         let account = Account::of(&inventory.tree);
         let mut report = report::report(&inventory, build.as_ref(), base, &account, files);
         report.stages = stages;
-        report.gate = gate.map(|gate| gate.check(&report, &inventory.tree));
+        report.gate = gate.map(|gate| gate.check(&report, &inventory.tree, &account));
         report
     })
     .await?;
@@ -61,6 +61,20 @@ pub async fn run(args: SizeArgs) -> Result<(), Failure> {
     match &report.gate {
         Some(verdict) if !verdict.passed => Err(Failure::Gate),
         _ => Ok(()),
+    }
+}
+
+/// `None` if nothing is limited. Who asks for a gate's outcome has to say what it is to hold: without a limit every image
+/// would pass.
+fn gate(args: &GateArgs) -> Result<Option<Gate>, Failure> {
+    let gate = Gate::new(limits(args)?)?;
+    match (&gate, &args.gate, &args.junit) {
+        (None, Some(file), _) => Err(Failure::Usage(format!("--gate {}: it limits nothing", file.display()))),
+        (None, None, Some(_)) => Err(Failure::Usage(
+            "--junit writes what became of the limits, and there are none: give --gate FILE, or one like --max-total 200MB"
+                .to_owned(),
+        )),
+        _ => Ok(gate),
     }
 }
 

@@ -107,7 +107,7 @@ fn the_gate_to_read_and_for_ci() {
     let mut report = report(&inventory, None, None, &account, Files::Counted);
     let limits = "max-total = \"100 MB\"\nmax-waste-share = 5\nmax-file = \"10 MB\"\nforbid = [\"lists/\", \"*red\"]";
     let gate = Gate::new(Limits::parse(limits).unwrap()).unwrap().unwrap();
-    report.gate = Some(gate.check(&report, &inventory.tree));
+    report.gate = Some(gate.check(&report, &inventory.tree, &account));
     let text = render(&report, Style { columns: 80, colours: false });
     let verdict = &text[text.find("The gate").unwrap()..];
     assert!(verdict.lines().all(|line| crate::tui::text::width(line) <= 80), "{verdict}");
