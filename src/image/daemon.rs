@@ -126,7 +126,7 @@ pub async fn load(archive: &Path, surroundings: &Surroundings) -> Result<String,
     let failed = |why: String| {
         SourceError::new(SourceErrorKind::Unreachable, format!("{}: the image was not loaded: {why}", daemon.place))
     };
-    let report = body(answer, LARGEST_REPORT).await.map_err(&failed)?;
+    let report = body(answer, LARGEST_REPORT).await.map_err(|problem| failed(problem.to_string()))?;
     let mut said = String::new();
     for line in serde_json::Deserializer::from_slice(&report).into_iter::<Line>() {
         let line = line.map_err(|error| failed(format!("the answer cannot be read: {error}")))?;
@@ -188,7 +188,7 @@ impl Daemon {
             return Err(self.refusal(path, answer).await);
         }
         let wrong = |why: String| unreachable_at(&self.place, &format!("its answer cannot be read: {why}"));
-        let bytes = body(answer, LARGEST_REPORT).await.map_err(&wrong)?;
+        let bytes = body(answer, LARGEST_REPORT).await.map_err(|problem| wrong(problem.to_string()))?;
         serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
     }
 

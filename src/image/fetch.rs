@@ -3,11 +3,14 @@
 use super::digest::Digest;
 use super::http::innermost;
 use super::source::{SourceError, SourceErrorKind};
+use bytes::Bytes;
+use reqwest::Response;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// What the bytes should turn out to be.
 #[derive(Debug, Clone)]
@@ -62,12 +65,7 @@ impl Sink {
     }
 
     fn wrong_size(&self) -> SourceError {
-        let size = self.expected.size.unwrap_or_default();
-        let difference = if self.bytes > size { "has more" } else { "ends after" };
-        let message = format!("{} {difference} than the {size} bytes that its manifest says", self.expected.what);
-        let message =
-            if self.bytes > size { message } else { message.replace(" than the", &format!(" {} of the", self.bytes)) };
-        SourceError::new(SourceErrorKind::Damaged, message)
+        wrong_size(&self.expected.what, self.bytes, self.expected.size.unwrap_or_default())
     }
 }
 
@@ -86,6 +84,20 @@ pub(super) fn wrong_digest(what: &str, should: &Digest, is: &Digest) -> SourceEr
         format!("{what} is damaged: its digest should be {should}, and its bytes have {is}"),
     )
     .with_help("get the image again from where it came from; nothing of it was used")
+}
+
+/// For a blob that has so many bytes, or more, and should have others.
+pub(super) fn wrong_size(what: &str, is: u64, should: u64) -> SourceError {
+    let message = match is > should {
+        true => format!("{what} has more than the {should} bytes that its manifest says"),
+        false => format!("{what} ends after {is} of the {should} bytes that its manifest says"),
+    };
+    SourceError::new(SourceErrorKind::Damaged, message)
+}
+
+/// For what may come through the next time.
+pub(super) fn broken(what: &str, bytes: u64, why: &str) -> SourceError {
+    SourceError::new(SourceErrorKind::Unreachable, format!("{what}: the connection broke after {bytes} bytes: {why}"))
 }
 
 pub(super) fn io_error(path: &Path, error: &std::io::Error) -> SourceError {
@@ -136,50 +148,89 @@ fn copy(mut from: impl Read, mut sink: Sink, progress: &watch::Sender<u64>) -> R
     }
 }
 
-/// Writes an answer's body to the new file `into`; hashing and writing have a thread of their own.
+/// Writes an answer's body to the new file `into`.
 /// [`SourceErrorKind::Unreachable`] if the connection breaks, which may not happen the next time.
 pub(super) async fn receive(
-    mut answer: reqwest::Response,
+    answer: Response,
     into: &Path,
     expected: Expected,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(), SourceError> {
     let what = expected.what.clone();
-    let mut sink = Sink::create(into, expected)?;
-    let (sender, mut chunks) = mpsc::channel(8);
-    let writer = tokio::task::spawn_blocking(move || {
-        // `None` in the channel is the end; the channel's own end means that nobody waits any more.
-        while let Some(chunk) = chunks.blocking_recv() {
-            match chunk {
-                Some(chunk) => sink.write(AsRef::<[u8]>::as_ref(&chunk))?,
-                None => return sink.finish(),
+    let mut incoming = Incoming::create(into, expected)?;
+    let taken = incoming.take(answer, 0, progress).await;
+    let taken = taken.map_err(|why| broken(&what, incoming.bytes(), &why));
+    incoming.end(taken).await
+}
+
+/// A new file, and what comes for it over one connection or several. Hashing and writing have a thread of their own.
+pub(super) struct Incoming {
+    /// `None` is the end; the channel's own end means that nobody waits any more.
+    chunks: mpsc::Sender<Option<Bytes>>,
+    writer: JoinHandle<Result<(), SourceError>>,
+    bytes: u64,
+}
+
+impl Incoming {
+    pub(super) fn create(into: &Path, expected: Expected) -> Result<Incoming, SourceError> {
+        let mut sink = Sink::create(into, expected)?;
+        let (sender, mut chunks) = mpsc::channel::<Option<Bytes>>(8);
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = chunks.blocking_recv() {
+                match chunk {
+                    Some(chunk) => sink.write(&chunk)?,
+                    None => return sink.finish(),
+                }
             }
+            Err(SourceError::new(SourceErrorKind::Io, "cancelled"))
+        });
+        Ok(Incoming { chunks: sender, writer, bytes: 0 })
+    }
+
+    /// Bytes that have come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes all of an answer's body but its first `skip` bytes. The error says why the connection broke.
+    pub(super) async fn take(
+        &mut self,
+        mut answer: Response,
+        mut skip: u64,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), String> {
+        while let Some(mut chunk) = answer.chunk().await.map_err(|error| innermost(&error))? {
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= known as u64;
+            let new = chunk.split_off(known);
+            let length = new.len() as u64;
+            if length == 0 {
+                continue;
+            }
+            if self.chunks.send(Some(new)).await.is_err() {
+                break;
+            }
+            self.bytes += length;
+            progress(self.bytes);
         }
-        Err(SourceError::new(SourceErrorKind::Io, "cancelled"))
-    });
-    let mut bytes = 0;
-    let broken = loop {
-        let chunk = match answer.chunk().await {
-            Ok(chunk) => chunk,
-            Err(error) => break Some(innermost(&error)),
-        };
-        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        let is_last = chunk.is_none();
-        // The writer takes no more only after an error, which it returns.
-        if sender.send(chunk).await.is_err() || is_last {
-            break None;
+        Ok(())
+    }
+
+    /// Whether nothing more can be taken: `end` says why.
+    pub(super) fn is_closed(&self) -> bool {
+        self.chunks.is_closed()
+    }
+
+    /// The file is there if all that should come was `brought` and is right, and removed otherwise.
+    pub(super) async fn end(self, brought: Result<(), SourceError>) -> Result<(), SourceError> {
+        if brought.is_ok() {
+            // The writer takes no more only after an error, which it returns.
+            let _ = self.chunks.send(None).await;
         }
-        bytes += length;
-        progress(bytes);
-    };
-    drop(sender);
-    let written = writer.await.unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Io, error.to_string())));
-    match broken {
-        Some(why) => {
-            let message = format!("{what}: the connection broke after {bytes} bytes: {why}");
-            Err(SourceError::new(SourceErrorKind::Unreachable, message))
-        }
-        None => written,
+        drop(self.chunks);
+        let written = self.writer.await;
+        brought?;
+        written.unwrap_or_else(|error| Err(SourceError::new(SourceErrorKind::Io, error.to_string())))
     }
 }
 

@@ -5,23 +5,25 @@
 use super::auth::Credentials;
 use super::reference::Reference;
 use super::source::{SourceError, SourceErrorKind};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use super::tries::{self, Again, Failed, Tries, may_pass};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use std::io;
 use std::sync::Once;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::Mutex;
-
-/// Tries of one request; what is lost on the way often comes through the second time.
-pub(super) const TRIES: u32 = 4;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two pieces of an answer.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longer than a server may ask us to wait.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// One after the other.
+const MOST_REDIRECTS: usize = 10;
 
 /// Of an answer whose content only explains something.
 const LARGEST_EXPLANATION: u64 = 64 << 10;
@@ -98,9 +100,65 @@ impl Repository {
         Url::parse(&self.base).is_ok_and(|own| own.origin() == url.origin())
     }
 
-    /// Sends what `build` makes, again if need be. The answer has any status but those that were dealt with.
-    pub(super) async fn send(&self, build: impl Fn(&Client) -> RequestBuilder + Send) -> Result<Response, SourceError> {
-        let mut tries = 0;
+    /// Sends what `build` makes, again if need be. The answer has any status but those that were dealt with. `what` is
+    /// what is asked for.
+    pub(super) async fn send(
+        &self,
+        what: &str,
+        build: impl Fn(&Client) -> RequestBuilder + Send,
+    ) -> Result<Response, SourceError> {
+        let mut tries = Tries::of_request();
+        loop {
+            match self.send_once(what, &build).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => tokio::time::sleep(tries.pause(failed)?).await,
+            }
+        }
+    }
+
+    /// The content of what is small, sent again until it has come whole.
+    pub(super) async fn document(
+        &self,
+        what: &str,
+        limit: u64,
+        build: impl Fn(&Client) -> RequestBuilder + Send,
+    ) -> Result<(HeaderMap, Vec<u8>), SourceError> {
+        let mut tries = Tries::of_request();
+        loop {
+            match self.document_once(what, limit, &build).await {
+                Ok(document) => return Ok(document),
+                Err(failed) => tokio::time::sleep(tries.pause(failed)?).await,
+            }
+        }
+    }
+
+    async fn document_once(
+        &self,
+        what: &str,
+        limit: u64,
+        build: &(impl Fn(&Client) -> RequestBuilder + Send),
+    ) -> Result<(HeaderMap, Vec<u8>), Failed> {
+        let answer = self.send_once(what, build).await?;
+        if !answer.status().is_success() {
+            return Err(self.refusal(what, answer).await.into());
+        }
+        let headers = answer.headers().clone();
+        let bytes = body(answer, limit).await.map_err(|problem| Failed {
+            error: SourceError::new(
+                SourceErrorKind::Unreachable,
+                format!("{}: the registry's answer to the request for {what} cannot be used: {problem}", self.name()),
+            ),
+            again: problem.again(),
+        })?;
+        Ok((headers, bytes))
+    }
+
+    /// One try, with the right to it.
+    pub(super) async fn send_once(
+        &self,
+        what: &str,
+        build: &(impl Fn(&Client) -> RequestBuilder + Send),
+    ) -> Result<Response, Failed> {
         let mut asked = false;
         loop {
             let authorization = self.authorization.lock().await.clone();
@@ -108,39 +166,56 @@ impl Repository {
             if let Some(value) = &authorization {
                 request = request.header(AUTHORIZATION, value);
             }
-            tries += 1;
-            let pause = match request.send().await {
-                Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED && !asked => {
-                    asked = true;
-                    tries -= 1;
-                    if self.authorize(&answer, authorization).await? {
-                        continue;
-                    }
-                    return Ok(answer);
-                }
-                Ok(answer) if may_pass(answer.status()) && tries < TRIES => match asked_pause(&answer) {
-                    Some(pause) if pause > LONGEST_PAUSE => return Ok(answer),
-                    pause => pause.unwrap_or(backoff(tries)),
-                },
-                Ok(answer) => return Ok(answer),
-                // A host that is not there seldom appears within a second, and whoever waits wants to know.
-                Err(error) if error.is_connect() && tries > 1 => return Err(self.unreachable(&error)),
-                Err(error) if tries < TRIES && !error.is_builder() && !error.is_redirect() => backoff(tries),
-                Err(error) => return Err(self.unreachable(&error)),
-            };
-            tokio::time::sleep(pause).await;
+            let answer = self.follow("answer", request).await?;
+            if answer.status() == StatusCode::UNAUTHORIZED && !asked && self.authorize(&answer, authorization).await? {
+                asked = true;
+                continue;
+            }
+            if may_pass(answer.status()) {
+                let again = tries::again(&answer);
+                return Err(Failed { error: self.refusal(what, answer).await, again });
+            }
+            return Ok(answer);
         }
     }
 
-    pub(super) fn unreachable(&self, error: &reqwest::Error) -> SourceError {
-        let message = format!("{}: no answer from the registry: {}", self.name(), innermost(error));
-        SourceError::new(SourceErrorKind::Unreachable, message)
+    /// Sends a request, and then to where it is sent on.
+    async fn follow(&self, what: &str, request: RequestBuilder) -> Result<Response, Failed> {
+        let lost = |error: reqwest::Error| self.lost(what, &error);
+        let mut request = request.build().map_err(lost)?;
+        for _ in 0..MOST_REDIRECTS {
+            let same = request.try_clone();
+            let answer = self.client.execute(request).await.map_err(lost)?;
+            let Some(next) = same.and_then(|it| sent_on(it, &answer)) else { return Ok(answer) };
+            request = next;
+        }
+        let message = format!("{}: no {what} from the registry: it sends us on {MOST_REDIRECTS} times", self.name());
+        Err(SourceError::new(SourceErrorKind::Unreachable, message).into())
+    }
+
+    /// Why what was asked for did not come.
+    fn lost(&self, what: &str, error: &reqwest::Error) -> Failed {
+        let elsewhere = error.url().filter(|url| !self.is_own(url)).and_then(|url| Some((url.host_str()?, url.port())));
+        let from = match elsewhere {
+            None => "the registry".to_owned(),
+            Some((host, None)) => format!("{host}, where the registry sends us"),
+            Some((host, Some(port))) => format!("{host}:{port}, where the registry sends us"),
+        };
+        let message = format!("{}: no {what} from {from}: {}", self.name(), innermost(error));
+        let again = match error {
+            error if error.is_builder() => Again::Never,
+            error if error.is_connect() => Again::Unreached,
+            _ => Again::After(None),
+        };
+        let problem = SourceError::new(SourceErrorKind::Unreachable, message);
+        let error = tls_help(error).into_iter().fold(problem, SourceError::with_help);
+        Failed { error, again }
     }
 
     /// What an answer that is not a success means. `what` is what was asked for.
     pub(super) async fn refusal(&self, what: &str, answer: Response) -> SourceError {
         let status = answer.status();
-        let pause = asked_pause(&answer).filter(|pause| may_pass(status) && *pause > LONGEST_PAUSE);
+        let pause = tries::long_pause(&answer);
         let said = match body(answer, LARGEST_EXPLANATION).await {
             Ok(bytes) => explanation(&bytes).map(|said| format!(": {said}")).unwrap_or_default(),
             Err(_) => String::new(),
@@ -178,7 +253,7 @@ impl Repository {
 
     /// Does what the challenge says. `false` if there is nothing to answer it with. Of several requests that were
     /// refused at once, one gets the token for all.
-    async fn authorize(&self, answer: &Response, used: Option<String>) -> Result<bool, SourceError> {
+    async fn authorize(&self, answer: &Response, used: Option<String>) -> Result<bool, Failed> {
         // A host that the registry has sent us on to does not say where the registry's credentials go.
         if !self.is_own(answer.url()) {
             return Ok(false);
@@ -203,7 +278,7 @@ impl Repository {
         Ok(changed)
     }
 
-    async fn token(&self, challenge: &Challenge) -> Result<String, SourceError> {
+    async fn token(&self, challenge: &Challenge) -> Result<String, Failed> {
         #[derive(Deserialize)]
         struct Answer {
             token: Option<String>,
@@ -218,7 +293,7 @@ impl Repository {
             Url::parse(realm).map_err(|_| wrong(format!("the registry sends us for a token to {realm:?}")))?;
         let encrypted = url.scheme() == "https";
         if !encrypted && (url.scheme() != "http" || self.base.starts_with("https:")) {
-            return Err(wrong(format!("the registry sends us for a token to {realm:?}, which is not encrypted")));
+            return Err(wrong(format!("the registry sends us for a token to {realm:?}, which is not encrypted")).into());
         }
         let actions = if self.push { "pull,push" } else { "pull" };
         let own_scope = format!("repository:{}:{actions}", self.reference.repository());
@@ -254,55 +329,74 @@ impl Repository {
                 }
             }
         };
-        let answer = request.send().await.map_err(|error| wrong(format!("no token for it: {}", innermost(&error))))?;
+        let answer = self.follow("token", request).await?;
         if !answer.status().is_success() {
-            return Err(self.refusal("a token", answer).await);
+            let again = tries::again(&answer);
+            return Err(Failed { error: self.refusal("a token", answer).await, again });
         }
-        let bytes = body(answer, LARGEST_TOKEN).await.map_err(|why| wrong(format!("no token for it: {why}")))?;
+        let bytes = body(answer, LARGEST_TOKEN).await.map_err(|problem| Failed {
+            error: wrong(format!("no token for it: {problem}")),
+            again: problem.again(),
+        })?;
         let answer: Answer = serde_json::from_slice(&bytes)
             .map_err(|_| wrong("what should be a token for it is not JSON".to_owned()))?;
         let token = answer.token.filter(|it| !it.is_empty()).or(answer.access_token).unwrap_or_default();
         let is_token = |b: u8| b.is_ascii_graphic();
         if token.is_empty() || !token.bytes().all(is_token) {
-            return Err(wrong("what should be a token for it is none".to_owned()));
+            return Err(wrong("what should be a token for it is none".to_owned()).into());
         }
         Ok(token)
     }
 }
 
+/// A request that an answer sends on, as far as it may be: to another host only one that asks, and nothing with it that
+/// opens the registry.
+fn sent_on(mut request: Request, answer: &Response) -> Option<Request> {
+    let is_same = matches!(answer.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    if !is_same && !matches!(answer.status().as_u16(), 301..=303) {
+        return None;
+    }
+    let url = answer.url().join(answer.headers().get(LOCATION)?.to_str().ok()?).ok()?;
+    let only_asks = [Method::GET, Method::HEAD].contains(request.method());
+    let is_own = url.origin() == answer.url().origin();
+    if !matches!(url.scheme(), "http" | "https") || !(only_asks || (is_same && is_own)) {
+        return None;
+    }
+    if !is_own {
+        request.headers_mut().remove(AUTHORIZATION);
+    }
+    *request.url_mut() = url;
+    Some(request)
+}
+
+/// Why an answer has not come whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("{0}")]
+    Broken(String),
+    #[error("it has more than {0} bytes")]
+    TooLarge(u64),
+}
+
+impl BodyError {
+    fn again(&self) -> Again {
+        match self {
+            BodyError::Broken(_) => Again::After(None),
+            BodyError::TooLarge(_) => Again::Never,
+        }
+    }
+}
+
 /// At most `limit` bytes of an answer.
-pub(super) async fn body(mut answer: Response, limit: u64) -> Result<Vec<u8>, String> {
+pub(super) async fn body(mut answer: Response, limit: u64) -> Result<Vec<u8>, BodyError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| innermost(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| BodyError::Broken(innermost(&error)))? {
         if bytes.len() as u64 + chunk.len() as u64 > limit {
-            return Err(format!("it has more than {limit} bytes"));
+            return Err(BodyError::TooLarge(limit));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
-}
-
-/// Whether the same request may succeed a moment later.
-fn may_pass(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-pub(super) fn backoff(tries: u32) -> Duration {
-    Duration::from_millis(100) * 4u32.pow(tries.saturating_sub(1).min(4))
-}
-
-/// How long the server wants to be left alone.
-fn asked_pause(answer: &Response) -> Option<Duration> {
-    retry_after(answer.headers().get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
-}
-
-/// A number of seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    let text = text.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
-    }
 }
 
 /// The first message of a registry's JSON, made fit for a line.
@@ -340,6 +434,23 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
+/// What to do where a connection could not be made safe.
+fn tls_help(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    match error.downcast_ref() {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            Some("it does not speak TLS, and without that only registries of this machine are reached, at localhost")
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            Some("if an authority of your own has signed its certificate: SSL_CERT_FILE=FILE names the authority's")
+        }
+        // An I/O error passes over the one in it when it is asked for its source.
+        _ => match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => tls_help(inner),
+            None => tls_help(error.source()?),
+        },
+    }
+}
+
 fn basic(user: &str, password: &str) -> String {
     use base64::Engine;
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
@@ -350,7 +461,10 @@ fn client(loopback: bool) -> Result<Client, reqwest::Error> {
     let builder = Client::builder()
         .user_agent(concat!("stagedive/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_PATIENCE)
-        .read_timeout(READ_PATIENCE);
+        .read_timeout(READ_PATIENCE)
+        .redirect(Policy::none())
+        // The digest is that of the bytes as they are.
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]));
     if loopback { builder.no_proxy().tls_danger_accept_invalid_certs(true).build() } else { builder.build() }
 }
 
@@ -454,17 +568,20 @@ mod tests {
     }
 
     #[test]
-    fn pauses() {
-        let check = |text: &str, expected: Option<u64>| {
-            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-            assert_eq!(retry_after(text, now).map(|it| it.as_secs()), expected, "{text}");
-        };
-        check("60", Some(60));
-        check(" 0 ", Some(0));
-        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
-        check("Sun, 06 Nov 1994 08:00:00 GMT", Some(0));
-        check("soon", None);
-        check("-1", None);
+    fn a_server_without_tls() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/v2/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(io::Read::read(&mut stream, &mut [0; 16 << 10]).unwrap() > 0);
+            io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        });
+        install_provider();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        let error = runtime.block_on(client.get(url).send()).unwrap_err();
+        server.join().unwrap();
+        assert!(tls_help(&error).unwrap().starts_with("it does not speak TLS"), "{error:?}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod whole_file;
 
 mod archive;
 pub(crate) mod auth;
+mod download;
 mod fetch;
 #[cfg(target_os = "linux")]
 pub mod host;
@@ -41,6 +42,8 @@ mod layout;
 mod legacy;
 mod registry;
 mod resolve;
+mod tries;
+
 #[cfg(test)]
 mod tests;
 

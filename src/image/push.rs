@@ -7,9 +7,10 @@ use super::auth;
 use super::digest::Digest;
 use super::export::{self, ExportError, Exported, ImageToWrite};
 use super::fetch::io_error;
-use super::http::{Repository, TRIES, backoff, innermost};
+use super::http::{Repository, innermost};
 use super::reference::Reference;
 use super::source::{SourceError, SourceErrorKind, Surroundings};
+use super::tries::{Again, Failed, Tries};
 use oci_spec::image::MediaType;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Response, StatusCode, Url};
@@ -59,10 +60,11 @@ pub async fn push(
     let put = |client: &reqwest::Client| {
         client.put(&url).header(CONTENT_TYPE, MediaType::ImageManifest.as_ref()).body(manifest_bytes.clone())
     };
-    let answer = repository.send(put).await?;
+    let what = "room for the manifest";
+    let answer = repository.send(what, put).await?;
     match answer.status() {
         status if status.is_success() => Ok(documents.exported),
-        _ => Err(repository.refusal("room for the manifest", answer).await),
+        _ => Err(repository.refusal(what, answer).await),
     }
 }
 
@@ -86,21 +88,24 @@ impl Content {
 
 async fn has_blob(repository: &Repository, digest: &Digest) -> Result<bool, SourceError> {
     let url = repository.url(&format!("blobs/{digest}"));
-    let answer = repository.send(|client| client.head(&url)).await?;
+    let what = "a look at its blobs";
+    let answer = repository.send(what, |client| client.head(&url)).await?;
     match answer.status() {
         StatusCode::NOT_FOUND => Ok(false),
         status if status.is_success() => Ok(true),
-        _ => Err(repository.refusal("a look at its blobs", answer).await),
+        _ => Err(repository.refusal(what, answer).await),
     }
 }
 
 /// An upload that breaks is begun again.
 async fn upload(repository: &Repository, digest: &Digest, content: &Content) -> Result<(), SourceError> {
-    for tries in 1.. {
+    let what = format!("room for the blob {digest}");
+    let mut tries = Tries::of_request();
+    loop {
         let begin = repository.url("blobs/uploads/");
-        let answer = repository.send(|client| client.post(&begin).header(CONTENT_LENGTH, 0)).await?;
+        let answer = repository.send(&what, |client| client.post(&begin).header(CONTENT_LENGTH, 0)).await?;
         if answer.status() != StatusCode::ACCEPTED {
-            return Err(repository.refusal(&format!("room for the blob {digest}"), answer).await);
+            return Err(repository.refusal(&what, answer).await);
         }
         let url = upload_url(repository, &answer, digest)?;
         let mut request = repository.client().put(url.clone());
@@ -112,20 +117,22 @@ async fn upload(repository: &Repository, digest: &Digest, content: &Content) -> 
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, content.size())
             .body(content.body().await?);
-        match request.send().await {
+        let failed = match request.send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
-            Ok(answer) if tries < TRIES && (answer.status().is_server_error() || answer.status() == 401) => {}
-            Ok(answer) => return Err(repository.refusal(&format!("room for the blob {digest}"), answer).await),
-            Err(_) if tries < TRIES => {}
+            Ok(answer) => {
+                let status = answer.status();
+                let may_pass = status.is_server_error() || status == StatusCode::UNAUTHORIZED;
+                let again = if may_pass { Again::After(None) } else { Again::Never };
+                Failed { error: repository.refusal(&what, answer).await, again }
+            }
             Err(error) => {
                 let message =
                     format!("{}: the blob {digest} did not get there: {}", repository.name(), innermost(&error));
-                return Err(SourceError::new(SourceErrorKind::Unreachable, message));
+                Failed { error: SourceError::new(SourceErrorKind::Unreachable, message), again: Again::After(None) }
             }
-        }
-        tokio::time::sleep(backoff(tries)).await;
+        };
+        tokio::time::sleep(tries.pause(failed)?).await;
     }
-    Ok(())
 }
 
 fn upload_url(repository: &Repository, answer: &Response, digest: &Digest) -> Result<Url, SourceError> {

@@ -4,8 +4,9 @@
 
 use super::auth;
 use super::digest::Digest;
+use super::download::{Wanted, download};
 use super::fetch::{self, Expected};
-use super::http::{Repository, TRIES, backoff, body};
+use super::http::Repository;
 use super::manifest::{DOCKER_INDEX, DOCKER_MANIFEST, LARGEST_DOCUMENT};
 use super::reference::Reference;
 use super::resolve::{self, Documents, Role};
@@ -13,7 +14,7 @@ use super::source::{Blobs, LayerBlob, Opened, SourceError, SourceErrorKind};
 use crate::names::platform::Platform;
 use async_trait::async_trait;
 use oci_spec::image::MediaType;
-use reqwest::Response;
+use reqwest::Client;
 use reqwest::header::ACCEPT;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,30 +66,11 @@ impl Image {
     /// A manifest's bytes, and the digest that the registry says they have.
     async fn manifest(&self, version: &str) -> Result<(Vec<u8>, Option<Digest>), SourceError> {
         let url = self.repository.url(&format!("manifests/{version}"));
-        let answer = self.repository.send(|client| client.get(&url).header(ACCEPT, accepted())).await?;
-        if !answer.status().is_success() {
-            return Err(self.repository.refusal(&format!("manifest {version}"), answer).await);
-        }
-        let said = answer.headers().get("docker-content-digest").and_then(|it| it.to_str().ok()?.parse().ok());
-        Ok((self.document_body(answer).await?, said))
-    }
-
-    async fn blob(&self, digest: &Digest) -> Result<Response, SourceError> {
-        let url = self.repository.url(&format!("blobs/{digest}"));
-        let answer = self.repository.send(|client| client.get(&url)).await?;
-        if !answer.status().is_success() {
-            return Err(self.repository.refusal(&format!("blob {digest}"), answer).await);
-        }
-        Ok(answer)
-    }
-
-    async fn document_body(&self, answer: Response) -> Result<Vec<u8>, SourceError> {
-        body(answer, LARGEST_DOCUMENT).await.map_err(|why| {
-            SourceError::new(
-                SourceErrorKind::Unreachable,
-                format!("{}: the registry's answer cannot be used: {why}", self.place),
-            )
-        })
+        let what = format!("manifest {version}");
+        let ask = |client: &Client| client.get(&url).header(ACCEPT, accepted());
+        let (headers, bytes) = self.repository.document(&what, LARGEST_DOCUMENT, ask).await?;
+        let said = headers.get("docker-content-digest").and_then(|it| it.to_str().ok()?.parse().ok());
+        Ok((bytes, said))
     }
 }
 
@@ -98,8 +80,9 @@ impl Documents for Image {
         match role {
             Role::Manifest => Ok(self.manifest(&digest.to_string()).await?.0),
             Role::Config => {
-                let answer = self.blob(digest).await?;
-                self.document_body(answer).await
+                let url = self.repository.url(&format!("blobs/{digest}"));
+                let what = format!("blob {digest}");
+                Ok(self.repository.document(&what, LARGEST_DOCUMENT, |client| client.get(&url)).await?.1)
             }
         }
     }
@@ -116,7 +99,6 @@ struct RegistryBlobs {
 
 #[async_trait]
 impl Blobs for RegistryBlobs {
-    /// A connection that breaks in the middle is tried again from the start.
     async fn fetch(
         &self,
         index: usize,
@@ -133,16 +115,6 @@ impl Blobs for RegistryBlobs {
             digest: Some(digest.clone()),
             size: Some(layer.size).filter(|size| *size > 0),
         };
-        let mut tries = 0;
-        loop {
-            let answer = self.image.blob(digest).await?;
-            tries += 1;
-            match fetch::receive(answer, into, expected.clone(), progress).await {
-                Err(error) if error.kind == SourceErrorKind::Unreachable && tries < TRIES => {
-                    tokio::time::sleep(backoff(tries)).await;
-                }
-                done => return done,
-            }
-        }
+        download(&Wanted { repository: &self.image.repository, digest, expected }, into, progress).await
     }
 }

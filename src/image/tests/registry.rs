@@ -123,7 +123,8 @@ fn bytes_that_are_not_what_they_should_be() {
     check(
         ":v1",
         endless,
-        "Unreachable: HOST/app:v1: the registry's answer cannot be used: it has more than 8388608 bytes",
+        "Unreachable: HOST/app: the registry's answer to the request for manifest v1 cannot be used: it has more than \
+         8388608 bytes",
     );
 }
 
@@ -140,29 +141,106 @@ fn platforms_there_are() {
     );
 }
 
-/// Fails the first requests for blobs.
-fn flaky(failures: usize, fail: fn(Reply) -> Reply) -> impl Fn(&Store, &Request, Reply) -> Reply {
+/// Fails the first requests for something.
+fn flaky(
+    part: &'static str,
+    failures: usize,
+    fail: impl Fn(Reply) -> Reply,
+) -> impl Fn(&Store, &Request, Reply) -> Reply {
     let count = AtomicUsize::new(0);
     move |_, request, reply| {
-        let fails = request.path.contains("/blobs/") && count.fetch_add(1, Ordering::Relaxed) < failures;
+        let fails = request.path.contains(part) && count.fetch_add(1, Ordering::Relaxed) < failures;
         if fails { fail(reply) } else { reply }
     }
 }
 
 #[test]
 fn tried_again() {
-    check(":v1", flaky(2, |_| Reply::new(503, "")), "amd64 [one two]");
-    check(":v1", flaky(1, |_| Reply::new(429, "").with("retry-after", "0")), "amd64 [one two]");
-    let cut_layers = |store: &Store, request: &Request, mut reply: Reply| {
-        static CUTS: AtomicUsize = AtomicUsize::new(0);
-        let is_layer =
-            store.blobs.iter().any(|(digest, bytes)| request.path.ends_with(digest.hex()) && bytes[0] == 0x1f);
-        if is_layer && CUTS.fetch_add(1, Ordering::Relaxed) < 2 {
-            reply.cut = Some(10);
-        }
-        reply
+    check(":v1", flaky("/blobs/", 2, |_| Reply::new(503, "")), "amd64 [one two]");
+    check(":v1", flaky("/blobs/", 1, |_| Reply::new(429, "").with("retry-after", "0")), "amd64 [one two]");
+    for part in ["/manifests/", "/blobs/"] {
+        check(":many", flaky(part, 2, |reply| reply.cut(10)), "amd64 [amd]");
+    }
+}
+
+/// What becomes of a layer of which `answer` gives what it likes to the request with a number, from 0 on; and the parts
+/// that were asked for.
+fn check_parts(answer: impl Fn(usize, &Request, Reply) -> Reply + Send + Sync + 'static, expected: &str) {
+    let (store, tags) = stock();
+    let count = AtomicUsize::new(0);
+    let is_layer = |store: &Store, request: &Request| {
+        let found = store.blobs.iter().find(|(digest, _)| request.path.ends_with(digest.hex()));
+        found.is_some_and(|(_, bytes)| bytes[0] == 0x1f)
     };
-    check(":v1", cut_layers, "amd64 [one two]");
+    let outcome = ask("{}", ":many", {
+        let store = store.clone();
+        move |_, request| match registry_answer(&store, &tags, request) {
+            reply if is_layer(&store, request) => answer(count.fetch_add(1, Ordering::Relaxed), request, reply),
+            reply => reply,
+        }
+    });
+    let asked = outcome.asked.iter().filter(|request| is_layer(&store, request));
+    let asked: Vec<&str> = asked.map(|request| request.range.as_deref().unwrap_or("all")).collect();
+    let text = outcome.text.replace(&format!("{} bytes", gzip(&layer("amd")).len()), "SIZE bytes");
+    assert_eq!(format!("{} {text}", asked.join(" ")), expected);
+}
+
+#[test]
+fn what_has_come_of_a_layer_is_not_asked_for_again() {
+    check_parts(|_, request, reply| reply.part(request).cut(40), "all bytes=40- bytes=80- amd64 [amd]");
+    // A proxy that does not say how long things are.
+    let unframed = |_, request: &Request, reply: Reply| Reply { is_framed: false, ..reply.part(request).cut(40) };
+    check_parts(unframed, "all bytes=40- bytes=80- amd64 [amd]");
+}
+
+#[test]
+fn registries_without_ranges() {
+    check_parts(|count, _, reply| if count < 2 { reply.cut(60) } else { reply }, "all bytes=60- bytes=60- amd64 [amd]");
+    let first_is_cut = |answer: fn(&Request, Reply) -> Reply| {
+        move |count, request: &Request, reply: Reply| match (count, &request.range) {
+            (0, _) => reply.cut(60),
+            (_, Some(_)) => answer(request, reply),
+            _ => reply,
+        }
+    };
+    for status in [400, 416, 501] {
+        let refused = move |count, request: &Request, reply: Reply| match (count, &request.range) {
+            (0, _) => reply.cut(60),
+            (_, Some(_)) => Reply::new(status, ""),
+            _ => reply,
+        };
+        check_parts(refused, "all bytes=60- all amd64 [amd]");
+    }
+    // Other parts than those that were asked for.
+    check_parts(first_is_cut(|_, reply| Reply { status: 206, ..reply }), "all bytes=60- all amd64 [amd]");
+    let earlier = first_is_cut(|_, reply| Reply { status: 206, ..reply }.with("content-range", "bytes 0-1/2"));
+    check_parts(earlier, "all bytes=60- amd64 [amd]");
+    let later = first_is_cut(|_, reply| Reply { status: 206, ..reply }.with("content-range", "bytes 61-62/63"));
+    check_parts(later, "all bytes=60- all amd64 [amd]");
+    // A part that has nothing new in it.
+    let nothing = first_is_cut(|_, reply| {
+        Reply { status: 206, body: reply.body[..60].to_vec(), ..reply }.with("content-range", "bytes 0-59/60")
+    });
+    check_parts(nothing, "all bytes=60- all amd64 [amd]");
+    // Parts of something else.
+    let other = first_is_cut(|request, mut reply| {
+        reply.body.iter_mut().for_each(|byte| *byte ^= 1);
+        reply.part(request)
+    });
+    check_parts(other, "all bytes=60- all amd64 [amd]");
+}
+
+#[test]
+fn a_layer_that_cannot_be_had_whole() {
+    check_parts(
+        |count, _, reply| if count == 0 { reply.cut(60) } else { Reply::new(404, "") },
+        "all bytes=60- Missing: HOST/app:many: the layer sha256:HEX: after 60 bytes: HOST/app: the registry has no blob \
+         sha256:HEX; ",
+    );
+    check_parts(
+        |_, _, reply| Reply { body: reply.body[..60].to_vec(), ..reply },
+        "all Damaged: HOST/app:many: the layer sha256:HEX ends after 60 of the SIZE bytes that its manifest says; ",
+    );
 }
 
 #[test]
@@ -279,6 +357,18 @@ fn bearer_tokens() {
 }
 
 #[test]
+fn a_token_is_asked_for_again() {
+    for fail in [|_: Reply| Reply::new(503, ""), |reply: Reply| reply.cut(5)] {
+        let (right, count) = (bearer_answer(), AtomicUsize::new(0));
+        let answer = move |address: &str, request: &Request| match right(address, request) {
+            reply if request.path.starts_with("/token") && count.fetch_add(1, Ordering::Relaxed) == 0 => fail(reply),
+            reply => reply,
+        };
+        assert_eq!(ask(AUTH, ":v1", answer).text, "amd64 [one two]");
+    }
+}
+
+#[test]
 fn tokens_that_are_none() {
     let with = |realm: &'static str, token: &'static str| {
         move |address: &str, request: &Request| {
@@ -358,6 +448,66 @@ fn another_host_does_not_say_where_credentials_go() {
         let asked = elsewhere.asked.lock().unwrap();
         let asked: Vec<_> = asked.iter().map(|it| (it.path.as_str(), it.authorization.as_deref())).collect();
         assert_eq!(asked, [("/v2/app/manifests/v1", None)]);
+    });
+}
+
+#[test]
+fn who_does_not_answer_is_named() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let expected = format!("Unreachable: HOST/app: no answer from 127.0.0.1:{port}, where the registry sends us: ");
+    let on = move |_: &Store, request: &Request, reply: Reply| match request.path.contains("/manifests/") {
+        true => Reply::new(307, "").with("location", format!("http://127.0.0.1:{port}/")),
+        false => reply,
+    };
+    check(":v1", on, &expected);
+    let realm = format!("Bearer realm=\"http://127.0.0.1:{port}/\"");
+    let refused = move |_: &Store, _: &Request, _: Reply| Reply::new(401, "").with("www-authenticate", realm.clone());
+    check(":v1", refused, &expected.replace("answer", "token"));
+}
+
+#[test]
+fn sent_on() {
+    let to = |location: &'static str| {
+        move |_: &Store, request: &Request, reply: Reply| match request.path.ends_with("/v1") {
+            true => Reply::new(302, "").with("location", location),
+            false => reply,
+        }
+    };
+    let (_, tags) = stock();
+    let digest = tags[0].1.digest().to_string();
+    check(":v1", to(format!("./{digest}").leak()), "amd64 [one two]");
+    check(
+        ":v1",
+        to("/v2/app/manifests/v1"),
+        "Unreachable: HOST/app: no answer from the registry: it sends us on 10 times",
+    );
+    for location in ["file:///etc/passwd", "ftp://localhost/", "http://"] {
+        check(
+            ":v1",
+            to(location),
+            "Unreachable: HOST/app: the registry answered 302 Found to the request for manifest v1",
+        );
+    }
+}
+
+#[test]
+fn a_token_for_tokens_is_not_sent_on() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let elsewhere = serve(|_, _| Reply::new(200, r#"{"token":"t"}"#)).await;
+        let other = elsewhere.address.clone();
+        let registry = serve(move |address, request| match request.path.starts_with("/token") {
+            true => Reply::new(307, "").with("location", format!("http://{other}/token")),
+            false => Reply::new(401, "").with("www-authenticate", format!("Bearer realm=\"http://{address}/token\"")),
+        })
+        .await;
+        std::fs::create_dir(dir.path().join("docker-config")).unwrap();
+        let config = format!(r#"{{"auths":{{"{}":{{"identitytoken":"long lived"}}}}}}"#, registry.address);
+        std::fs::write(dir.path().join("docker-config/config.json"), config).unwrap();
+        let text = format!("{}/app:v1", registry.address);
+        let refused = source::open_in(&text, "linux/amd64", &surroundings(dir.path())).await.err().unwrap();
+        assert!(refused.message.ends_with("307 Temporary Redirect to the request for a token"), "{refused}");
+        assert_eq!(elsewhere.asked.lock().unwrap().len(), 0);
     });
 }
 

@@ -11,6 +11,7 @@ pub(super) struct Request {
     /// With its query.
     pub(super) path: String,
     pub(super) authorization: Option<String>,
+    pub(super) range: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -20,16 +21,30 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     /// Close the connection after so many bytes of the body.
     pub(super) cut: Option<usize>,
+    /// Whether it says how long the body is.
+    pub(super) is_framed: bool,
 }
 
 impl Reply {
     pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Reply {
-        Reply { status, headers: Vec::new(), body: body.into(), cut: None }
+        Reply { status, headers: Vec::new(), body: body.into(), cut: None, is_framed: true }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
         self.headers.push((name, value.into()));
         self
+    }
+
+    pub(super) fn cut(self, bytes: usize) -> Reply {
+        Reply { cut: Some(bytes), ..self }
+    }
+
+    /// The part of a body that a request asks for, as registries give it.
+    pub(super) fn part(self, request: &Request) -> Reply {
+        let asked = request.range.as_ref().and_then(|it| it.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let Some(start) = asked.filter(|start| self.status == 200 && *start < self.body.len()) else { return self };
+        let range = format!("bytes {start}-{}/{}", self.body.len() - 1, self.body.len());
+        Reply { status: 206, body: self.body[start..].to_vec(), ..self }.with("content-range", range)
     }
 }
 
@@ -97,14 +112,17 @@ async fn serve_one(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Arc<
     stream.read_exact(&mut body[have..]).await.ok()?;
     let mut words = head.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let reply = answer(&Request { method, path, authorization: header("authorization"), body });
-    let mut head =
-        format!("HTTP/1.1 {} x\r\ncontent-length: {}\r\nconnection: close\r\n", reply.status, reply.body.len());
+    let (authorization, range) = (header("authorization"), header("range"));
+    let reply = answer(&Request { method, path, authorization, range, body });
+    let mut head = format!("HTTP/1.1 {} x\r\nconnection: close\r\n", reply.status);
+    if reply.is_framed {
+        head += &format!("content-length: {}\r\n", reply.body.len());
+    }
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
     stream.write_all((head + "\r\n").as_bytes()).await.ok()?;
-    let length = reply.cut.unwrap_or(reply.body.len());
+    let length = reply.cut.unwrap_or(usize::MAX).min(reply.body.len());
     stream.write_all(&reply.body[..length]).await.ok()?;
     stream.shutdown().await.ok()
 }
