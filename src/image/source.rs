@@ -270,6 +270,12 @@ impl SourceError {
         self.help.push(line.into());
         self
     }
+
+    /// With what to do.
+    pub fn in_a_line(&self) -> String {
+        let parts: Vec<&str> = [&self.message].into_iter().chain(&self.help).map(String::as_str).collect();
+        parts.join("; ")
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -324,7 +324,8 @@ async fn fetch(
             let size = path.metadata().map_err(|error| super::fetch::io_error(&path, &error))?.len();
             Ok(Place { path, offset: 0, size })
         });
-        (index, place.map_or_else(|error| Got::Nothing(format!("layer {index}: {error}{}", elsewhere())), Got::Fetched))
+        let nothing = |error: SourceError| Got::Nothing(format!("layer {index}: {}{}", error.in_a_line(), elsewhere()));
+        (index, place.map_or_else(nothing, Got::Fetched))
     };
     let mut running = FuturesUnordered::new();
     loop {
@@ -404,8 +405,8 @@ fn read_one(
         options.cache.as_ref().filter(|_| !options.verify).and_then(|dir| cache::load(dir, key, &job.diff_id, total));
     let index = cached.unwrap_or_else(|| {
         let index = blob::read(job, common, &|done| progress(Progress::Read { layer, done, total }));
-        // What is not compressed is read again as fast.
-        if let (Some(dir), true) = (&options.cache, index.format != Format::Plain) {
+        // What lies here and is not compressed is read again as fast.
+        if let (Some(dir), true) = (&options.cache, index.format != Format::Plain || job.is_checked) {
             cache::store(dir, key, &job.diff_id, total, &index);
         }
         index

@@ -10,6 +10,7 @@ use crate::layers::{ContentHash, Entry, Kind, Meta, NodeId};
 use bstr::{BStr, ByteSlice};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 
 /// A member as a line: `f PATH SIZE`, `d PATH`, `l PATH TARGET` (symbolic), `h PATH TARGET` (hard), `c PATH` (a
 /// character device 1:3), `p PATH` (a FIFO). A number after `+` is the mode.
@@ -561,11 +562,49 @@ fn a_second_time_it_comes_from_the_cache() {
     assert_eq!((forget_indexes(&cache).unwrap(), forget_indexes(&cache.join("none")).unwrap()), (0, 0));
 }
 
+/// Layers that are not on this machine.
+struct Elsewhere {
+    from: Arc<dyn source::Blobs>,
+    fetched: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl source::Blobs for Elsewhere {
+    async fn fetch(
+        &self,
+        index: usize,
+        into: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), source::SourceError> {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
+        self.from.fetch(index, into, progress).await
+    }
+}
+
+#[test]
+fn what_was_fetched_once_is_not_fetched_for_a_second_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = archive(&["f a 1"]);
+    let text = layout(dir.path(), &[plain(bytes.clone()), (bytes.clone(), gzip(&bytes))]);
+    let surroundings =
+        Surroundings { scratch: dir.path().to_owned(), docker: Default::default(), told: Default::default() };
+    let mut opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
+    let elsewhere = Arc::new(Elsewhere { from: opened.blobs.clone(), fetched: AtomicUsize::new(0) });
+    opened.blobs = elsewhere.clone();
+    let scratch = dir.path().to_owned();
+    let options = Options { cache: Some(dir.path().join("cache")), scratch, ..Options::default() };
+    for _ in 0..2 {
+        let found = block_on(read(&opened, &options, |_| ())).unwrap();
+        assert_eq!((listing(&found), elsewhere.fetched.load(Ordering::Relaxed)), (vec!["f a 1 1".to_owned()], 2));
+    }
+}
+
 #[test]
 fn progress_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let text = layout(dir.path(), &[plain(archive(&["f a 1"])), plain(archive(&["f b 1"]))]);
-    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker: Default::default() };
+    let surroundings =
+        Surroundings { scratch: dir.path().to_owned(), docker: Default::default(), told: Default::default() };
     let opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
     let finished = Arc::new(Mutex::new(Vec::new()));
     let told = finished.clone();
