@@ -3,6 +3,7 @@
 use super::args::BuildArgs;
 use super::exit::Failure;
 use super::follow::Followed;
+use super::how_far::{Layers, Shown, taken};
 use super::plain::printable;
 use super::project;
 use super::signals::Signals;
@@ -12,13 +13,11 @@ use crate::engine::{Engine, Output, OutputEvent, StepOutcome};
 use crate::image::base::{self, Base, Candidate, Named as BaseNamed};
 use crate::image::config::History;
 use crate::image::inventory::{self, Inventory, Options, Progress};
-use crate::image::source::{self, Opened, Pick, Source, SourceError, SourceErrorKind, Surroundings};
+use crate::image::source::{self, Opened, Pick, Source, SourceError, SourceErrorKind, Surroundings, Told};
 use crate::names::platform::Platform;
 use crate::plan::{Base as Under, Plan, StageId, StepId};
 use crate::snapshot::image_records;
-use crate::tui::text;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -75,18 +74,29 @@ pub async fn open_on_base(args: &BuildArgs, verify: bool) -> Result<(Inventory, 
 /// builds it, if it names a build context.
 pub async fn find(args: &BuildArgs) -> Result<Found, Failure> {
     let mut signals = Signals::listen();
-    tokio::select! {
-        found = look(args) => found,
+    let shown = Shown::new();
+    let tell = shown.clone();
+    let told = Told::new(move |done, about| tell.say(|| taken(done, about)));
+    let surroundings = Surroundings { told, ..surroundings() };
+    let found = tokio::select! {
+        found = look(args, &surroundings) => found,
         signal = signals.next() => Err(Failure::Signal(signal)),
-    }
+    };
+    shown.clear();
+    found
 }
 
 impl Found {
     /// Reads all layers, and shows on a terminal how far that is.
     async fn read_shown(&self, args: &BuildArgs, verify: bool) -> Result<Inventory, Failure> {
-        let shown = Shown::new(self.opened.layers.len());
-        let tell = shown.clone();
-        let read = self.read(args, verify, move |progress| tell.tell(&progress)).await;
+        let shown = Shown::new();
+        let (tell, layers) = (shown.clone(), Mutex::new(Layers::new(&self.opened.layers)));
+        let tell = move |progress| {
+            let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);
+            layers.take(&progress);
+            tell.say(|| layers.text());
+        };
+        let read = self.read(args, verify, tell).await;
         shown.clear();
         read
     }
@@ -203,12 +213,12 @@ fn named(args: &BuildArgs) -> Result<Named, Failure> {
     Ok(Named::Image(text.to_owned()))
 }
 
-async fn look(args: &BuildArgs) -> Result<Found, Failure> {
+async fn look(args: &BuildArgs, surroundings: &Surroundings) -> Result<Found, Failure> {
     let found = match named(args)? {
         Named::Context => return build(args).await,
-        Named::Image(name) => image(&name, args).await?,
+        Named::Image(name) => image(&name, args, surroundings).await?,
         Named::File(name, source) => {
-            let opened = source::open_source(&name, source, &platform(args)?, &surroundings()).await?;
+            let opened = source::open_source(&name, source, &platform(args)?, surroundings).await?;
             Found { opened, build: None, from_registry: false, engine: None }
         }
     };
@@ -219,7 +229,7 @@ async fn look(args: &BuildArgs) -> Result<Found, Failure> {
 }
 
 /// An image that stands alone is taken whatever its platform, unless one is asked for.
-fn is_for(opened: &Opened, wanted: &Platform) -> Result<(), Failure> {
+fn is_for(opened: &Opened, wanted: &Platform) -> Result<(), SourceError> {
     let config = &opened.config;
     let is = config.platform();
     // Many configurations do not say the variant that their index says.
@@ -227,20 +237,18 @@ fn is_for(opened: &Opened, wanted: &Platform) -> Result<(), Failure> {
     if config.architecture.is_empty() || is_alike || is.distance(wanted).is_some() {
         return Ok(());
     }
-    Err(Failure::Build {
-        message: format!("{}: no image for {wanted}: it has {is}", opened.origin),
-        help: vec![format!("choose what is there: --platform {is}")],
-    })
+    let message = format!("{}: no image for {wanted}: it has {is}", opened.origin);
+    Err(SourceError::new(SourceErrorKind::Platform, message)
+        .with_help(format!("choose what is there: --platform {is}")))
 }
 
-async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
+async fn image(name: &str, args: &BuildArgs, surroundings: &Surroundings) -> Result<Found, Failure> {
     let platform = platform(args)?;
-    let surroundings = surroundings();
     let found = |opened: Opened, from_registry| Found { opened, build: None, from_registry, engine: None };
     let is_plain = source::is_registry(name) && !name.starts_with("docker://") && !name.starts_with("docker-image://");
     if !is_plain {
         let from_registry = source::is_registry(name);
-        return Ok(found(source::open_in(name, &platform, &surroundings).await?, from_registry));
+        return Ok(found(source::open_in(name, &platform, surroundings).await?, from_registry));
     }
     // Where the embedded engine cannot run there is no store either.
     if let Some(engine) = store(args).await
@@ -248,12 +256,17 @@ async fn image(name: &str, args: &BuildArgs) -> Result<Found, Failure> {
     {
         return Ok(Found { opened, build: None, from_registry: false, engine: Some(engine) });
     }
-    let daemon = source::open_in(&format!("docker-daemon:{name}"), &platform, &surroundings).await;
-    let daemon = match daemon {
+    let asked = args.platform().map(|text| platform_of(&text)).transpose()?;
+    let as_asked = |opened: Opened| match &asked {
+        Some(wanted) => is_for(&opened, wanted).map(|()| opened),
+        None => Ok(opened),
+    };
+    let daemon = source::open_in(&format!("docker-daemon:{name}"), &platform, surroundings).await;
+    let daemon = match daemon.and_then(as_asked) {
         Ok(opened) => return Ok(found(Opened { name: name.to_owned(), ..opened }, false)),
         Err(error) => error,
     };
-    let error = match source::open_in(name, &platform, &surroundings).await {
+    let error = match source::open_in(name, &platform, surroundings).await {
         Ok(opened) => return Ok(found(opened, true)),
         Err(error) => error,
     };
@@ -390,54 +403,6 @@ pub fn chain(plan: &Plan, stage: StageId) -> Vec<StepId> {
         at = base;
     }
     stages.iter().rev().flat_map(|id| plan.stage(*id).steps.iter().map(|step| step.id)).collect()
-}
-
-/// How far the reading is, on one line of a terminal; nothing where there is none.
-#[derive(Clone)]
-struct Shown(Option<Arc<Mutex<Layers>>>);
-
-struct Layers {
-    /// Bytes that have come and been read, of all, for each layer.
-    layers: Vec<(u64, u64)>,
-    last: std::time::Instant,
-    drawn: bool,
-}
-
-const REDRAWN_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
-
-impl Shown {
-    fn new(count: usize) -> Shown {
-        let layers = Layers { layers: vec![(0, 0); count], last: std::time::Instant::now(), drawn: false };
-        Shown(std::io::stderr().is_terminal().then(|| Arc::new(Mutex::new(layers))))
-    }
-
-    fn tell(&self, progress: &Progress) {
-        let Some(layers) = &self.0 else { return };
-        let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (layer, done, total, verb) = match progress {
-            Progress::Fetched { layer, done, total } => (*layer, *done, *total, "fetching"),
-            Progress::Read { layer, done, total } => (*layer, *done, *total, "reading"),
-            Progress::Finished { .. } | Progress::Tree(_) | Progress::Alone { .. } => return,
-        };
-        if let Some(slot) = layers.layers.get_mut(layer) {
-            *slot = (done, total);
-        }
-        if layers.last.elapsed() < REDRAWN_EVERY {
-            return;
-        }
-        layers.last = std::time::Instant::now();
-        layers.drawn = true;
-        let sum = |get: fn(&(u64, u64)) -> u64| layers.layers.iter().map(get).fold(0, u64::saturating_add);
-        let (done, total) = (text::size(sum(|it| it.0)), text::size(sum(|it| it.1)));
-        let _ = write!(std::io::stderr(), "\r\x1b[K{verb} {done} of {total}");
-    }
-
-    fn clear(&self) {
-        let Some(layers) = &self.0 else { return };
-        if layers.lock().unwrap_or_else(PoisonError::into_inner).drawn {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
 }
 
 /// What could not be read, on standard error, one line each.

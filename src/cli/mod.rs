@@ -20,6 +20,7 @@ pub mod exit;
 pub mod explore;
 pub mod follow;
 pub mod graph;
+pub mod how_far;
 pub mod images;
 pub mod output;
 pub mod pairs;

@@ -23,6 +23,9 @@ const LARGEST_REPORT: u64 = 4 << 20;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What it knows a daemon says at once. To pack an image it may take minutes.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Takes the whole image from the daemon into a file of `surroundings.scratch`: it has no way to give parts.
 pub(super) async fn open(
     name: &str,
@@ -31,6 +34,7 @@ pub(super) async fn open(
     surroundings: &Surroundings,
 ) -> Result<Opened, SourceError> {
     let daemon = Daemon::find(surroundings)?;
+    let size = daemon.size(image).await?;
     let url = daemon.url("/images/get", &[("names", image)])?;
     let answer = daemon.client.get(url).send().await.map_err(|error| daemon.unreachable(&error))?;
     if !answer.status().is_success() {
@@ -44,7 +48,7 @@ pub(super) async fn open(
     .await?;
     let file = dir.path().join("image.tar");
     let expected = Expected { what: format!("{image} from {}", daemon.place), digest: None, size: None };
-    fetch::receive(answer, &file, expected, &|_| ()).await?;
+    fetch::receive(answer, &file, expected, &|done| surroundings.told.tell(done, size)).await?;
     let origin = format!("docker-daemon {}", daemon.place);
     let archive = blocking({
         let scratch = surroundings.scratch.clone();
@@ -93,12 +97,13 @@ pub(super) async fn images(surroundings: &Surroundings) -> Result<Vec<Candidate>
         layers: Vec<Digest>,
     }
     let daemon = Daemon::find(surroundings)?;
-    let listed: Vec<Listed> = daemon.json("/images/json").await?;
+    let listed: Vec<Listed> = daemon.json("/images/json", "its images").await?;
     let mut images = Vec::new();
     for listed in listed.into_iter().take(MOST_IMAGES) {
         let Some(name) = listed.repo_tags.into_iter().flatten().find(|tag| tag != "<none>:<none>") else { continue };
         // An image may go while it is asked for.
-        let Ok(told) = daemon.json::<Told>(&format!("/images/{}/json", listed.id)).await else { continue };
+        let path = format!("/images/{}/json", listed.id);
+        let Ok(told) = daemon.json::<Told>(&path, &name).await else { continue };
         let digest = told.digests.iter().flatten().find_map(|it| it.split_once('@')?.1.parse().ok());
         images.push(Candidate { name: printable(&name), digest, layers: told.root_fs.layers });
     }
@@ -182,10 +187,22 @@ impl Daemon {
         Ok(url)
     }
 
-    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, SourceError> {
-        let answer = self.client.get(self.url(path, &[])?).send().await.map_err(|error| self.unreachable(&error))?;
+    /// About how many bytes an image has, 0 if the daemon does not say. An error if it has no such image.
+    async fn size(&self, image: &str) -> Result<u64, SourceError> {
+        #[derive(Deserialize)]
+        struct Told {
+            #[serde(rename = "Size", default)]
+            size: i64,
+        }
+        let told: Told = self.json(&format!("/images/{image}/json"), &format!("the image {image}")).await?;
+        Ok(u64::try_from(told.size).unwrap_or(0))
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(&self, path: &str, what: &str) -> Result<T, SourceError> {
+        let request = self.client.get(self.url(path, &[])?).timeout(ANSWER_PATIENCE);
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         if !answer.status().is_success() {
-            return Err(self.refusal(path, answer).await);
+            return Err(self.refusal(what, answer).await);
         }
         let wrong = |why: String| unreachable_at(&self.place, &format!("its answer cannot be read: {why}"));
         let bytes = body(answer, LARGEST_REPORT).await.map_err(|problem| wrong(problem.to_string()))?;

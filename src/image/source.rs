@@ -124,12 +124,35 @@ pub struct Surroundings {
     /// A directory for files that last as long as the [`Opened`] image.
     pub scratch: PathBuf,
     pub docker: DockerClient,
+    pub told: Told,
+}
+
+/// Who is told how far it is, while a whole image is taken that cannot be looked into before: bytes so far, and about how
+/// many there are, 0 if that is not known.
+#[derive(Clone, Default)]
+pub struct Told(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
+
+impl Told {
+    pub fn new(tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Told {
+        Told(Some(Arc::new(tell)))
+    }
+
+    pub(super) fn tell(&self, done: u64, about: u64) {
+        self.0.iter().for_each(|tell| tell(done, about));
+    }
+}
+
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 impl Surroundings {
     /// Those of this process, with `TMPDIR`.
     pub fn from_environment() -> Surroundings {
-        Surroundings { scratch: std::env::temp_dir(), docker: DockerClient::from_environment() }
+        let docker = DockerClient::from_environment();
+        Surroundings { scratch: std::env::temp_dir(), docker, told: Told::default() }
     }
 }
 

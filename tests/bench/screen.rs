@@ -55,7 +55,8 @@ pub(crate) fn keys(archive: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let scratch = tempfile::tempdir().expect("a directory");
-    let place = Surroundings { scratch: scratch.path().to_owned(), docker: Default::default() };
+    let place =
+        Surroundings { scratch: scratch.path().to_owned(), docker: Default::default(), told: Default::default() };
     let name = format!("docker-archive:{}", archive.display());
     let platform = super::platform();
     let opened = runtime.block_on(source::open_in(&name, &platform, &place)).expect("the image");

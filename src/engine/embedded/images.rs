@@ -9,7 +9,7 @@ use crate::image::digest::Digest;
 use crate::image::export::LayerToWrite;
 use crate::image::host;
 use crate::image::reference;
-use crate::image::source::{self, LayerBlob, Opened, SourceError, SourceErrorKind, Surroundings};
+use crate::image::source::{self, LayerBlob, Opened, SourceError, SourceErrorKind, Surroundings, Told};
 use crate::names::platform::Platform;
 use crate::plan::step::image_and_platform;
 use crate::snapshot::SnapshotId;
@@ -131,8 +131,14 @@ impl Embedded {
         let source = named.cloned().unwrap_or_else(|| format!("docker://{name}"));
         let notice = OutputEvent::Progress { what: format!("looking up {source}"), done: 0, total: 0 };
         let _ = output.0.send(notice).await;
-        let surroundings =
-            Surroundings { scratch: self.store.scratch().map_err(store_error)?, ..Surroundings::from_environment() };
+        let sender = output.0.clone();
+        let told = Told::new(move |done, about| {
+            let total = if about >= done { about } else { 0 };
+            // A slow screen must not slow the daemon: what does not fit is left out.
+            let _ = sender.try_send(OutputEvent::Progress { what: "fetch from the daemon".to_owned(), done, total });
+        });
+        let scratch = self.store.scratch().map_err(store_error)?;
+        let surroundings = Surroundings { scratch, told, ..Surroundings::from_environment() };
         let opened = match packs_host {
             true => self.pack_host(&surroundings.scratch).await,
             false => source::open_in(&source, platform, &surroundings).await,

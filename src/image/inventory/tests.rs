@@ -94,7 +94,7 @@ pub(super) fn layout(dir: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
 }
 
 pub(super) fn read_text(text: &str, dir: &Path, options: &Options) -> Inventory {
-    let surroundings = Surroundings { scratch: dir.to_owned(), docker: Default::default() };
+    let surroundings = Surroundings { scratch: dir.to_owned(), docker: Default::default(), told: Default::default() };
     let opened = block_on(source::open_in(text, "linux/amd64", &surroundings)).unwrap();
     block_on(read(&opened, options, |_| ())).unwrap()
 }
@@ -419,7 +419,8 @@ fn a_blob_has_its_own_size() {
     let dir = tempfile::tempdir().unwrap();
     let text = layout(dir.path(), &[(bytes.clone(), gzip(&bytes))]);
     let length = gzip(&bytes).len() as u64;
-    let surroundings = Surroundings { scratch: dir.path().to_owned(), docker: Default::default() };
+    let surroundings =
+        Surroundings { scratch: dir.path().to_owned(), docker: Default::default(), told: Default::default() };
     let mut opened = block_on(source::open_in(&text, "linux/amd64", &surroundings)).unwrap();
     let mut check = |said: u64, broken: bool| {
         opened.layers[0].size = said;

@@ -25,7 +25,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 pub(super) fn surroundings(dir: &Path) -> Surroundings {
     let docker = DockerClient { config: Some(dir.join("docker-config")), ..DockerClient::default() };
-    Surroundings { scratch: dir.to_owned(), docker }
+    Surroundings { scratch: dir.to_owned(), docker, told: Default::default() }
 }
 
 /// Looks an image up in surroundings that lie in `dir`.

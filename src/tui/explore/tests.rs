@@ -366,7 +366,11 @@ fn archived(dir: &std::path::Path, layers: &[&[&str]]) -> Inventory {
     put("manifest.json", serde_json::json!([{"Config": "config.json", "Layers": names}]).to_string().as_bytes());
     out.into_inner().unwrap();
     let text = format!("docker-archive:{}", dir.join("image.tar").display());
-    let surroundings = crate::image::source::Surroundings { scratch: dir.to_owned(), docker: Default::default() };
+    let surroundings = crate::image::source::Surroundings {
+        scratch: dir.to_owned(),
+        docker: Default::default(),
+        told: Default::default(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let opened = crate::image::source::open_in(&text, "linux/amd64", &surroundings).await.unwrap();
