@@ -128,6 +128,13 @@ pub struct LayerFacts {
     pub keys: Vec<BString>,
 }
 
+impl LayerFacts {
+    /// Why nothing of the layer is known.
+    pub fn nothing_because(&self) -> Option<&str> {
+        self.broken.as_deref().filter(|_| self.entries == 0)
+    }
+}
+
 /// Where the blobs are, for looking into files.
 #[derive(Debug, Default)]
 struct Blobs {

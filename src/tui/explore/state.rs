@@ -9,6 +9,7 @@ use crate::plan::{StageId, StepId};
 use crate::tui::Options;
 use crate::tui::app::Note;
 use crate::tui::input::Input;
+use crate::tui::text::sanitise;
 use crate::tui::theme::Look;
 use crate::tui::told::Told;
 use crate::tui::views::files::Files;
@@ -186,6 +187,12 @@ impl Explorer {
     /// The same for what the selected layer changed: until those below it are read, all that it holds.
     pub fn layer_place(&self) -> Place {
         let place = self.place();
+        if self.mark.is_none()
+            && let Some(why) = self.image.layers.get(self.layer).and_then(|layer| layer.facts.nothing_because())
+        {
+            let instead = format!("Nothing of this layer is here: {}", sanitise(why));
+            return Place { before: None, after: None, instead, ..place };
+        }
         match self.image.alone(self.layer) {
             Some(at) if place.after.is_none() && self.mark.is_none() => {
                 let height = self.image.tree.height();

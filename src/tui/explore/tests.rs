@@ -187,6 +187,22 @@ fn trees_come_as_layers_are_read() {
 }
 
 #[test]
+fn a_layer_that_cannot_be_had_is_no_empty_one() {
+    let broken = Some("layer 2: the registry has no blob".to_owned());
+    let facts = Box::new(LayerFacts { broken, ..LayerFacts::default() });
+    let mut explorer = explorer(None, (80, 24));
+    for message in [Progress::Finished { layer: 2, facts }, Progress::Alone { layer: 2, tree: FileTree::default() }] {
+        tell(&mut explorer, Message::Progress(message));
+    }
+    explorer.layer = 2;
+    let place = explorer.layer_place();
+    assert_eq!(
+        (place.instead.as_str(), place.after),
+        ("Nothing of this layer is here: layer 2: the registry has no blob", None)
+    );
+}
+
+#[test]
 fn a_layer_and_what_it_changed() {
     check("layer", Some(Base { name: "golang:1.23".to_owned(), layers: 1 }), read, &[KeyCode::Down]);
 }
