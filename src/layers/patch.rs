@@ -96,6 +96,12 @@ impl Patch {
         let groups = group_diff_ops(operations, CONTEXT);
         Patch::Text(groups.iter().filter_map(|group| hunk(group, &old, &new)).collect())
     }
+
+    /// What its lines take in memory.
+    pub fn bytes(&self) -> usize {
+        let Patch::Text(hunks) = self else { return 0 };
+        hunks.iter().flat_map(|hunk| &hunk.lines).map(|line| size_of::<Line>() + line.text.len()).sum()
+    }
 }
 
 /// Whether a content is not text: it has a zero byte near its beginning.

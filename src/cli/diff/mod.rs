@@ -72,8 +72,8 @@ async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<R
     let (old, new) = (before.tree.clone(), after.tree.clone());
     let diff = super::blocking(move || Diff::between(&old, &new, Scope::Changed)).await?;
     let patches = match args.text {
-        true => patches(&diff, &before, &after).await?,
-        false => BTreeMap::new(),
+        true => patches(&diff, &before, &after, MOST_TOLD).await?,
+        false => Patches::default(),
     };
     let packages = [before.packages().await, after.packages().await];
     let report = report::report(&diff, &before, &after, packages, &patches);
@@ -99,11 +99,21 @@ fn or_a_stage(failure: Failure, stages: &[String]) -> Failure {
 /// Bytes of contents that are held for comparing lines, of both sides together.
 const HELD: u64 = 256 << 20;
 
+/// Bytes of lines that are told in all.
+const MOST_TOLD: usize = 128 << 20;
+
 /// The lines that differ in regular files that are on both sides.
-async fn patches(diff: &Diff, before: &Side, after: &Side) -> Result<BTreeMap<DiffId, Patch>, Failure> {
-    let mut patches = BTreeMap::new();
+#[derive(Default)]
+pub struct Patches {
+    pub of: BTreeMap<DiffId, Patch>,
+    /// Files whose lines are not told, because there are too many before them.
+    pub left_out: usize,
+}
+
+async fn patches(diff: &Diff, before: &Side, after: &Side, most: usize) -> Result<Patches, Failure> {
+    let mut patches = Patches::default();
     let mut wanted: Vec<(DiffId, BString)> = Vec::new();
-    let mut held = 0u64;
+    let (mut held, mut room) = (0u64, most);
     for id in diff.ids() {
         let (Some(old), Some(new)) = (diff.before(id), diff.after(id)) else { continue };
         if old.kind != Kind::File || new.kind != Kind::File || !diff.differences(id).content {
@@ -111,37 +121,50 @@ async fn patches(diff: &Diff, before: &Side, after: &Side) -> Result<BTreeMap<Di
         }
         let limit = patch::LIMIT as u64;
         if old.size > limit || new.size > limit {
-            patches.insert(id, Patch::TooLarge);
+            patches.of.insert(id, Patch::TooLarge);
             continue;
         }
         if held + old.size + new.size > HELD {
-            compare(&mut wanted, before, after, &mut patches).await?;
+            room = compare(std::mem::take(&mut wanted), before, after, &mut patches, room).await?;
             held = 0;
         }
         held += old.size + new.size;
         wanted.push((id, diff.path(id)));
     }
-    compare(&mut wanted, before, after, &mut patches).await?;
+    compare(wanted, before, after, &mut patches, room).await?;
     Ok(patches)
 }
 
+/// Compares contents for as many bytes of lines as there is room for, and answers how much room is left.
 async fn compare(
-    wanted: &mut Vec<(DiffId, BString)>,
+    wanted: Vec<(DiffId, BString)>,
     before: &Side,
     after: &Side,
-    patches: &mut BTreeMap<DiffId, Patch>,
-) -> Result<(), Failure> {
-    let wanted = std::mem::take(wanted);
+    patches: &mut Patches,
+    mut room: usize,
+) -> Result<usize, Failure> {
+    if room == 0 {
+        patches.left_out += wanted.len();
+        return Ok(0);
+    }
     let paths: BTreeSet<BString> = wanted.iter().map(|(_, path)| path.clone()).collect();
     let (old, new) = (before.contents(&paths).await?, after.contents(&paths).await?);
     let compared = super::blocking(move || {
         let empty = Vec::new();
-        let patch = |(id, path): (DiffId, BString)| {
-            let (old, new) = (old.get(&path).unwrap_or(&empty), new.get(&path).unwrap_or(&empty));
-            (id, Patch::between(old.as_bytes(), new.as_bytes()))
-        };
-        wanted.into_iter().map(patch).collect::<Vec<_>>()
+        let mut told = Vec::new();
+        for (id, path) in &wanted {
+            if room == 0 {
+                break;
+            }
+            let (old, new) = (old.get(path).unwrap_or(&empty), new.get(path).unwrap_or(&empty));
+            let patch = Patch::between(old.as_bytes(), new.as_bytes());
+            room = room.saturating_sub(patch.bytes());
+            told.push((*id, patch));
+        }
+        (wanted.len() - told.len(), told, room)
     });
-    patches.extend(compared.await?);
-    Ok(())
+    let (left_out, told, room) = compared.await?;
+    patches.left_out += left_out;
+    patches.of.extend(told);
+    Ok(room)
 }

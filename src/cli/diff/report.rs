@@ -3,9 +3,11 @@
 
 use super::super::blame::report::{State, differences, state, word};
 use super::super::size::report::Path;
+use super::Patches;
 use super::side::{Installed, Side};
 use crate::layers::packages::{self, Manager, Package, PackageChanges};
 use crate::layers::{Change, Diff, DiffId, Kind, Patch};
+use crate::tui::text::count;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -103,16 +105,14 @@ pub struct Entry {
     pub text: Option<String>,
 }
 
-pub fn report(
-    diff: &Diff,
-    before: &Side,
-    after: &Side,
-    installed: [Installed; 2],
-    patches: &BTreeMap<DiffId, Patch>,
-) -> Report {
+pub fn report(diff: &Diff, before: &Side, after: &Side, installed: [Installed; 2], patches: &Patches) -> Report {
     let named = |side: &Side| Named { name: side.name.clone(), kind: side.kind };
     let wrong: Vec<&(Manager, String)> = installed.iter().flat_map(|it| &it.wrong).collect();
     let warnings = before.warnings.iter().chain(&after.warnings).chain(wrong.iter().map(|(_, why)| why));
+    let left_out = (patches.left_out > 0).then(|| {
+        let files = count(patches.left_out, "more file");
+        format!("the lines that differ in {files} are left out: there are too many")
+    });
     // Where one side cannot be read, nothing is known to be new or gone.
     let is_known = |it: &&Package| wrong.iter().all(|(manager, _)| *manager != it.manager);
     let [old, new] = installed.each_ref().map(|it| it.packages.iter().filter(is_known).cloned().collect::<Vec<_>>());
@@ -121,11 +121,11 @@ pub fn report(
         schema: SCHEMA,
         before: named(before),
         after: named(after),
-        warnings: warnings.cloned().collect(),
+        warnings: warnings.cloned().chain(left_out).collect(),
         sums: sums(diff, Diff::ROOT),
         packages: changed_packages(packages::changes(&old, &new)),
         directories: directories(diff),
-        entries: entries.map(|id| entry(diff, id, patches)).collect(),
+        entries: entries.map(|id| entry(diff, id, &patches.of)).collect(),
     }
 }
 

@@ -27,7 +27,7 @@ async fn compared(old: &Path, new: &Path, packages: [&[&str]; 2]) -> (serde_json
     let (mut before, mut after) = (open(old, "old").await, open(new, "new").await);
     side::settle(&mut before, &mut after).await.unwrap();
     let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
-    let patches = patches(&diff, &before, &after).await.unwrap();
+    let patches = patches(&diff, &before, &after, MOST_TOLD).await.unwrap();
     let package = |line: &&str| {
         let (name, version) = line.split_once(' ').unwrap();
         let (name, version) = (name.to_owned(), version.to_owned());
@@ -99,6 +99,36 @@ fn lines_that_end_otherwise_are_told_apart() {
     let (json, text) = runtime.block_on(compared(&old, &new, [&[], &[]]));
     assert!(text.ends_with("@@ -1,2 +1,2 @@\n-a^M\n+a\n b\n"), "{text}");
     assert!(json["entries"][0]["text"].as_str().unwrap().contains("-a\r\n+a\n"));
+}
+
+#[test]
+fn lines_are_told_as_far_as_there_is_room() {
+    let top = fixture::dir();
+    let made = |name: &str, content: &str| {
+        let path = top.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        build(
+            &path,
+            &[&format!("file 644 a {content}"), &format!("file 644 b {content}"), &format!("file 644 c {content}")],
+        );
+        path
+    };
+    let (old, new) = (made("old", "one"), made("new", "two"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let check = |most: usize, told: usize, warnings: &[&str]| {
+        let report = runtime.block_on(async {
+            let mut before = side::of_directory(old.clone()).await.unwrap();
+            let mut after = side::of_directory(new.clone()).await.unwrap();
+            side::settle(&mut before, &mut after).await.unwrap();
+            let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
+            let patches = patches(&diff, &before, &after, most).await.unwrap();
+            report::report(&diff, &before, &after, Default::default(), &patches)
+        });
+        assert_eq!(report.entries.iter().filter(|entry| entry.text.is_some()).count(), told);
+        assert_eq!(report.warnings, warnings);
+    };
+    check(MOST_TOLD, 3, &[]);
+    check(1, 1, &["the lines that differ in 2 more files are left out: there are too many"]);
 }
 
 #[test]
