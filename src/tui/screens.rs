@@ -372,7 +372,7 @@ fn clicks_select_and_toggle() {
 
 #[test]
 fn a_terminal_that_is_too_small() {
-    let mut app = app(&fixture::hello_stopped().1, 50, 10);
+    let mut app = app(&fixture::hello_stopped().1, 40, 10);
     insta::assert_snapshot!("too-small", text(&drawn(&mut app)));
 }
 

@@ -125,6 +125,7 @@ pub(crate) fn too_small(look: &Look, area: Rect, buffer: &mut Buffer) {
         format!("here are {} and {}.", area.width, area.height),
         "Make the window larger, or the letters smaller.".to_owned(),
     ];
+    let lines: Vec<String> = lines.iter().flat_map(|line| text::wrap(line, usize::from(area.width))).collect();
     let top = area.height.saturating_sub(lines.len() as u16) / 2;
     for (at, line) in lines.iter().enumerate() {
         let y = area.y + top + at as u16;
