@@ -4,8 +4,9 @@ use super::layout::content;
 use super::state::{Explorer, PaneId};
 use super::update::{Effect, on_outcome};
 use super::{actions, draw, layers};
-use crate::tui::keymap::Motion;
+use crate::tui::keymap::{Action, Motion};
 use crate::tui::views::help;
+use crate::tui::widgets::{Outcome, Pane};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 
 pub(super) fn on_mouse(explorer: &mut Explorer, event: MouseEvent) -> Vec<Effect> {
@@ -48,6 +49,14 @@ pub(super) fn on_mouse(explorer: &mut Explorer, event: MouseEvent) -> Vec<Effect
                     actions::focus(explorer, PaneId::Layer);
                 }
                 explorer.layer = layer;
+            }
+        }
+        (PaneId::Waste, None) => {
+            let before = explorer.waste.target();
+            let outcome = explorer.waste.mouse(event, inner);
+            let again = outcome == Outcome::Consumed && before == explorer.waste.target();
+            if again && before.is_some() {
+                return actions::perform(explorer, Some(Action::Open));
             }
         }
         _ => {

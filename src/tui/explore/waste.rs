@@ -271,8 +271,11 @@ impl Pane for Waste {
             MouseEventKind::ScrollUp => self.go(-WHEEL),
             MouseEventKind::ScrollDown => self.go(WHEEL),
             MouseEventKind::Down(MouseButton::Left) if area.contains((event.column, event.row).into()) => {
-                let at = self.top + usize::from(event.row - area.y);
-                self.selected = at.min(self.rows().len().saturating_sub(1));
+                let row = usize::from(event.row - area.y);
+                if row >= self.page || self.top + row >= self.rows().len() {
+                    return Outcome::Ignored;
+                }
+                self.selected = self.top + row;
             }
             _ => return Outcome::Ignored,
         }

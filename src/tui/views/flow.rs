@@ -252,10 +252,12 @@ impl Pane for Flow {
                         sankey.click(place)
                     }
                     Some(Level::Files(files)) => {
-                        let at = files.top + usize::from(event.row.saturating_sub(area.y));
-                        let again = files.selected == at;
-                        files.selected = at.min(files.list.len().saturating_sub(1));
-                        again
+                        let row = usize::from(event.row.saturating_sub(area.y));
+                        let at = files.top + row;
+                        if row >= files.height || at >= files.list.len() {
+                            return Outcome::Ignored;
+                        }
+                        std::mem::replace(&mut files.selected, at) == at
                     }
                     None => false,
                 };
