@@ -7,7 +7,7 @@ use super::keymap::{Action, Context, Motion, key_of};
 use super::update::{Effect, on_requests};
 use super::views::{branches, breakpoints, help};
 use super::widgets::scroll::{moved, next_hit};
-use super::widgets::{Request, ShellNews};
+use super::widgets::{Pane, Request, ShellNews};
 use crate::debug::{BranchId, BreakpointState, Command, Location, Position, ShellPlace, Side, Trigger, Watch, compare};
 use bstr::ByteSlice;
 use std::time::Duration;
@@ -483,6 +483,25 @@ fn open(app: &mut App) -> Vec<Effect> {
 
 /// Searches the pane with the focus.
 pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
+    app.note = look_for(app, needle, |widget| widget.find(needle));
+    Vec::new()
+}
+
+/// The same while the text is still being typed. Answers with what came of it so far, in words.
+pub(super) fn seek(app: &mut App, needle: &str) -> String {
+    let found = look_for(app, needle, |widget| widget.seek(needle));
+    found.map(|note| note.text).unwrap_or_default()
+}
+
+/// What was being typed is not searched for after all.
+pub(super) fn give_up(app: &mut App) {
+    look_for(app, "", |widget| {
+        widget.give_up();
+        0
+    });
+}
+
+fn look_for(app: &mut App, needle: &str, search: impl Fn(&mut dyn Pane) -> usize) -> Option<Note> {
     let id = app.focus;
     app.needle.insert(id, needle.to_owned());
     let hits = match id {
@@ -493,16 +512,16 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
         },
         PaneId::Image if !app.panes.shows_picture() => app.origins.find(needle, None),
         PaneId::Variables => find_variable(app, None),
-        _ => app.panes.get(id).map_or(0, |widget| widget.find(needle)),
+        _ => app.panes.get(id).map_or(0, search),
     };
     match (needle.is_empty(), hits) {
         (true, _) => {
             app.needle.remove(&id);
+            None
         }
-        (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => app.say("searching"),
-        (false, hits) => app.note = Some(Note::of_search(Context::Debugger, needle, hits)),
+        (false, 0) if app.panes.get(id).is_some_and(|widget| widget.is_searching()) => Some(Note::searching()),
+        (false, hits) => Some(Note::of_search(Context::Debugger, needle, hits)),
     }
-    Vec::new()
 }
 
 fn find_next(app: &mut App, forward: bool) -> Vec<Effect> {

@@ -97,6 +97,11 @@ pub struct Note {
 }
 
 impl Note {
+    /// A search goes on beside the screen.
+    pub fn searching() -> Note {
+        Note { text: "searching".to_owned(), wrong: false }
+    }
+
     /// How many places a search has found in a pane of a screen.
     pub fn of_search(screen: Context, needle: &str, hits: usize) -> Note {
         let text = match hits {

@@ -31,6 +31,8 @@ pub struct Input {
     pub offer: Option<usize>,
     /// How far back in the history, 0 for the line itself.
     pub back: usize,
+    /// What has been found so far of what is typed, in words.
+    pub found: String,
 }
 
 /// What a key did to the line.
@@ -51,7 +53,7 @@ pub enum Typed {
 impl Input {
     pub fn new(purpose: Purpose, text: String) -> Input {
         let cursor = text.len();
-        Input { purpose, text, cursor, offers: Vec::new(), offer: None, back: 0 }
+        Input { purpose, text, cursor, offers: Vec::new(), offer: None, back: 0, found: String::new() }
     }
 
     /// Asks where a file is to be written to: under its own name here, if nothing else is typed.

@@ -389,8 +389,10 @@ fn to_widget(app: &mut App, key: KeyEvent) -> Option<Vec<Effect>> {
 }
 
 fn on_paste(app: &mut App, text: &str) -> Vec<Effect> {
-    if let Some(input) = &mut app.input {
+    if let Some(mut input) = app.input.take() {
         input.insert(text);
+        seek(app, &mut input);
+        app.input = Some(input);
         return Vec::new();
     }
     // Pasted text is never taken for keys.
@@ -406,9 +408,14 @@ fn on_paste(app: &mut App, text: &str) -> Vec<Effect> {
 fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     let Some(mut input) = app.input.take() else { return Vec::new() };
     match input.key(key) {
-        Typed::Given => return Vec::new(),
+        Typed::Given => {
+            if input.purpose == Purpose::Find {
+                actions::give_up(app);
+            }
+            return Vec::new();
+        }
         Typed::Accepted => return orders::accept(app, input),
-        Typed::Edited => {}
+        Typed::Edited => seek(app, &mut input),
         Typed::Complete { forward } => {
             if input.purpose == Purpose::Command {
                 if input.offers.is_empty() {
@@ -426,6 +433,13 @@ fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
     }
     app.input = Some(input);
     Vec::new()
+}
+
+/// What the line searches for, if it does, is gone to at once.
+fn seek(app: &mut App, input: &mut Input) {
+    if input.purpose == Purpose::Find {
+        input.found = actions::seek(app, &input.text);
+    }
 }
 
 fn recall(app: &App, input: &mut Input, older: bool) {

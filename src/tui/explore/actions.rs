@@ -9,7 +9,7 @@ use crate::tui::input::{Input, Purpose};
 use crate::tui::keymap::{Action, Context, Motion, key_of};
 use crate::tui::views::help;
 use crate::tui::widgets::scroll::{moved, next_hit};
-use crate::tui::widgets::{Outcome, Request};
+use crate::tui::widgets::{Outcome, Pane, Request};
 use bstr::BString;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -23,7 +23,10 @@ pub(super) fn perform(explorer: &mut Explorer, action: Option<Action>) -> Vec<Ef
         Some(Action::FocusNext) => cycle(explorer, true),
         Some(Action::FocusPrevious) => cycle(explorer, false),
         Some(Action::Zoom) => explorer.zoomed = !explorer.zoomed,
-        Some(Action::Find) => explorer.input = Some(Input::new(Purpose::Find, String::new())),
+        Some(Action::Find) => {
+            explorer.sought_from = explorer.layer;
+            explorer.input = Some(Input::new(Purpose::Find, String::new()));
+        }
         Some(Action::FindNext) => find_next(explorer, true),
         Some(Action::FindPrevious) => find_next(explorer, false),
         Some(Action::Help) => explorer.help = Some(0),
@@ -140,22 +143,49 @@ fn extract(explorer: &mut Explorer) -> Vec<Effect> {
 
 /// Searches the pane with the focus.
 pub(super) fn find(explorer: &mut Explorer, needle: &str) {
+    explorer.note = look_for(explorer, needle, |widget| widget.find(needle));
+}
+
+/// The same while the text is still being typed. Answers with what came of it so far, in words.
+pub(super) fn seek(explorer: &mut Explorer, needle: &str) -> String {
+    let found = look_for(explorer, needle, |widget| widget.seek(needle));
+    found.map(|note| note.text).unwrap_or_default()
+}
+
+/// What was being typed is not searched for after all.
+pub(super) fn give_up(explorer: &mut Explorer) {
+    let id = explorer.focus;
+    explorer.needle.remove(&id);
+    match id {
+        PaneId::Layers => explorer.layer = explorer.sought_from,
+        _ => {
+            if let Some(widget) = explorer.widget(id) {
+                widget.give_up();
+            }
+        }
+    }
+}
+
+fn look_for(explorer: &mut Explorer, needle: &str, search: impl Fn(&mut dyn Pane) -> usize) -> Option<Note> {
     let id = explorer.focus;
     explorer.needle.insert(id, needle.to_owned());
     let hits = match id {
-        PaneId::Layers => find_layer(explorer, None),
-        PaneId::Details => {
-            explorer.complain("there is nothing to search in the details");
-            return;
+        PaneId::Layers => {
+            explorer.layer = explorer.sought_from;
+            find_layer(explorer, None)
         }
-        _ => explorer.widget(id).map_or(0, |widget| widget.find(needle)),
+        PaneId::Details => {
+            return Some(Note { text: "there is nothing to search in the details".to_owned(), wrong: true });
+        }
+        _ => explorer.widget(id).map_or(0, search),
     };
     match (needle.is_empty(), hits) {
         (true, _) => {
             explorer.needle.remove(&id);
+            None
         }
-        (false, 0) if explorer.widget(id).is_some_and(|widget| widget.is_searching()) => explorer.say("searching"),
-        (false, hits) => explorer.note = Some(Note::of_search(Context::Explorer, needle, hits)),
+        (false, 0) if explorer.widget(id).is_some_and(|widget| widget.is_searching()) => Some(Note::searching()),
+        (false, hits) => Some(Note::of_search(Context::Explorer, needle, hits)),
     }
 }
 

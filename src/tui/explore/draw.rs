@@ -172,7 +172,7 @@ fn bottom(explorer: &Explorer, area: Rect, buffer: &mut Buffer) -> Option<Positi
     let look = &explorer.look;
     if let Some(input) = &explorer.input {
         let hint = match input.purpose {
-            Purpose::Find => keys::find_hint(Context::Explorer),
+            Purpose::Find => keys::find_hint(Context::Explorer, input),
             Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
             Purpose::Command => String::new(),
         };

@@ -95,6 +95,8 @@ pub struct Explorer {
     pub note: Option<Note>,
     /// What was searched for last, by pane.
     pub needle: BTreeMap<PaneId, String>,
+    /// The selected layer when the text began to be typed that is searched for.
+    pub(super) sought_from: usize,
     pub(super) told: Told<PaneId>,
 }
 
@@ -130,6 +132,7 @@ impl Explorer {
             help: None,
             note: None,
             needle: BTreeMap::new(),
+            sought_from: 0,
             told: Told::default(),
         }
     }

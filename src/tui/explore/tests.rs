@@ -283,20 +283,37 @@ fn the_keys_are_explained() {
 
 #[test]
 fn lists_are_gone_through_as_in_a_pager() {
-    let check = |keys: &str, expected: &str| {
+    let after = |keys: &str| {
         let mut explorer = explorer(None, (120, 40));
         read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
-        for key in typed(&format!("4*{keys}")) {
-            press(&mut explorer, if key == KeyCode::Char('\n') { KeyCode::Enter } else { key });
+        for key in keys.chars() {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\x1b' => KeyCode::Esc,
+                key => KeyCode::Char(key),
+            };
+            press(&mut explorer, code);
         }
-        assert_eq!(explorer.selected_path().unwrap(), expected, "{keys}");
+        explorer
     };
-    check("jj", "etc/passwd");
-    check("jjg", "etc");
-    check("G", "usr/bin/gofmt");
+    let check_layer = |keys: &str, expected: usize| assert_eq!(after(keys).layer, expected, "{keys}");
+    check_layer("/copy", 2);
+    check_layer("/copy\x1b", 0);
+    check_layer("/copy\nG", 3);
+    let check = |keys: &str, expected: &str| {
+        assert_eq!(after(&format!("4{keys}")).selected_path().unwrap(), expected, "{keys}");
+    };
+    check("*jj", "etc/passwd");
+    check("*jjg", "etc");
+    check("*G", "usr/bin/gofmt");
     check("/bin/go\n", "usr/bin/go");
     check("/bin/go\nn", "usr/bin/gofmt");
     check("/bin/go\nnnN", "usr/bin/gofmt");
+    // What is typed is gone to at once, and nothing stays open that was opened on the way.
+    check("/pa", "etc/passwd");
+    check("/gof", "usr/bin/gofmt");
+    check("/gf", "usr/bin/gofmt");
+    check("/g\x1bj", "usr");
 }
 
 #[test]
@@ -418,6 +435,29 @@ fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
     assert_eq!(names.map(read), ["again", "lower", "again", "outside", "again"]);
     assert!(extract("a", &to.join("one")).unwrap_err().contains("exists already"));
     assert!(extract("nowhere", &dir.path().join("x")).unwrap_err().contains("there is no"));
+}
+
+/// Rows are those of the waste, in which the first finding is selected at first.
+#[test]
+fn what_is_clicked_again_is_gone_to() {
+    let check = |rows: &[u16], expected: (PaneId, usize)| {
+        let mut explorer = explorer(None, (120, 40));
+        read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+        press(&mut explorer, KeyCode::Char('6'));
+        for row in rows {
+            drawn(&mut explorer);
+            let area = explorer.areas().of(PaneId::Waste).unwrap();
+            let kind = MouseEventKind::Down(MouseButton::Left);
+            let event = MouseEvent { kind, column: area.x + 5, row: area.y + 1 + row, modifiers: KeyModifiers::NONE };
+            tell(&mut explorer, Message::Terminal(Heard::Mouse(event)));
+        }
+        assert_eq!((explorer.focus, explorer.layer), expected, "{rows:?}");
+    };
+    let (first, second, below) = (5, 6, 33);
+    check(&[first], (PaneId::Layer, 1));
+    check(&[second], (PaneId::Waste, 0));
+    check(&[second, second], (PaneId::Layer, 0));
+    check(&[below, first], (PaneId::Layer, 1));
 }
 
 #[test]

@@ -127,8 +127,9 @@ fn on_heard(explorer: &mut Explorer, heard: Heard) -> Vec<Effect> {
         Heard::Key(key) => return on_key(explorer, key),
         Heard::Mouse(event) => return mouse::on_mouse(explorer, event),
         Heard::Paste(text) => {
-            if let Some(input) = &mut explorer.input {
+            if let Some(mut input) = explorer.input.take() {
                 input.insert(&text);
+                edited(explorer, input);
             }
         }
         Heard::Resize(columns, rows) => explorer.size = (columns, rows),
@@ -266,13 +267,24 @@ fn on_key(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
 fn on_typed(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
     let Some(mut input) = explorer.input.take() else { return Vec::new() };
     match input.key(key) {
-        Typed::Given => Vec::new(),
-        Typed::Accepted => accept(explorer, input),
-        _ => {
-            explorer.input = Some(input);
-            Vec::new()
+        Typed::Given => {
+            if input.purpose == Purpose::Find {
+                actions::give_up(explorer);
+            }
         }
+        Typed::Accepted => return accept(explorer, input),
+        Typed::Edited => edited(explorer, input),
+        Typed::Complete { .. } | Typed::Older | Typed::Newer => explorer.input = Some(input),
     }
+    Vec::new()
+}
+
+/// The line may read otherwise now: what it searches for is gone to at once.
+fn edited(explorer: &mut Explorer, mut input: Input) {
+    if input.purpose == Purpose::Find {
+        input.found = actions::seek(explorer, &input.text);
+    }
+    explorer.input = Some(input);
 }
 
 fn accept(explorer: &mut Explorer, input: Input) -> Vec<Effect> {

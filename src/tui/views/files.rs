@@ -80,7 +80,15 @@ impl Pane for Files {
     }
 
     fn find(&mut self, text: &str) -> usize {
-        self.browser.tree.find(text)
+        self.browser.find(text)
+    }
+
+    fn seek(&mut self, text: &str) -> usize {
+        self.browser.seek(text)
+    }
+
+    fn give_up(&mut self) {
+        self.browser.give_up();
     }
 
     fn find_next(&mut self, forward: bool) {

@@ -243,15 +243,18 @@ pub(crate) fn typed(look: &Look, input: &Input, hint: &str, area: Rect, buffer: 
     Position::new(area.x + (start + before - scroll) as u16, area.y)
 }
 
-/// What is done with a text that is searched for.
-pub(crate) fn find_hint(screen: Context) -> String {
+/// What is found of a text that is being typed; what is done with it, as long as there is none.
+pub(crate) fn find_hint(screen: Context, input: &Input) -> String {
+    if !input.found.is_empty() {
+        return input.found.clone();
+    }
     format!("Enter: find, then {} and {}", key_on(screen, Action::FindNext), key_on(screen, Action::FindPrevious))
 }
 
 /// What could follow, at the right of what is typed.
 fn hint(app: &App, input: &Input) -> String {
     match &input.purpose {
-        Purpose::Find => find_hint(Context::Debugger),
+        Purpose::Find => find_hint(Context::Debugger, input),
         Purpose::Extract { .. } => "Enter: write, Esc: leave it".to_owned(),
         Purpose::Command => {
             let offers = match input.offers.is_empty() {

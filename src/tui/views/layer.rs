@@ -184,7 +184,21 @@ impl Pane for Layer {
     fn find(&mut self, text: &str) -> usize {
         match self.list() {
             Some(list) => list.find(text),
-            None => self.browser.tree.find(text),
+            None => self.browser.find(text),
+        }
+    }
+
+    fn seek(&mut self, text: &str) -> usize {
+        match self.list() {
+            Some(list) => list.find(text),
+            None => self.browser.seek(text),
+        }
+    }
+
+    fn give_up(&mut self) {
+        match self.list() {
+            Some(list) => drop(list.find("")),
+            None => self.browser.give_up(),
         }
     }
 

@@ -279,7 +279,7 @@ impl Pane for Shell {
 
     fn find(&mut self, text: &str) -> usize {
         match &mut self.state {
-            State::Ended { browser: Some(browser), .. } => browser.tree.find(text),
+            State::Ended { browser: Some(browser), .. } => browser.find(text),
             State::Open(terminal) => {
                 // What is looked for in a terminal has mostly just gone by: the last hit comes first.
                 let hits = terminal.find(text);

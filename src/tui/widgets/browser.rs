@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Browser {
     pub tree: Tree,
+    /// As it was before a search whose text is still being typed.
+    origin: Option<Tree>,
     slot: Slot,
     /// The file systems of the tree on show. One that is not kept has no name.
     before: Option<SnapshotId>,
@@ -29,7 +31,7 @@ pub struct Browser {
 impl Browser {
     pub fn new(slot: Slot, flavour: Flavour) -> Browser {
         let tree = Tree::new(flavour);
-        Browser { tree, slot, before: None, after: None, asked: None, shown: None, error: None }
+        Browser { tree, origin: None, slot, before: None, after: None, asked: None, shown: None, error: None }
     }
 
     /// Asks unless that is on show or on its way.
@@ -52,6 +54,7 @@ impl Browser {
     /// Shows nothing, and drops an answer that is on its way.
     pub fn clear(&mut self) {
         self.tree.clear();
+        self.origin = None;
         self.asked = None;
         self.shown = None;
         self.error = None;
@@ -63,6 +66,7 @@ impl Browser {
             return false;
         }
         self.asked = None;
+        self.origin = None;
         match answer {
             Ok(Answer::Diff(diff)) => {
                 (self.before, self.after) = match query {
@@ -88,6 +92,27 @@ impl Browser {
 
     pub fn diff(&self) -> Option<&Arc<Diff>> {
         self.tree.diff()
+    }
+
+    /// Marks what contains the text and goes to the first of it. How many there are.
+    pub fn find(&mut self, text: &str) -> usize {
+        self.origin = None;
+        self.tree.find(text)
+    }
+
+    /// The same while the text is still being typed: each time from where the tree was at first, so that nothing stays
+    /// open that was opened for the first letters.
+    pub fn seek(&mut self, text: &str) -> usize {
+        let origin = self.origin.get_or_insert_with(|| self.tree.clone());
+        self.tree = origin.clone();
+        self.tree.find(text)
+    }
+
+    /// Shows the tree as it was before the text was typed.
+    pub fn give_up(&mut self) {
+        if let Some(origin) = self.origin.take() {
+            self.tree = origin;
+        }
     }
 
     pub fn key(&mut self, key: KeyEvent) -> Outcome {

@@ -80,6 +80,16 @@ pub trait Pane {
     /// Marks what contains `text` and goes to the first hit from the selection on. How many hits there are.
     fn find(&mut self, text: &str) -> usize;
 
+    /// The same while the text is still being typed.
+    fn seek(&mut self, text: &str) -> usize {
+        self.find(text)
+    }
+
+    /// What was being typed is not searched for after all.
+    fn give_up(&mut self) {
+        self.find("");
+    }
+
     /// To the next hit, or to the one before.
     fn find_next(&mut self, forward: bool);
 
