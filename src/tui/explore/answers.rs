@@ -17,8 +17,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// beginning each time.
 const KEPT: usize = 8 << 20;
 
+/// The same where the question before ended: whoever reads a file to its end, or searches all of it, has its layer read
+/// from its beginning fewer times.
+const AHEAD: usize = 64 << 20;
+
 /// Symbolic links on the way to a file, as Linux has it.
 const MAX_LINKS: usize = 40;
+
+impl Kept {
+    /// How many bytes of a file to read from an offset on.
+    fn stretch(&self, file: &(u32, BString), offset: u64) -> usize {
+        let end = self.offset + self.bytes.len() as u64;
+        match self.file.as_ref() == Some(file) && !self.bytes.is_empty() && (self.offset..=end).contains(&offset) {
+            true => AHEAD,
+            false => KEPT,
+        }
+    }
+}
 
 /// What answers: cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -125,9 +140,16 @@ impl Subject {
         if let Some(bytes) = self.remembered(&file, offset, limit) {
             return Ok(bytes);
         }
-        let bytes = inventory.content(file.0, file.1.as_ref(), offset, limit.max(KEPT)).await?;
+        let most = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let most = kept.stretch(&file, offset).max(limit);
+            // What is read next is not held beside it.
+            kept.bytes = Vec::new();
+            most
+        };
+        let bytes = inventory.content(file.0, file.1.as_ref(), offset, most).await?;
         let answer = bytes.get(..limit).unwrap_or(&bytes).to_vec();
-        let ends = bytes.len() < limit.max(KEPT);
+        let ends = bytes.len() < most;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept { file: Some(file), offset, bytes, ends };
         Ok(answer)
     }
@@ -181,4 +203,23 @@ pub fn resolve(tree: &FileTree, path: &BStr) -> Option<(NodeId, BString)> {
 async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
     let failed = |failure| EngineError::new(format!("the answer could not be worked out: {failure}"));
     tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_read_where_the_question_before_ended() {
+        let kept = Kept { file: Some((1, "a".into())), offset: 100, bytes: vec![0; 50], ends: false };
+        let check = |path: &str, offset, expected| {
+            assert_eq!(kept.stretch(&(1, path.into()), offset), expected, "{path} {offset}");
+        };
+        check("a", 150, AHEAD);
+        check("a", 149, AHEAD);
+        check("a", 151, KEPT);
+        check("a", 99, KEPT);
+        check("b", 150, KEPT);
+        assert_eq!(Kept::default().stretch(&(1, "a".into()), 0), KEPT);
+    }
 }
