@@ -79,7 +79,10 @@ fn state(explorer: &Explorer) -> (String, Style) {
     match (image.broken(), explorer.mark) {
         (0, Some(mark)) => (format!("COMPARED WITH LAYER {mark}"), bold(look.changed)),
         (0, None) => (String::new(), look.text),
-        (some, _) => (format!("{} {} NOT WHOLE", look.signs.failed, text::count(some, "LAYER")), bold(look.warning)),
+        (some, _) => (
+            format!("{} {} NOT WHOLE", look.signs.failed, text::count(some, "layer").to_uppercase()),
+            bold(look.warning),
+        ),
     }
 }
 

@@ -264,6 +264,18 @@ fn what_cannot_be_read_is_said() {
 }
 
 #[test]
+fn layers_that_are_not_whole_are_counted() {
+    let mut explorer = explorer(None, (120, 40));
+    let mut inventory = Inventory::of_layers("shop/api:1.4", "", config(), &vec![Arc::new(Changes::default()); 4]);
+    for layer in 1..3 {
+        inventory.layers[layer].broken = Some("the blob is not in the archive".to_owned());
+    }
+    tell(&mut explorer, Message::Read(Box::new(Ok(inventory))));
+    let screen = drawn(&mut explorer);
+    assert!(screen.contains("2 LAYERS NOT WHOLE"), "{screen}");
+}
+
+#[test]
 fn a_file_that_takes_the_trees_place_gives_way_to_it() {
     let mut explorer = explorer(None, (80, 24));
     read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
