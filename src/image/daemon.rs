@@ -33,7 +33,7 @@ pub(super) async fn open(
     wanted: &Platform,
     surroundings: &Surroundings,
 ) -> Result<Opened, SourceError> {
-    let daemon = Daemon::find(surroundings)?;
+    let daemon = Daemon::find(surroundings).await?;
     let size = daemon.size(image).await?;
     let url = daemon.url("/images/get", &[("names", image)])?;
     let answer = daemon.client.get(url).send().await.map_err(|error| daemon.unreachable(&error))?;
@@ -61,7 +61,7 @@ pub(super) async fn open(
 
 /// Writes an image of the daemon into a file, under all of these names of it, as `docker save` does.
 pub async fn save(names: &[String], into: &Path, surroundings: &Surroundings) -> Result<(), SourceError> {
-    let daemon = Daemon::find(surroundings)?;
+    let daemon = Daemon::find(surroundings).await?;
     let query: Vec<(&str, &str)> = names.iter().map(|name| ("names", name.as_str())).collect();
     let url = daemon.url("/images/get", &query)?;
     let answer = daemon.client.get(url).send().await.map_err(|error| daemon.unreachable(&error))?;
@@ -96,7 +96,7 @@ pub(super) async fn images(surroundings: &Surroundings) -> Result<Vec<Candidate>
         #[serde(rename = "Layers", default)]
         layers: Vec<Digest>,
     }
-    let daemon = Daemon::find(surroundings)?;
+    let daemon = Daemon::find(surroundings).await?;
     let listed: Vec<Listed> = daemon.json("/images/json", "its images").await?;
     let mut images = Vec::new();
     for listed in listed.into_iter().take(MOST_IMAGES) {
@@ -118,7 +118,7 @@ pub async fn load(archive: &Path, surroundings: &Surroundings) -> Result<String,
         stream: String,
         error: Option<String>,
     }
-    let daemon = Daemon::find(surroundings)?;
+    let daemon = Daemon::find(surroundings).await?;
     let url = daemon.url("/images/load", &[("quiet", "1")])?;
     let file = tokio::fs::File::open(archive).await.map_err(|error| fetch::io_error(archive, &error))?;
     let size = file.metadata().await.map_err(|error| fetch::io_error(archive, &error))?.len();
@@ -159,8 +159,8 @@ enum Address {
 }
 
 impl Daemon {
-    fn find(surroundings: &Surroundings) -> Result<Daemon, SourceError> {
-        let (address, tls, place) = address(&surroundings.docker)?;
+    async fn find(surroundings: &Surroundings) -> Result<Daemon, SourceError> {
+        let (address, tls, place) = address(&surroundings.docker).await?;
         let builder = Client::builder().no_proxy().connect_timeout(CONNECT_PATIENCE);
         super::http::install_provider();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -239,7 +239,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The address, the certificates for it, and how it is called in messages.
-fn address(docker: &DockerClient) -> Result<(Address, Option<Tls>, String), SourceError> {
+async fn address(docker: &DockerClient) -> Result<(Address, Option<Tls>, String), SourceError> {
     let named = docker.named().map_err(|error| {
         SourceError::new(SourceErrorKind::Unreachable, error.to_string()).with_help(ContextError::HELP)
     })?;
@@ -253,10 +253,20 @@ fn address(docker: &DockerClient) -> Result<(Address, Option<Tls>, String), Sour
         own("podman/podman.sock"),
         Some(PathBuf::from("/run/podman/podman.sock")),
     ];
-    let found = sockets.into_iter().flatten().find(|path| path.exists());
-    let path = found.unwrap_or_else(|| PathBuf::from(DOCKER_SOCKET));
+    let path = usable(sockets.into_iter().flatten().collect()).await;
+    let path = path.unwrap_or_else(|| PathBuf::from(DOCKER_SOCKET));
     let place = system::socket_address(&path);
     Ok((Address::Socket(path), None, place))
+}
+
+/// The first socket that somebody listens at and that is open to us; or that is there at all, for what is wrong with it.
+async fn usable(sockets: Vec<PathBuf>) -> Option<PathBuf> {
+    for path in &sockets {
+        if system::connect(path).await.is_ok() {
+            return Some(path.clone());
+        }
+    }
+    sockets.into_iter().find(|path| path.exists())
 }
 
 /// Who the daemon has to be, and who this is to it.
@@ -299,6 +309,23 @@ fn parse_host(host: &str, encrypted: bool) -> Result<Address, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    #[cfg(unix)]
+    async fn sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let check = async |names: &[&str], expected: Option<&str>| {
+            assert_eq!(usable(names.iter().map(|it| path(it)).collect()).await, expected.map(path), "{names:?}");
+        };
+        drop(std::os::unix::net::UnixListener::bind(path("left")).unwrap());
+        let _listener = std::os::unix::net::UnixListener::bind(path("docker")).unwrap();
+        let _other = std::os::unix::net::UnixListener::bind(path("podman")).unwrap();
+        check(&["docker", "podman"], Some("docker")).await;
+        check(&["none", "left", "podman"], Some("podman")).await;
+        check(&["none", "left"], Some("left")).await;
+        check(&["none"], None).await;
+    }
 
     #[test]
     fn hosts() {
