@@ -511,6 +511,7 @@ fn keys_are_known_by_their_content() {
         &format!("{{\"type\": \"service_account\", \"id\": \"{}\", \"private_key\": {key:?}}}", "x".repeat(200)),
         true,
     );
+    check(&format!("{{\"examples\": \"{}\", \"PrivateKey\": {key:?}}}", "x".repeat(200)), false);
     check("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nabc\n", true);
     check("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc\n", false);
     check(&format!("// {}\nlet key = {key:?};", "x".repeat(300)), false);

@@ -359,8 +359,9 @@ fn meta(member: &TarEntry) -> Meta {
 /// Whether a file is a private key, in the form of RFC 7468 or of OpenPGP (RFC 9580), with its certificate before it or
 /// not, or within JSON as clouds give it out. Programs and texts that only speak of keys say so further behind.
 fn is_key(file: &[u8]) -> bool {
-    let holds_it = [&b"-----BEGIN "[..], b"Bag Attributes", b"{"].iter().any(|it| file.starts_with(it));
-    let text = if holds_it { file } else { &file[..file.len().min(200)] };
+    let is_of_a_cloud = file.starts_with(b"{") && file.contains_str("\"private_key\"");
+    let is_bundle = file.starts_with(b"-----BEGIN ") || file.starts_with(b"Bag Attributes");
+    let text = if is_bundle || is_of_a_cloud { file } else { &file[..file.len().min(200)] };
     let ends = ["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"];
     text.contains_str("-----BEGIN ") && ends.iter().any(|end| text.contains_str(end))
 }
