@@ -68,6 +68,14 @@ pub(super) fn render(report: &Report) -> String {
             code_cell(&instruction(layer, INSTRUCTION))
         );
     }
+    if let Some(stages) = &report.stages {
+        out.push_str("\n| stage | built | of its base | in the image | share |\n|---|--:|--:|--:|--:|\n");
+        for it in stages {
+            let (built, base, shipped) = (size(it.built_bytes), size(it.base_bytes), size(it.shipped_bytes));
+            let (name, share) = (code_cell(&it.name), percent(it.shipped_bytes, report.live_bytes));
+            let _ = writeln!(out, "| {name} | {built} | {base} | {shipped} | {share} |");
+        }
+    }
     if !report.duplicates.is_empty() {
         out.push_str("\n| the same content at several paths | |\n|--:|---|\n");
         for it in report.duplicates.iter().take(DUPLICATES) {

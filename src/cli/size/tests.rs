@@ -2,6 +2,7 @@
 
 use super::gate::{Gate, Limits};
 use super::report::{Files, report};
+use super::stages::Stage;
 use super::text::{Style, render};
 use super::{junit, markdown};
 use crate::image::config::{History, ImageConfig};
@@ -111,6 +112,15 @@ fn the_gate_to_read_and_for_ci() {
     let text = render(&report, Style { columns: 80, colours: false });
     let verdict = &text[text.find("The gate").unwrap()..];
     assert!(verdict.lines().all(|line| crate::tui::text::width(line) <= 80), "{verdict}");
+    let stage = |name: &str, built_bytes: u64, shipped_bytes: u64| Stage {
+        index: 0,
+        name: name.to_owned(),
+        built_bytes,
+        base_bytes: 0,
+        shipped_bytes,
+        instructions: Vec::new(),
+    };
+    report.stages = Some(vec![stage("build|er", 70_000_000, 12_000_000), stage("1", 15_101_305, 15_101_305)]);
     insta::assert_snapshot!("gate-text", verdict);
     insta::assert_snapshot!("gate-junit", junit::render(&report));
     insta::assert_snapshot!("gate-markdown", markdown::render(&report));
