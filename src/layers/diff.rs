@@ -1,5 +1,6 @@
 //! What differs between two trees.
 
+use super::search::Names;
 use super::tree::{FileTree, MetaRef, NodeId};
 use super::{Differences, Kind, differences};
 use bstr::{BStr, BString};
@@ -47,7 +48,7 @@ pub struct Diff {
     scope: Scope,
     by_size: OnceLock<Vec<u32>>,
     by_change: OnceLock<Vec<u32>>,
-    letters: OnceLock<Vec<u64>>,
+    names: OnceLock<Names>,
 }
 
 #[derive(Debug, Clone)]
@@ -258,12 +259,11 @@ impl Diff {
     pub fn prepare(&self) {
         self.order(Order::Size);
         self.order(Order::Change);
-        self.letters();
+        self.names();
     }
 
-    /// The letters of each name, to rule out at a glance what a search cannot find.
-    pub(super) fn letters(&self) -> &[u64] {
-        self.letters.get_or_init(|| self.ids().map(|id| super::search::letters(self.name(id))).collect())
+    pub(super) fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names::of(self))
     }
 
     fn permutation<K: Ord>(&self, key: impl Fn(DiffId) -> K) -> Vec<u32> {
@@ -314,7 +314,7 @@ impl Comparison<'_> {
             scope: self.scope,
             by_size: OnceLock::new(),
             by_change: OnceLock::new(),
-            letters: OnceLock::new(),
+            names: OnceLock::new(),
         }
     }
 

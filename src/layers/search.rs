@@ -72,17 +72,17 @@ impl Diff {
     }
 
     fn find_as(&self, pattern: &Pattern, how: Fit) -> Vec<DiffId> {
-        let letters = self.letters();
+        let names = self.names();
         let last = pattern.parts.len() - 1;
         // How many parts the names above a path, and its own, have used up.
         let mut used = vec![0u16; if last == 0 { 0 } else { self.len() }];
         let mut found = Vec::new();
         for id in self.ids().skip(1) {
-            let parent = self.parent(id).map_or(0, |parent| parent.0 as usize);
-            let next = usize::from(used.get(parent).copied().unwrap_or(0));
+            let above = || self.parent(id).map_or(0, |parent| usize::from(used[parent.0 as usize]));
+            let next = if last == 0 { 0 } else { above() };
             let part = &pattern.parts[next];
-            let possible = part.letters & !letters[id.0 as usize] == 0;
-            let fits = possible && pattern.part_fits(part, self.name(id), how);
+            let possible = part.letters & !names.letters[id.0 as usize] == 0;
+            let fits = possible && pattern.part_fits(part, names.get(id), how);
             if fits && next == last {
                 found.push(id);
             }
@@ -94,8 +94,38 @@ impl Diff {
     }
 }
 
+/// The names of all paths of a difference, one behind the other: a search goes through them all, and elsewhere they lie
+/// far apart.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    text: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    /// The letters of each, to rule out at a glance what a search cannot find.
+    letters: Vec<u64>,
+}
+
+impl Names {
+    pub(super) fn of(diff: &Diff) -> Names {
+        let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(diff.len()));
+        let mut set = Vec::with_capacity(diff.len());
+        for name in diff.ids().map(|id| diff.name(id)) {
+            text.extend_from_slice(name);
+            ends.push(text.len());
+            set.push(letters(name));
+        }
+        Names { text, ends, letters: set }
+    }
+
+    fn get(&self, id: DiffId) -> &[u8] {
+        let at = id.0 as usize;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[at]]
+    }
+}
+
 /// The bytes of a name as a set: what has a letter that this lacks cannot be in the name.
-pub(super) fn letters(name: &[u8]) -> u64 {
+fn letters(name: &[u8]) -> u64 {
     name.iter().fold(0, |set, byte| set | 1 << (byte.to_ascii_lowercase() & 63))
 }
 

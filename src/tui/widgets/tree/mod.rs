@@ -506,19 +506,17 @@ impl Tree {
 
 /// What was open in one difference, by the numbers of another.
 fn carry(old: &Diff, expanded: &[bool], new: &Diff) -> Vec<bool> {
+    let is_open = |id: &DiffId| expanded.get(id.0 as usize).copied().unwrap_or(false);
     let mut out = vec![false; new.len()];
     let mut open = vec![(Diff::ROOT, Diff::ROOT)];
     while let Some((from, to)) = open.pop() {
-        out[to.0 as usize] = expanded.get(from.0 as usize).copied().unwrap_or(false);
-        // Both list their children by name. The root is always open.
-        let mut others = new.children(to).peekable();
-        for child in old.children(from) {
-            while others.next_if(|other| new.name(*other) < old.name(child)).is_some() {}
-            if let Some(other) = others.next_if(|other| new.name(*other) == old.name(child))
-                && expanded.get(child.0 as usize).copied().unwrap_or(false)
-            {
-                open.push((child, other));
-            }
+        out[to.0 as usize] = is_open(&from);
+        // Both list their children by name. The root is always open. What holds nothing need not be compared.
+        let mut others = new.children(to).filter(|other| new.below(*other) > 0).peekable();
+        for child in old.children(from).filter(is_open) {
+            let name = old.name(child);
+            while others.next_if(|other| new.name(*other) < name).is_some() {}
+            open.extend(others.next_if(|other| new.name(*other) == name).map(|other| (child, other)));
         }
     }
     out
