@@ -5,13 +5,13 @@ use bstr::BStr;
 
 /// What is looked for: the parts between slashes, of which the last must fit the path's own name and the
 /// others, in order, names above it. Without a capital letter in it, case does not matter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     parts: Vec<Part>,
     exact_case: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Part {
     bytes: Vec<u8>,
     letters: u64,

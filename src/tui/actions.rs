@@ -487,10 +487,22 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The same while the text is still being typed. Answers with what came of it so far, in words.
-pub(super) fn seek(app: &mut App, needle: &str) -> String {
-    let found = look_for(app, needle, |widget| widget.seek(needle));
-    found.map(|note| note.text).unwrap_or_default()
+/// The same while the text is still being typed.
+pub(super) fn seek(app: &mut App, input: &mut Input) {
+    let found = look_for(app, &input.text, |widget| widget.seek(&input.text));
+    // What was found of a shorter text stands until there is something else to say.
+    if found != Some(Note::searching()) {
+        input.found = found.map(|note| note.text).unwrap_or_default();
+    }
+}
+
+/// Says what has been found of a text.
+pub(super) fn found(app: &mut App, needle: &str, hits: usize) {
+    let note = Note::of_search(Context::Debugger, needle, hits);
+    match &mut app.input {
+        Some(input) if input.purpose == Purpose::Find => input.found = note.text,
+        _ => app.note = Some(note),
+    }
 }
 
 /// What was being typed is not searched for after all.

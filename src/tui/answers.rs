@@ -1,12 +1,12 @@
 //! What the panes ask for, answered from the session. Each answer is a job of its own.
 
 use super::widgets::syntax::Tones;
-use super::widgets::{Answer, Query, Source};
+use super::widgets::{Answer, Query, Same, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
 use crate::image::listing::{self, Listing};
 use crate::layers::packages::{self, LARGEST_DATABASE, Package};
-use crate::layers::{Diff, FileTree, Layer, Patch, Scope, patch as patches};
+use crate::layers::{Diff, FileTree, Layer, Patch, Pattern, Scope, patch as patches};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub async fn answer(session: &Session, query: &Query) -> Result<Answer, EngineEr
         Query::Listing { at, path, size } => {
             listing(*size, |offset, limit| session.read(at, path, offset, limit)).await
         }
+        Query::Hits { of, pattern } => hits(of.clone(), pattern.clone()).await,
         Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
     }
 }
@@ -129,6 +130,11 @@ pub async fn packages(old: Vec<(BString, Vec<u8>)>, new: Vec<(BString, Vec<u8>)>
         Answer::Packages(Arc::new(packages::changes(&listed(&old), &listed(&new))))
     })
     .await
+}
+
+/// Looks for a pattern.
+pub async fn hits(of: Same<Diff>, pattern: Pattern) -> Result<Answer, EngineError> {
+    think(move || Answer::Hits(of.0.find(&pattern))).await
 }
 
 /// What the words of a text are.

@@ -500,6 +500,7 @@ pub(crate) fn answer(query: &Query) -> Result<Answer, EngineError> {
             }
             return Ok(Answer::Log(log));
         }
+        Query::Hits { of, pattern } => return Ok(Answer::Hits(of.0.find(pattern))),
         _ => return failed("not part of this build"),
     };
     let layers = hello_layers();

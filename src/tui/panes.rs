@@ -42,10 +42,10 @@ impl Panes {
 
     pub fn of_slot(&mut self, slot: Slot) -> Option<&mut dyn Pane> {
         match slot {
-            Slot::Layer | Slot::Packages => Some(&mut self.layer),
-            Slot::Files => Some(&mut self.files),
+            Slot::Layer | Slot::LayerHits | Slot::Packages => Some(&mut self.layer),
+            Slot::Files | Slot::FilesHits => Some(&mut self.files),
             Slot::Output => Some(&mut self.output),
-            Slot::Shell => Some(&mut self.shell),
+            Slot::Shell | Slot::ShellHits => Some(&mut self.shell),
             Slot::Viewer | Slot::Tones => Some(&mut self.viewer),
         }
     }

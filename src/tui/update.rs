@@ -186,6 +186,10 @@ fn on_request(app: &mut App, request: Request) -> Vec<Effect> {
             app.say(text);
             Vec::new()
         }
+        Request::Found { needle, hits } => {
+            actions::found(app, &needle, hits);
+            Vec::new()
+        }
     }
 }
 
@@ -438,7 +442,7 @@ fn on_typed(app: &mut App, key: KeyEvent) -> Vec<Effect> {
 /// What the line searches for, if it does, is gone to at once.
 fn seek(app: &mut App, input: &mut Input) {
     if input.purpose == Purpose::Find {
-        input.found = actions::seek(app, &input.text);
+        actions::seek(app, input);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::image::inventory::Inventory;
 use crate::layers::packages::LARGEST_DATABASE;
 use crate::layers::{Diff, FileTree, Kind, NodeId, Scope, patch};
 use crate::snapshot::SnapshotId;
-use crate::tui::answers::{self, listing, packages, tones};
+use crate::tui::answers::{self, hits, listing, packages, tones};
 use crate::tui::extract::shown;
 use crate::tui::widgets::{Answer, Query};
 use bstr::{BStr, BString, ByteSlice};
@@ -86,6 +86,7 @@ impl Subject {
                 }
                 packages(old, new).await
             }
+            Query::Hits { of, pattern } => hits(of.clone(), pattern.clone()).await,
             Query::Tones { name, text } => tones(name.clone(), text.clone()).await,
             Query::Scratch { .. } | Query::Log(_) => Err(EngineError::new("an image has no shells and no output")),
         }

@@ -156,10 +156,10 @@ impl Explorer {
 
     pub fn of_slot(&mut self, slot: Slot) -> Option<&mut dyn Pane> {
         match slot {
-            Slot::Layer | Slot::Packages => Some(&mut self.layer_pane),
-            Slot::Files => Some(&mut self.files),
+            Slot::Layer | Slot::LayerHits | Slot::Packages => Some(&mut self.layer_pane),
+            Slot::Files | Slot::FilesHits => Some(&mut self.files),
             Slot::Viewer | Slot::Tones => Some(&mut self.viewer),
-            Slot::Output | Slot::Shell => None,
+            Slot::Output | Slot::Shell | Slot::ShellHits => None,
         }
     }
 

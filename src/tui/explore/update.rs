@@ -214,6 +214,10 @@ pub(super) fn on_request(explorer: &mut Explorer, request: Request) -> Vec<Effec
             explorer.say(text);
             Vec::new()
         }
+        Request::Found { needle, hits } => {
+            actions::found(explorer, &needle, hits);
+            Vec::new()
+        }
         // An image runs nothing.
         Request::Shell(_) | Request::Session(_) => Vec::new(),
     }
@@ -282,7 +286,7 @@ fn on_typed(explorer: &mut Explorer, key: KeyEvent) -> Vec<Effect> {
 /// The line may read otherwise now: what it searches for is gone to at once.
 fn edited(explorer: &mut Explorer, mut input: Input) {
     if input.purpose == Purpose::Find {
-        input.found = actions::seek(explorer, &input.text);
+        actions::seek(explorer, &mut input);
     }
     explorer.input = Some(input);
 }

@@ -68,7 +68,14 @@ impl Pane for Files {
         self.browser.mouse(event, split(area).0)
     }
 
+    fn wants(&mut self) -> Vec<Request> {
+        self.browser.wants()
+    }
+
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        if matches!(query, Query::Hits { .. }) {
+            return self.browser.found(query, answer);
+        }
         if self.browser.loaded(query, answer, true) {
             self.shown = self.wanted.clone();
         }
@@ -89,6 +96,10 @@ impl Pane for Files {
 
     fn give_up(&mut self) {
         self.browser.give_up();
+    }
+
+    fn is_searching(&self) -> bool {
+        self.browser.is_searching()
     }
 
     fn find_next(&mut self, forward: bool) {
@@ -190,6 +201,16 @@ mod tests {
         pane.key(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
+    /// Searches, and expects so many hits when the answer is there.
+    fn search(pane: &mut Files, text: &str, hits: usize) {
+        assert_eq!((pane.find(text), pane.is_searching()), (0, true));
+        let [Request::Load(Slot::FilesHits, query @ Query::Hits { of, pattern })] = &pane.wants()[..] else { panic!() };
+        assert_eq!(pane.wants(), []);
+        let found = pane.loaded(query, Ok(Answer::Hits(of.0.find(pattern))));
+        assert_eq!(found, [Request::Found { needle: text.to_owned(), hits }]);
+        assert!(!pane.is_searching());
+    }
+
     #[test]
     fn opens_copies_and_extracts() {
         let mut pane = pane();
@@ -217,7 +238,7 @@ mod tests {
     fn a_removed_file_is_read_where_it_was() {
         let mut pane = pane();
         press(&mut pane, KeyCode::Char('a'));
-        assert_eq!(pane.find("a.o"), 1);
+        search(&mut pane, "a.o", 1);
         let Outcome::Effect(Request::OpenFile { at, path, before, .. }) = press(&mut pane, KeyCode::Enter) else {
             panic!()
         };

@@ -118,7 +118,7 @@ impl Pane for Layer {
         if let Some(path) = self.goal.take_if(|_| self.browser.is_current()) {
             self.browser.tree.select_path(path.as_ref());
         }
-        Vec::new()
+        self.browser.wants()
     }
 
     fn key(&mut self, key: KeyEvent) -> Outcome {
@@ -166,6 +166,9 @@ impl Pane for Layer {
             }
             return Vec::new();
         }
+        if matches!(query, Query::Hits { .. }) {
+            return self.browser.found(query, answer);
+        }
         let keep = self.shown.step == self.wanted.step;
         if self.browser.loaded(query, answer, keep) {
             self.shown = self.wanted.clone();
@@ -200,6 +203,10 @@ impl Pane for Layer {
             Some(list) => drop(list.find("")),
             None => self.browser.give_up(),
         }
+    }
+
+    fn is_searching(&self) -> bool {
+        self.browser.is_searching()
     }
 
     fn find_next(&mut self, forward: bool) {

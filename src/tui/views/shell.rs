@@ -11,7 +11,7 @@ use crate::tui::theme::Look;
 use crate::tui::widgets::browser::{Browser, error_words, words};
 use crate::tui::widgets::terminal::Terminal;
 use crate::tui::widgets::tree::Flavour;
-use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, ScratchLayer, ShellNews, Slot, encode};
+use crate::tui::widgets::{Answer, Outcome, Pane, Place, Query, Request, Same, ShellNews, Slot, encode};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -124,7 +124,7 @@ impl Shell {
             ShellNews::Exited { code, changes } => {
                 let mut browser = changes.is_some().then(|| Browser::new(Slot::Shell, Flavour::Changes));
                 let query = self.at.clone().zip(changes);
-                let query = query.map(|(at, changes)| Query::Scratch { at, changes: ScratchLayer(changes) });
+                let query = query.map(|(at, changes)| Query::Scratch { at, changes: Same(changes) });
                 let asked = browser.as_mut().zip(query).map(|(browser, query)| browser.ask(query));
                 let requests = asked.unwrap_or_default();
                 self.state = State::Ended { code, browser };
@@ -271,10 +271,23 @@ impl Pane for Shell {
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
-        if let State::Ended { browser: Some(browser), .. } = &mut self.state {
-            browser.loaded(query, answer, false);
+        let State::Ended { browser: Some(browser), .. } = &mut self.state else { return Vec::new() };
+        if matches!(query, Query::Hits { .. }) {
+            return browser.found(query, answer);
         }
+        browser.loaded(query, answer, false);
         Vec::new()
+    }
+
+    fn wants(&mut self) -> Vec<Request> {
+        match &mut self.state {
+            State::Ended { browser: Some(browser), .. } => browser.wants(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_searching(&self) -> bool {
+        matches!(&self.state, State::Ended { browser: Some(browser), .. } if browser.is_searching())
     }
 
     fn find(&mut self, text: &str) -> usize {
@@ -522,7 +535,7 @@ mod tests {
         let mut pane = open(76, 9);
         let changes = Arc::new(Layer::default());
         let requests = pane.news(ShellNews::Exited { code, changes: Some(changes.clone()) });
-        let query = Query::Scratch { at: SnapshotId("0.3".to_owned()), changes: ScratchLayer(changes) };
+        let query = Query::Scratch { at: SnapshotId("0.3".to_owned()), changes: Same(changes) };
         assert_eq!(requests, [Request::Load(Slot::Shell, query.clone())]);
         assert!(!pane.is_open());
         pane.loaded(&query, Ok(Answer::Diff(Arc::new(diff))));

@@ -1,9 +1,9 @@
 //! A tree with what can be done with its paths, and with the question whose answer it waits for.
 
 use super::tree::{Flavour, Reaction, Tree};
-use super::{Answer, Outcome, Query, Request, Slot};
+use super::{Answer, Outcome, Query, Request, Same, Slot};
 use crate::engine::EngineError;
-use crate::layers::{Change, Diff, DiffId};
+use crate::layers::{Change, Diff, DiffId, Pattern};
 use crate::snapshot::SnapshotId;
 use crate::tui::text;
 use crate::tui::theme::Look;
@@ -25,13 +25,27 @@ pub struct Browser {
     /// The question that is open, and the one whose answer is on show.
     asked: Option<Query>,
     shown: Option<Query>,
+    /// The question for hits that is open, and the text that the user waits for.
+    seeking: Option<Query>,
+    needle: Option<String>,
     pub error: Option<EngineError>,
 }
 
 impl Browser {
     pub fn new(slot: Slot, flavour: Flavour) -> Browser {
         let tree = Tree::new(flavour);
-        Browser { tree, origin: None, slot, before: None, after: None, asked: None, shown: None, error: None }
+        Browser {
+            tree,
+            origin: None,
+            slot,
+            before: None,
+            after: None,
+            asked: None,
+            shown: None,
+            seeking: None,
+            needle: None,
+            error: None,
+        }
     }
 
     /// Asks unless that is on show or on its way.
@@ -57,7 +71,46 @@ impl Browser {
         self.origin = None;
         self.asked = None;
         self.shown = None;
+        self.needle = None;
         self.error = None;
+    }
+
+    /// Whether the user waits for what a search finds.
+    pub fn is_searching(&self) -> bool {
+        self.needle.is_some()
+    }
+
+    /// Asks for what is looked for in the tree on show.
+    pub fn wants(&mut self) -> Vec<Request> {
+        let Some(query) = self.sought().filter(|query| self.seeking.as_ref() != Some(query)) else { return Vec::new() };
+        self.seeking = Some(query.clone());
+        vec![Request::Load(self.slot.of_hits(), query)]
+    }
+
+    fn sought(&self) -> Option<Query> {
+        let (diff, pattern) = self.tree.sought()?;
+        Some(Query::Hits { of: Same(diff.clone()), pattern: pattern.clone() })
+    }
+
+    /// Takes the answer to [`Query::Hits`]; one to an earlier question is dropped.
+    pub fn found(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
+        self.seeking.take_if(|seeking| seeking == query);
+        if self.sought().as_ref() != Some(query) {
+            return Vec::new();
+        }
+        let needle = self.needle.take();
+        if needle.is_some() {
+            let pattern = self.tree.pattern().cloned();
+            self.begin_again();
+            self.tree.look_for(pattern);
+        }
+        let (found, failure) = match answer {
+            Ok(Answer::Hits(found)) => (found, None),
+            Ok(_) => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(Request::Say(error.message))),
+        };
+        let hits = self.tree.take_found(found, needle.is_some());
+        failure.or(needle.map(|needle| Request::Found { needle, hits })).into_iter().collect()
     }
 
     /// Takes the answer to the open question; any other is dropped. With `keep`, what is open stays open.
@@ -83,6 +136,7 @@ impl Browser {
             Ok(_) => return false,
             Err(error) => {
                 self.tree.clear();
+                self.needle = None;
                 self.shown = None;
                 self.error = Some(error);
             }
@@ -94,25 +148,40 @@ impl Browser {
         self.tree.diff()
     }
 
-    /// Marks what contains the text and goes to the first of it. How many there are.
+    /// Marks what contains the text and goes to the first of it. How many there are, as far as that is known at once: a
+    /// search goes over all names, which may take longer than a key should.
     pub fn find(&mut self, text: &str) -> usize {
         self.origin = None;
-        self.tree.find(text)
+        self.look_for(text)
     }
 
     /// The same while the text is still being typed: each time from where the tree was at first, so that nothing stays
     /// open that was opened for the first letters.
     pub fn seek(&mut self, text: &str) -> usize {
-        let origin = self.origin.get_or_insert_with(|| self.tree.clone());
-        self.tree = origin.clone();
-        self.tree.find(text)
+        self.origin.get_or_insert_with(|| self.tree.clone());
+        if text.is_empty() {
+            self.begin_again();
+        }
+        self.look_for(text)
     }
 
     /// Shows the tree as it was before the text was typed.
     pub fn give_up(&mut self) {
-        if let Some(origin) = self.origin.take() {
-            self.tree = origin;
+        self.begin_again();
+        self.origin = None;
+        self.needle = None;
+    }
+
+    fn begin_again(&mut self) {
+        if let Some(origin) = &self.origin {
+            self.tree = origin.clone();
         }
+    }
+
+    fn look_for(&mut self, text: &str) -> usize {
+        let hits = self.tree.look_for(Pattern::new(text));
+        self.needle = self.tree.sought().map(|_| text.to_owned());
+        hits
     }
 
     pub fn key(&mut self, key: KeyEvent) -> Outcome {

@@ -28,7 +28,7 @@ use crate::debug::{Command, Log, ShellPlace};
 use crate::engine::{EngineError, ShellInput};
 use crate::image::listing::Listing;
 use crate::layers::packages::PackageChanges;
-use crate::layers::{Diff, Layer, Meta, Patch};
+use crate::layers::{Diff, DiffId, Layer, Meta, Patch, Pattern};
 use crate::plan::StepId;
 use crate::snapshot::SnapshotId;
 use crate::tui::theme::Look;
@@ -156,6 +156,11 @@ pub enum Request {
     Session(Command),
     /// One line for the user, shown until the next key.
     Say(String),
+    /// What came of a search that [`Pane::find`] began.
+    Found {
+        needle: String,
+        hits: usize,
+    },
 }
 
 /// Who asks. One question is open for each at a time.
@@ -165,11 +170,26 @@ pub enum Slot {
     /// Of the layer, besides what changed.
     Packages,
     Files,
+    /// What is searched for in a tree, besides what is on show there.
+    LayerHits,
+    FilesHits,
+    ShellHits,
     Output,
     Viewer,
     /// Of the viewer, besides what it reads.
     Tones,
     Shell,
+}
+
+impl Slot {
+    /// For what is searched for in the tree of this slot.
+    pub(super) fn of_hits(self) -> Slot {
+        match self {
+            Slot::Files => Slot::FilesHits,
+            Slot::Shell => Slot::ShellHits,
+            _ => Slot::LayerHits,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -187,7 +207,12 @@ pub enum Query {
     /// What a layer changes that is over a file system, for one that is not kept.
     Scratch {
         at: SnapshotId,
-        changes: ScratchLayer,
+        changes: Same<Layer>,
+    },
+    /// The paths of a difference that a pattern finds.
+    Hits {
+        of: Same<Diff>,
+        pattern: Pattern,
     },
     /// At most `limit` bytes from `offset`.
     File {
@@ -232,19 +257,30 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// A layer that nothing else refers to; the same only as itself.
-#[derive(Debug, Clone)]
-pub struct ScratchLayer(pub Arc<Layer>);
+/// Something large; the same only as itself.
+pub struct Same<T>(pub Arc<T>);
 
-impl PartialEq for ScratchLayer {
-    fn eq(&self, other: &ScratchLayer) -> bool {
+impl<T> std::fmt::Debug for Same<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Same({:p})", self.0)
+    }
+}
+
+impl<T> Clone for Same<T> {
+    fn clone(&self) -> Same<T> {
+        Same(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for Same<T> {
+    fn eq(&self, other: &Same<T>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for ScratchLayer {}
+impl<T> Eq for Same<T> {}
 
-impl Hash for ScratchLayer {
+impl<T> Hash for Same<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.0).hash(state);
     }
@@ -254,6 +290,8 @@ impl Hash for ScratchLayer {
 pub enum Answer {
     /// To [`Query::Diff`], [`Query::Files`] and [`Query::Scratch`].
     Diff(Arc<Diff>),
+    /// In the order of the difference.
+    Hits(Vec<DiffId>),
     File(Vec<u8>),
     /// With what the words of both contents are.
     Patch(Arc<Patch>, Arc<[Tones; 2]>),

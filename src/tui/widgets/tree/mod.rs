@@ -56,6 +56,8 @@ pub struct Tree {
     only_changed: bool,
     columns: bool,
     pattern: Option<Pattern>,
+    /// Whether what the pattern finds in this difference has been told.
+    known: bool,
     /// What the pattern fits, in order.
     found: Vec<DiffId>,
     /// As much of it as is not left out; and the same by number.
@@ -80,6 +82,7 @@ impl Tree {
             only_changed: false,
             columns: false,
             pattern: None,
+            known: true,
             found: Vec::new(),
             hits: Vec::new(),
             is_hit: Vec::new(),
@@ -100,7 +103,9 @@ impl Tree {
             Some(old) => carry(old, &self.shape.expanded, &diff),
             None => vec![false; diff.len()],
         };
-        self.search(&diff);
+        self.known = self.pattern.is_none();
+        self.found = Vec::new();
+        self.choose_hits(&diff);
         self.hide();
         match path {
             Some(path) => {
@@ -208,16 +213,42 @@ impl Tree {
         Reaction::Consumed
     }
 
-    /// Marks what contains the text and goes to the first of it from the selection on. How many there are.
-    pub fn find(&mut self, text: &str) -> usize {
+    /// Looks for something else from now on. What there is of it has to be told with [`Tree::take_found`], unless it is
+    /// known already: then the first of it is gone to, and this is how many there are.
+    pub fn look_for(&mut self, pattern: Option<Pattern>) -> usize {
         let Some(diff) = self.diff.clone() else { return 0 };
-        self.pattern = Pattern::new(text);
-        self.search(&diff);
+        let same = self.known && self.pattern == pattern;
+        self.pattern = pattern;
+        if same || self.pattern.is_none() {
+            let found = if same { std::mem::take(&mut self.found) } else { Vec::new() };
+            return self.take_found(found, true);
+        }
+        self.known = false;
+        self.found = Vec::new();
+        self.choose_hits(&diff);
+        0
+    }
+
+    pub fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
+    }
+
+    /// What is looked for, and in which difference, until what there is of it has been told.
+    pub fn sought(&self) -> Option<(&Arc<Diff>, &Pattern)> {
+        self.diff.as_ref().zip(self.pattern.as_ref()).filter(|_| !self.known)
+    }
+
+    /// Marks what was found, with `go` goes to the first of it from the selection on. How many there are.
+    pub fn take_found(&mut self, found: Vec<DiffId>, go: bool) -> usize {
+        let Some(diff) = self.diff.clone() else { return 0 };
+        self.known = true;
+        self.found = found;
+        self.choose_hits(&diff);
         if self.filtered.is_some() {
             self.filter();
         }
         let here = self.rows.get(self.selected).copied();
-        if !here.is_some_and(|row| self.is_hit(&diff, &row)) {
+        if go && !here.is_some_and(|row| self.is_hit(&diff, &row)) {
             self.find_next(true);
         }
         self.hits.len()
@@ -422,7 +453,8 @@ impl Tree {
                     self.reveal(id);
                 }
             }
-            None if !self.hits.is_empty() => {
+            // Those that are still looked for will be shown when they are found.
+            None if !self.hits.is_empty() || !self.known => {
                 self.filtered = Some(self.shape.expanded.clone());
                 self.filter();
             }
@@ -432,7 +464,7 @@ impl Tree {
 
     /// Shows hits, what is below them, and the directories that lead to them, open.
     fn filter(&mut self) {
-        let Some(diff) = self.diff.clone() else { return };
+        let Some(diff) = self.diff.clone().filter(|_| self.known) else { return };
         let selected = self.selected().unwrap_or(Diff::ROOT);
         self.shape.expanded = vec![false; diff.len()];
         for id in &self.hits {
@@ -446,11 +478,6 @@ impl Tree {
         }
         self.hide();
         self.rebuild(selected);
-    }
-
-    fn search(&mut self, diff: &Diff) {
-        self.found = self.pattern.as_ref().map(|pattern| diff.find(pattern)).unwrap_or_default();
-        self.choose_hits(diff);
     }
 
     /// Of what was found, what is not left out.

@@ -55,6 +55,13 @@ fn selected(tree: &Tree) -> String {
     tree.diff().unwrap().path(id).to_string()
 }
 
+/// Looks for a text, and finds it at once. How many hits there are.
+fn find(tree: &mut Tree, text: &str) -> usize {
+    let at_once = tree.look_for(Pattern::new(text));
+    let found = tree.sought().map(|(diff, pattern)| diff.find(pattern));
+    found.map_or(at_once, |found| tree.take_found(found, true))
+}
+
 #[test]
 fn changes_are_open_as_far_as_they_can_be_seen() {
     insta::assert_snapshot!(drawn(&mut changes(), 70, 14));
@@ -103,23 +110,43 @@ fn keys_walk_the_tree() {
 #[test]
 fn hits_are_found_and_opened() {
     let mut tree = files();
-    assert_eq!(tree.find("go"), 7);
+    assert_eq!(find(&mut tree, "go"), 7);
     assert_eq!(selected(&tree), "go");
     tree.find_next(true);
     assert_eq!(selected(&tree), "go/pkg/mod/golang.org");
     tree.find_next(false);
     tree.find_next(false);
     assert_eq!(selected(&tree), "usr/bin/gofmt");
-    assert_eq!(tree.find("html"), 1);
+    assert_eq!(find(&mut tree, "html"), 1);
     assert_eq!(selected(&tree), "go/pkg/mod/golang.org/x/net@v0.30.0/html.go");
     press(&mut tree, "v");
     assert_eq!(tree.state(), ["only hits"]);
     assert_eq!(tree.rows.len(), 7);
     check(&mut tree, "v", "go/pkg/mod/golang.org/x/net@v0.30.0/html.go");
-    assert_eq!(tree.find("nothing at all"), 0);
+    assert_eq!(find(&mut tree, "nothing at all"), 0);
     let mut joined = changes();
-    assert_eq!(joined.find("pkg"), 1);
+    assert_eq!(find(&mut joined, "pkg"), 1);
     assert_eq!(selected(&joined), "go/pkg/mod");
+}
+
+#[test]
+fn keys_work_before_anything_is_found() {
+    let mut tree = files();
+    find(&mut tree, "go");
+    let (rows, selection) = (tree.rows.clone(), selected(&tree));
+    tree.look_for(Pattern::new("html"));
+    tree.find_next(true);
+    press(&mut tree, "v");
+    assert_eq!((&tree.rows, selected(&tree)), (&rows, selection));
+    let found = tree.sought().map(|(diff, pattern)| diff.find(pattern)).unwrap();
+    assert_eq!(tree.take_found(found, true), 1);
+    assert_eq!((tree.rows.len(), selected(&tree).as_str()), (7, "go/pkg/mod/golang.org/x/net@v0.30.0/html.go"));
+    // In another tree it is looked for again, and nobody is led away by it.
+    tree.set(Arc::new(Diff::above(&stack(), 1, Scope::Everything)), true);
+    press(&mut tree, "Home");
+    let found = tree.sought().map(|(diff, pattern)| diff.find(pattern)).unwrap();
+    assert_eq!(tree.take_found(found, false), 1);
+    assert_eq!(selected(&tree), "etc");
 }
 
 #[test]
@@ -169,7 +196,7 @@ proptest! {
         for (flavour, scope) in [(Flavour::Changes, Scope::Changed), (Flavour::Files, Scope::Everything)] {
             let mut widget = Tree::new(flavour);
             widget.set(Arc::new(Diff::above(&tree, 1, scope)), false);
-            widget.find("a");
+            find(&mut widget, "a");
             press(&mut widget, &keys.join(" "));
             let screen = drawn(&mut widget, width, height);
             prop_assert!(!screen.chars().any(|c| c != '\n' && text::is_harmful(c)), "{screen:?}");
