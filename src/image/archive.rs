@@ -13,6 +13,7 @@ use super::legacy;
 use super::reference::{self, Reference};
 use super::resolve::{layers_differ, parse_config};
 use super::source::{LayerBlob, Opened, Pick, Place, SourceError, SourceErrorKind, blocking};
+use super::tar_reader::BLOCK;
 use crate::names::platform::Platform;
 use serde::Deserialize;
 use std::cell::Cell;
@@ -185,7 +186,7 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
     let length = file.metadata()?.len();
     let mut archive = tar::Archive::new(Headers { file: BufReader::new(file), read: 0 });
     let mut members = HashMap::new();
-    let mut cut = None;
+    let (mut cut, mut end) = (None, 0);
     for entry in archive.entries_with_seek()? {
         let entry = match entry {
             Ok(entry) => entry,
@@ -196,6 +197,7 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
                 break;
             }
         };
+        end = entry.raw_file_position().saturating_add(entry.size()).min(length);
         let Some(name) = joined("", &String::from_utf8_lossy(&entry.path_bytes())) else { continue };
         let target = || Some(String::from_utf8_lossy(&entry.link_name_bytes()?).into_owned());
         let member = match entry.header().entry_type() {
@@ -226,6 +228,10 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
     }
     if members.is_empty() {
         return Err(std::io::Error::other("there is nothing in it"));
+    }
+    // Blocks of zeros mark an archive's end.
+    if cut.is_none() && length.saturating_sub(end.next_multiple_of(BLOCK as u64)) < BLOCK as u64 {
+        cut = Some(format!("the archive has no end at byte {length}, as if it were cut off there"));
     }
     Ok((members, cut))
 }

@@ -216,6 +216,17 @@ fn what_is_no_archive_of_an_image() {
         "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
          archive ends in the middle of aaa/layer.tar, at byte 2000",
     );
+    // Between two members.
+    let at = plain.windows(12).position(|it| it == b"aaa/VERSION\0").unwrap();
+    check_bytes(
+        &plain[..at],
+        "docker-archive",
+        "",
+        &format!(
+            "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
+             archive has no end at byte {at}, as if it were cut off there"
+        ),
+    );
     check_bytes(
         b"",
         "docker-archive",
