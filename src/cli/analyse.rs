@@ -74,7 +74,7 @@ pub async fn open_on_base(args: &BuildArgs, verify: bool) -> Result<(Inventory, 
 /// builds it, if it names a build context.
 pub async fn find(args: &BuildArgs) -> Result<Found, Failure> {
     let mut signals = Signals::listen();
-    let shown = Shown::new();
+    let shown = Shown::on_stderr();
     let tell = shown.clone();
     let told = Told::new(move |done, about| tell.say(|| taken(done, about)));
     let surroundings = Surroundings { told, ..surroundings() };
@@ -89,7 +89,7 @@ pub async fn find(args: &BuildArgs) -> Result<Found, Failure> {
 impl Found {
     /// Reads all layers, and shows on a terminal how far that is.
     async fn read_shown(&self, args: &BuildArgs, verify: bool) -> Result<Inventory, Failure> {
-        let shown = Shown::new();
+        let shown = Shown::on_stderr();
         let (tell, layers) = (shown.clone(), Mutex::new(Layers::new(&self.opened.layers)));
         let tell = move |progress| {
             let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,7 +18,7 @@ struct Line {
 }
 
 impl Shown {
-    pub fn new() -> Shown {
+    pub fn on_stderr() -> Shown {
         let line = Line { last: Instant::now(), drawn: false };
         Shown(std::io::stderr().is_terminal().then(|| Arc::new(Mutex::new(line))))
     }

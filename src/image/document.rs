@@ -85,8 +85,8 @@ mod tests {
         check(r#"{"name":"a","size":7,"inner":{"k":"v"}}"#, Some(r#"a 7 {"k": "v"}"#));
         check(r#"{"name":"a","x":1e999,"y":[{"z":-1E+999}]}"#, Some("a 0 {}"));
         let deep = |depth: usize| format!(r#"{{"name":"a","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-        check(&deep(15), Some("a 0 {}"));
-        check(&deep(100_000), Some("a 0 {}"));
+        check(deep(15), Some("a 0 {}"));
+        check(deep(100_000), Some("a 0 {}"));
     }
 
     #[test]

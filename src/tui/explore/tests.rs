@@ -266,7 +266,8 @@ fn what_cannot_be_read_is_said() {
 #[test]
 fn layers_that_are_not_whole_are_counted() {
     let mut explorer = explorer(None, (120, 40));
-    let mut inventory = Inventory::of_layers("shop/api:1.4", "", config(), &vec![Arc::new(Changes::default()); 4]);
+    let layers: Vec<Arc<Changes>> = (0..4).map(|_| Arc::default()).collect();
+    let mut inventory = Inventory::of_layers("shop/api:1.4", "", config(), &layers);
     for layer in 1..3 {
         inventory.layers[layer].broken = Some("the blob is not in the archive".to_owned());
     }
