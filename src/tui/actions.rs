@@ -489,19 +489,16 @@ pub(super) fn find(app: &mut App, needle: &str) -> Vec<Effect> {
 
 /// The same while the text is still being typed.
 pub(super) fn seek(app: &mut App, input: &mut Input) {
-    let found = look_for(app, &input.text, |widget| widget.seek(&input.text));
-    // What was found of a shorter text stands until there is something else to say.
-    if found != Some(Note::searching()) {
-        input.found = found.map(|note| note.text).unwrap_or_default();
-    }
+    let note = look_for(app, &input.text, |widget| widget.seek(&input.text));
+    input.take_found(note);
 }
 
 /// Says what has been found of a text.
 pub(super) fn found(app: &mut App, needle: &str, hits: usize) {
-    let note = Note::of_search(Context::Debugger, needle, hits);
+    let note = Some(Note::of_search(Context::Debugger, needle, hits));
     match &mut app.input {
-        Some(input) if input.purpose == Purpose::Find => input.found = note.text,
-        _ => app.note = Some(note),
+        Some(input) if input.purpose == Purpose::Find => input.take_found(note),
+        _ => app.note = note,
     }
 }
 

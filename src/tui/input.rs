@@ -1,5 +1,6 @@
 //! A line of text being typed at the bottom of the screen.
 
+use super::app::Note;
 use super::text;
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -103,6 +104,13 @@ impl Input {
         self.offers.clear();
         self.offer = None;
         Typed::Edited
+    }
+
+    /// Takes what has come of a search for the text so far; while it goes on, what was found of a shorter one stands.
+    pub fn take_found(&mut self, note: Option<Note>) {
+        if note != Some(Note::searching()) {
+            self.found = note.map(|note| note.text).unwrap_or_default();
+        }
     }
 
     /// Takes pasted or typed text in; line ends and what a terminal would act on become spaces.

@@ -148,19 +148,16 @@ pub(super) fn find(explorer: &mut Explorer, needle: &str) {
 
 /// The same while the text is still being typed.
 pub(super) fn seek(explorer: &mut Explorer, input: &mut Input) {
-    let found = look_for(explorer, &input.text, |widget| widget.seek(&input.text));
-    // What was found of a shorter text stands until there is something else to say.
-    if found != Some(Note::searching()) {
-        input.found = found.map(|note| note.text).unwrap_or_default();
-    }
+    let note = look_for(explorer, &input.text, |widget| widget.seek(&input.text));
+    input.take_found(note);
 }
 
 /// Says what has been found of a text.
 pub(super) fn found(explorer: &mut Explorer, needle: &str, hits: usize) {
-    let note = Note::of_search(Context::Explorer, needle, hits);
+    let note = Some(Note::of_search(Context::Explorer, needle, hits));
     match &mut explorer.input {
-        Some(input) if input.purpose == Purpose::Find => input.found = note.text,
-        _ => explorer.note = Some(note),
+        Some(input) if input.purpose == Purpose::Find => input.take_found(note),
+        _ => explorer.note = note,
     }
 }
 
