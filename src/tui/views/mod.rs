@@ -82,6 +82,9 @@ pub fn finish(buffer: &mut Buffer, look: &Look) {
         if cell.bg == Color::Reset {
             cell.bg = background;
         }
+        if let [b' '..=b'~'] = cell.symbol().as_bytes() {
+            continue;
+        }
         if cell.symbol().chars().any(text::is_harmful) {
             cell.set_symbol("?");
         } else if let Some(first) = disputed(cell.symbol()) {

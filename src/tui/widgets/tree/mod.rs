@@ -11,11 +11,11 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
-use crate::layers::{Change, Diff, DiffId, Order, Pattern, Scope};
+use crate::layers::{Diff, DiffId, Order, Pattern, Scope};
 use bstr::BStr;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
-use rows::{Row, Shape};
+use rows::{Row, Shape, Without};
 use std::sync::Arc;
 
 /// Rows that a turn of the mouse's wheel moves by.
@@ -41,12 +41,13 @@ pub enum Reaction {
     Open(DiffId),
 }
 
+/// A copy of it costs nothing, as that of a [`Shape`].
 #[derive(Debug, Clone)]
 pub struct Tree {
     flavour: Flavour,
     diff: Option<Arc<Diff>>,
     shape: Shape,
-    rows: Vec<Row>,
+    rows: Arc<Vec<Row>>,
     selected: usize,
     top: usize,
     /// Whether the selection must be in sight; not while the wheel turns.
@@ -59,22 +60,27 @@ pub struct Tree {
     /// Whether what the pattern finds in this difference has been told.
     known: bool,
     /// What the pattern fits, in order.
-    found: Vec<DiffId>,
+    found: Arc<Vec<DiffId>>,
     /// As much of it as is not left out; and the same by number.
-    hits: Vec<DiffId>,
-    is_hit: Vec<bool>,
+    hits: Arc<Vec<DiffId>>,
+    is_hit: Arc<Vec<bool>>,
     /// Hits only; with what was open before.
-    filtered: Option<Vec<bool>>,
+    filtered: Option<Arc<Vec<bool>>>,
 }
 
 impl Tree {
     pub fn new(flavour: Flavour) -> Tree {
-        let joined = flavour == Flavour::Changes;
         Tree {
             flavour,
             diff: None,
-            shape: Shape { expanded: Vec::new(), hidden: Vec::new(), order: Order::Name, joined },
-            rows: Vec::new(),
+            shape: Shape {
+                expanded: Arc::default(),
+                hidden: Arc::default(),
+                without: Without::Nothing,
+                order: Order::Name,
+                joined: flavour == Flavour::Changes,
+            },
+            rows: Arc::default(),
             selected: 0,
             top: 0,
             follow: true,
@@ -83,9 +89,9 @@ impl Tree {
             columns: false,
             pattern: None,
             known: true,
-            found: Vec::new(),
-            hits: Vec::new(),
-            is_hit: Vec::new(),
+            found: Arc::default(),
+            hits: Arc::default(),
+            is_hit: Arc::default(),
             filtered: None,
         }
     }
@@ -99,14 +105,15 @@ impl Tree {
         if self.filtered.take().is_some() && old.is_none() {
             self.pattern = None;
         }
-        self.shape.expanded = match &old {
+        self.shape.expanded = Arc::new(match &old {
             Some(old) => carry(old, &self.shape.expanded, &diff),
             None => vec![false; diff.len()],
-        };
+        });
+        self.shape.hidden = Arc::default();
+        self.shape.without = self.without(&diff);
         self.known = self.pattern.is_none();
-        self.found = Vec::new();
+        self.found = Arc::default();
         self.choose_hits(&diff);
-        self.hide();
         match path {
             Some(path) => {
                 self.rebuild(Diff::ROOT);
@@ -217,15 +224,17 @@ impl Tree {
     /// known already: then the first of it is gone to, and this is how many there are.
     pub fn look_for(&mut self, pattern: Option<Pattern>) -> usize {
         let Some(diff) = self.diff.clone() else { return 0 };
-        let same = self.known && self.pattern == pattern;
-        self.pattern = pattern;
-        if same || self.pattern.is_none() {
-            let found = if same { std::mem::take(&mut self.found) } else { Vec::new() };
-            return self.take_found(found, true);
+        if self.known && self.pattern == pattern {
+            self.go_to_hit(&diff);
+            return self.hits.len();
         }
-        self.known = false;
-        self.found = Vec::new();
+        self.pattern = pattern;
+        self.known = self.pattern.is_none();
+        self.found = Arc::default();
         self.choose_hits(&diff);
+        if self.known && self.filtered.is_some() {
+            self.toggle_filter();
+        }
         0
     }
 
@@ -242,21 +251,28 @@ impl Tree {
     pub fn take_found(&mut self, found: Vec<DiffId>, go: bool) -> usize {
         let Some(diff) = self.diff.clone() else { return 0 };
         self.known = true;
-        self.found = found;
+        self.found = Arc::new(found);
         self.choose_hits(&diff);
         if self.filtered.is_some() {
             self.filter();
         }
-        let here = self.rows.get(self.selected).copied();
-        if go && !here.is_some_and(|row| self.is_hit(&diff, &row)) {
-            self.find_next(true);
+        if go {
+            self.go_to_hit(&diff);
         }
         self.hits.len()
     }
 
+    /// To the first hit from the selection on.
+    fn go_to_hit(&mut self, diff: &Diff) {
+        let here = self.rows.get(self.selected).copied();
+        if !here.is_some_and(|row| self.is_hit(diff, &row)) {
+            self.find_next(true);
+        }
+    }
+
     /// To the next hit in the order on show, or to the one before; around the end.
     pub fn find_next(&mut self, forward: bool) {
-        let Some(diff) = self.diff.clone() else { return };
+        let Some(diff) = self.diff.clone().filter(|_| !self.hits.is_empty()) else { return };
         let order = diff.order(self.shape.order);
         let id_at = |at: u32| order.map_or(DiffId(at), |order| DiffId(order[at as usize]));
         let is_hit = |at: &u32| self.is_hit.get(id_at(*at).0 as usize).copied().unwrap_or(false);
@@ -293,11 +309,14 @@ impl Tree {
         let mut above = diff.parent(id);
         let mut opened = false;
         while let Some(parent) = above {
-            opened |= !std::mem::replace(&mut self.shape.expanded[parent.0 as usize], true);
+            if !self.is_open(parent) {
+                Arc::make_mut(&mut self.shape.expanded)[parent.0 as usize] = true;
+                opened = true;
+            }
             above = diff.parent(parent);
         }
         if opened {
-            self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
+            self.list(&diff);
         }
         if let Some(index) = rows::find(&diff, &self.shape, &self.rows, id) {
             self.selected = index;
@@ -308,8 +327,13 @@ impl Tree {
     /// Makes the rows anew and selects a path, or what is nearest.
     fn rebuild(&mut self, selected: DiffId) {
         let Some(diff) = self.diff.clone() else { return };
-        self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
+        self.list(&diff);
         self.select(selected);
+    }
+
+    fn list(&mut self, diff: &Diff) {
+        let room = Arc::try_unwrap(std::mem::take(&mut self.rows)).unwrap_or_default();
+        self.rows = Arc::new(rows::rows(diff, &self.shape, room));
     }
 
     /// Selects a path among the rows that there are, or what is nearest.
@@ -324,18 +348,17 @@ impl Tree {
     fn open_a_little(&mut self) {
         let Some(diff) = self.diff.clone() else { return };
         let room = if self.page == 0 { UNSEEN } else { self.page };
-        self.rows = rows::rows(&diff, &self.shape, std::mem::take(&mut self.rows));
+        self.list(&diff);
         while (self.flavour == Flavour::Changes || self.only_changed) && self.rows.len() < room {
             let mut next = self.shape.clone();
-            for row in &self.rows {
-                next.expanded[row.id.0 as usize] = true;
-            }
+            let expanded = Arc::make_mut(&mut next.expanded);
+            self.rows.iter().for_each(|row| expanded[row.id.0 as usize] = true);
             let rows = rows::rows(&diff, &next, Vec::new());
             if rows.len() > room || rows.len() == self.rows.len() {
                 break;
             }
             self.shape = next;
-            self.rows = rows;
+            self.rows = Arc::new(rows);
         }
     }
 
@@ -401,11 +424,11 @@ impl Tree {
         if diff.below(row.id) == 0 || self.is_open(row.id) == open {
             return;
         }
-        self.shape.expanded[row.id.0 as usize] = open;
+        Arc::make_mut(&mut self.shape.expanded)[row.id.0 as usize] = open;
         let end = row.at + 1 + diff.below(row.id);
         let after = self.rows.partition_point(|other| other.at < end);
         let new = if open { rows::rows_below(&diff, &self.shape, &row) } else { Vec::new() };
-        self.rows.splice(self.selected + 1..after, new);
+        Arc::make_mut(&mut self.rows).splice(self.selected + 1..after, new);
     }
 
     /// Opens everything; closes everything if it is open.
@@ -413,7 +436,7 @@ impl Tree {
         let Some(diff) = self.diff.clone() else { return };
         let all = diff.ids().skip(1).all(|id| diff.below(id) == 0 || self.is_open(id));
         let selected = self.selected().unwrap_or(Diff::ROOT);
-        self.shape.expanded = vec![!all; diff.len()];
+        self.shape.expanded = Arc::new(vec![!all; diff.len()]);
         self.rebuild(selected);
     }
 
@@ -431,12 +454,12 @@ impl Tree {
         let selected = self.selected().unwrap_or(Diff::ROOT);
         self.only_changed = !self.only_changed;
         if let Some(diff) = self.diff.clone() {
+            self.shape.without = self.without(&diff);
             self.choose_hits(&diff);
         }
         if self.filtered.is_some() {
             return self.filter();
         }
-        self.hide();
         self.open_a_little();
         self.select(selected);
     }
@@ -447,7 +470,7 @@ impl Tree {
             Some(expanded) => {
                 let selected = self.selected();
                 self.shape.expanded = expanded;
-                self.hide();
+                self.shape.hidden = Arc::default();
                 self.rebuild(Diff::ROOT);
                 if let Some(id) = selected {
                     self.reveal(id);
@@ -466,68 +489,49 @@ impl Tree {
     fn filter(&mut self) {
         let Some(diff) = self.diff.clone().filter(|_| self.known) else { return };
         let selected = self.selected().unwrap_or(Diff::ROOT);
-        self.shape.expanded = vec![false; diff.len()];
-        for id in &self.hits {
+        let mut expanded = vec![false; diff.len()];
+        let mut hidden = vec![true; diff.len()];
+        let mut end = 0;
+        for id in self.hits.iter() {
+            // A hit below another hit is in sight already.
+            let at = id.0 as usize;
+            if at >= end {
+                end = at + 1 + diff.below(*id) as usize;
+                hidden[at..end].fill(false);
+            }
             let mut above = diff.parent(*id);
             while let Some(parent) = above {
-                if std::mem::replace(&mut self.shape.expanded[parent.0 as usize], true) {
+                if std::mem::replace(&mut expanded[parent.0 as usize], true) {
                     break;
                 }
+                hidden[parent.0 as usize] = false;
                 above = diff.parent(parent);
             }
         }
-        self.hide();
+        self.shape.expanded = Arc::new(expanded);
+        self.shape.hidden = Arc::new(hidden);
         self.rebuild(selected);
     }
 
     /// Of what was found, what is not left out.
     fn choose_hits(&mut self, diff: &Diff) {
-        let hits: Vec<DiffId> = self.found.iter().copied().filter(|id| !self.leaves_out(diff, *id)).collect();
-        self.is_hit = vec![false; if hits.is_empty() { 0 } else { diff.len() }];
-        hits.iter().for_each(|id| self.is_hit[id.0 as usize] = true);
-        self.hits = hits;
-    }
-
-    /// Whether a path is not shown whatever is looked for; all below it is not shown either.
-    fn leaves_out(&self, diff: &Diff, id: DiffId) -> bool {
-        match self.only_changed {
-            true => diff.change(id) == Change::Unchanged && !diff.touched(id),
-            false => self.flavour == Flavour::Files && diff.change(id) == Change::Removed,
-        }
-    }
-
-    /// Works out what is left out.
-    fn hide(&mut self) {
-        let Some(diff) = self.diff.clone() else { return };
-        let some_left_out = match self.only_changed {
-            true => diff.scope() == Scope::Everything,
-            false => self.flavour == Flavour::Files && diff.removed > 0,
+        let without = self.shape.without;
+        self.hits = match without {
+            Without::Nothing => self.found.clone(),
+            _ => Arc::new(self.found.iter().copied().filter(|id| !without.leaves_out(diff, *id)).collect()),
         };
-        if self.filtered.is_none() && !some_left_out {
-            self.shape.hidden = Vec::new();
-            return;
+        let mut is_hit = vec![false; if self.hits.is_empty() { 0 } else { diff.len() }];
+        self.hits.iter().for_each(|id| is_hit[id.0 as usize] = true);
+        self.is_hit = Arc::new(is_hit);
+    }
+
+    /// What is not shown whatever is looked for.
+    fn without(&self, diff: &Diff) -> Without {
+        match self.only_changed {
+            true if diff.scope() == Scope::Everything => Without::Unchanged,
+            false if self.flavour == Flavour::Files && diff.removed > 0 => Without::Removed,
+            _ => Without::Nothing,
         }
-        let mut hidden = vec![false; diff.len()];
-        if self.filtered.is_some() {
-            hidden.fill(true);
-            let mut end = 0;
-            for id in self.hits.iter().map(|id| id.0 as usize) {
-                // A hit below another hit is in sight already.
-                if id >= end {
-                    end = id + 1 + diff.below(DiffId(id as u32)) as usize;
-                    hidden[id..end].fill(false);
-                }
-            }
-            for id in diff.ids().rev() {
-                if let Some(parent) = diff.parent(id).filter(|_| !hidden[id.0 as usize]) {
-                    hidden[parent.0 as usize] = false;
-                }
-            }
-        }
-        for id in diff.ids().skip(1) {
-            hidden[id.0 as usize] |= self.leaves_out(&diff, id);
-        }
-        self.shape.hidden = hidden;
     }
 }
 

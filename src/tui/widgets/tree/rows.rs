@@ -5,17 +5,39 @@
 
 use crate::layers::{Change, Diff, DiffId, Kind, Order};
 use std::ops::Range;
+use std::sync::Arc;
 
-/// What decides which rows there are.
+/// What decides which rows there are. A copy of it costs nothing: what is as large as the difference is shared until it
+/// changes.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     /// By number of the path.
-    pub(super) expanded: Vec<bool>,
+    pub(super) expanded: Arc<Vec<bool>>,
     /// Paths that are left out with all below them; empty if none are.
-    pub(super) hidden: Vec<bool>,
+    pub(super) hidden: Arc<Vec<bool>>,
+    /// What is left out besides, with all below it.
+    pub(super) without: Without,
     pub(super) order: Order,
     /// Directories that hold nothing but one directory share a row with it.
     pub(super) joined: bool,
+}
+
+/// Paths that are not shown for what happened to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Without {
+    Nothing,
+    Unchanged,
+    Removed,
+}
+
+impl Without {
+    pub(super) fn leaves_out(self, diff: &Diff, id: DiffId) -> bool {
+        match self {
+            Without::Nothing => false,
+            Without::Unchanged => diff.change(id) == Change::Unchanged && !diff.touched(id),
+            Without::Removed => diff.change(id) == Change::Removed,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +54,7 @@ pub(super) struct Row {
 /// All rows, in the room that other ones had: there may be as many as paths.
 pub(super) fn rows(diff: &Diff, shape: &Shape, mut room: Vec<Row>) -> Vec<Row> {
     room.clear();
+    room.reserve(diff.len());
     scan(diff, shape, 1..diff.len() as u32, 0, room)
 }
 
@@ -65,38 +88,59 @@ fn place(diff: &Diff, shape: &Shape, id: DiffId) -> Option<u32> {
 }
 
 /// Adds the rows of these places to others.
-fn scan(diff: &Diff, shape: &Shape, places: Range<u32>, indent: u16, mut rows: Vec<Row>) -> Vec<Row> {
-    let order = diff.order(shape.order);
-    let id_at = |at: u32| order.map_or(Some(DiffId(at)), |order| order.get(at as usize).copied().map(DiffId));
+fn scan(diff: &Diff, shape: &Shape, places: Range<u32>, indent: u16, rows: Vec<Row>) -> Vec<Row> {
+    match diff.order(shape.order) {
+        None => scan_with(diff, shape, places, indent, rows, DiffId),
+        Some(order) => scan_with(diff, shape, places, indent, rows, |at| DiffId(order[at as usize])),
+    }
+}
+
+fn scan_with(
+    diff: &Diff,
+    shape: &Shape,
+    places: Range<u32>,
+    indent: u16,
+    mut rows: Vec<Row>,
+    id_at: impl Fn(u32) -> DiffId,
+) -> Vec<Row> {
     let is_set = |set: &[bool], id: DiffId| set.get(id.0 as usize).copied().unwrap_or(false);
-    // Where the open directories end.
-    let mut open: Vec<u32> = Vec::new();
+    let (expanded, hidden) = (&shape.expanded[..], &shape.hidden[..]);
+    let is_hidden = |id: DiffId| is_set(hidden, id) || shape.without.leaves_out(diff, id);
+    // Where the innermost open directory ends, and those around it.
+    let (mut end, mut around) = (places.end, Vec::new());
+    let mut depth = u32::from(indent);
     let mut at = places.start;
     while at < places.end {
-        while open.last().is_some_and(|end| at >= *end) {
-            open.pop();
+        while at >= end {
+            end = around.pop().unwrap_or(places.end);
+            depth -= 1;
         }
-        let Some(first) = id_at(at) else { break };
+        let first = id_at(at);
         let mut id = first;
-        if is_set(&shape.hidden, id) {
+        if is_hidden(id) {
             at += 1 + diff.below(id);
             continue;
         }
-        while shape.joined
-            && let Some(child) = id_at(at + 1)
-            && joins(diff, id, child)
-            && !is_set(&shape.hidden, child)
-        {
+        while shape.joined && diff.below(id) > 0 {
+            let child = id_at(at + 1);
+            if !joins(diff, id, child) || is_hidden(child) {
+                break;
+            }
             id = child;
             at += 1;
         }
-        rows.push(Row { at, id, first, indent: indent.saturating_add(open.len() as u16) });
+        rows.push(Row { at, id, first, indent: depth.min(u32::from(u16::MAX)) as u16 });
+        at += 1;
         let below = diff.below(id);
-        if below > 0 && is_set(&shape.expanded, id) {
-            open.push(at + 1 + below);
-            at += 1;
+        if below == 0 {
+            continue;
+        }
+        if is_set(expanded, id) {
+            around.push(end);
+            end = at + below;
+            depth += 1;
         } else {
-            at += 1 + below;
+            at += below;
         }
     }
     rows
@@ -105,9 +149,7 @@ fn scan(diff: &Diff, shape: &Shape, places: Range<u32>, indent: u16, mut rows: V
 /// Whether `next`, which stands behind `id`, is a directory and all that `id` holds, and a row for both would
 /// hide nothing.
 fn joins(diff: &Diff, id: DiffId, next: DiffId) -> bool {
-    let below = diff.below(id);
-    below > 0
-        && below == diff.below(next) + 1
+    diff.below(id) == diff.below(next) + 1
         && diff.meta(next).kind == Kind::Directory
         && (diff.change(id) == Change::Unchanged || diff.change(id) == diff.change(next))
 }
@@ -118,7 +160,6 @@ mod tests {
     use crate::layers::{Entry, FileTree, Layer, Meta, Scope};
     use bstr::BString;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn diff(before: &[String], after: &[String]) -> Diff {
         let tree = |paths: &[String]| {
@@ -137,7 +178,7 @@ mod tests {
 
     /// The rows as a walk from the root finds them.
     fn naive(diff: &Diff, shape: &Shape, id: DiffId, indent: u16, out: &mut Vec<(BString, BString, u16)>) {
-        let hidden = |id: &DiffId| !shape.hidden.is_empty() && shape.hidden[id.0 as usize];
+        let hidden = |id: &DiffId| shape.hidden[id.0 as usize] || shape.without.leaves_out(diff, *id);
         let mut children: Vec<DiffId> = diff.children(id).collect();
         match shape.order {
             Order::Name => {}
@@ -171,12 +212,14 @@ mod tests {
             expanded in any::<u64>(),
             hidden in any::<u64>(),
             order in prop_oneof![Just(Order::Name), Just(Order::Size), Just(Order::Change)],
+            without in prop_oneof![Just(Without::Nothing), Just(Without::Unchanged), Just(Without::Removed)],
             joined in any::<bool>(),
         ) {
             let diff = diff(&before, &after);
             let bits = |seed: u64| diff.ids().map(|id| seed.rotate_left(id.0 * 7) & 1 == 1).collect::<Vec<bool>>();
             // A hidden path hides all below it, as no hidden path is ever open for the walk.
-            let mut shape = Shape { expanded: bits(expanded), hidden: bits(hidden & 0x1111), order, joined };
+            let (expanded, hidden) = (Arc::new(bits(expanded)), Arc::new(bits(hidden & 0x1111)));
+            let mut shape = Shape { expanded, hidden, without, order, joined };
             let mut expected = Vec::new();
             naive(&diff, &shape, Diff::ROOT, 0, &mut expected);
             let found = rows(&diff, &shape, Vec::new());
@@ -192,11 +235,11 @@ mod tests {
                 let end = row.at + 1 + diff.below(row.id);
                 let after = found.partition_point(|other| other.at < end);
                 let mut toggled = found.clone();
-                shape.expanded[row.id.0 as usize] = !was;
+                Arc::make_mut(&mut shape.expanded)[row.id.0 as usize] = !was;
                 let new = if was { Vec::new() } else { rows_below(&diff, &shape, row) };
                 toggled.splice(index + 1..after, new);
                 prop_assert_eq!(toggled, rows(&diff, &shape, Vec::new()));
-                shape.expanded[row.id.0 as usize] = was;
+                Arc::make_mut(&mut shape.expanded)[row.id.0 as usize] = was;
             }
         }
     }

@@ -123,6 +123,10 @@ fn hits_are_found_and_opened() {
     assert_eq!(tree.state(), ["only hits"]);
     assert_eq!(tree.rows.len(), 7);
     check(&mut tree, "v", "go/pkg/mod/golang.org/x/net@v0.30.0/html.go");
+    // Nothing to look for is nothing to leave out.
+    press(&mut tree, "v");
+    tree.look_for(None);
+    assert_eq!((tree.state(), selected(&tree).as_str()), (Vec::new(), "go/pkg/mod/golang.org/x/net@v0.30.0/html.go"));
     assert_eq!(find(&mut tree, "nothing at all"), 0);
     let mut joined = changes();
     assert_eq!(find(&mut joined, "pkg"), 1);
