@@ -145,7 +145,7 @@ class Case:
                 user = os.environ["ROOTLESS"]
                 command = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", *command]
         else:
-            command = ["docker", "buildx", "build", "--progress=rawjson", "--provenance=false"]
+            command = ["docker-buildx", "build", "--progress=rawjson", "--provenance=false"]
             if not self.has("again"):
                 # Another case's files may be the same but for their times, which are no part of the key.
                 command.append("--no-cache")
