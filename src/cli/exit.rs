@@ -1,6 +1,7 @@
 //! What can go wrong, as exit codes and as text on standard error: the one place that maps them.
 
 use crate::debug::PlanFault;
+use crate::engine::side::SideError;
 use crate::engine::{EngineError, EngineErrorKind};
 use std::fmt;
 use std::process::ExitCode;
@@ -91,6 +92,16 @@ impl From<EngineError> for Failure {
         match error.kind {
             EngineErrorKind::Lost => Failure::Engine(error),
             _ => Failure::Build { message: error.message, help: error.help },
+        }
+    }
+}
+
+impl From<SideError> for Failure {
+    fn from(error: SideError) -> Failure {
+        match error {
+            SideError::Image(error) => error.into(),
+            SideError::Place(error) => error.into(),
+            SideError::Here(message) => Failure::Other(message),
         }
     }
 }

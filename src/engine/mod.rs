@@ -16,6 +16,7 @@ pub(crate) mod git;
 pub mod scripted;
 pub mod settings;
 mod shells;
+pub mod side;
 
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;

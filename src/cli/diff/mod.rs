@@ -1,22 +1,21 @@
 //! `stagedive diff A B`: what differs between two images, directories or places in a build.
 
-mod hashing;
 pub mod points;
 pub mod reached;
 pub mod report;
-pub mod side;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 pub mod text;
 
+use super::analyse;
 use super::args::{BuildArgs, DiffArgs};
 use super::exit::Failure;
 use super::plain::printable;
+use crate::engine::side::{self, Side};
 use crate::layers::{Diff, DiffId, Kind, Patch, Scope, patch};
 use bstr::{BString, ByteSlice};
 use points::Point;
 use reached::Reached;
-use side::Side;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub async fn run(args: DiffArgs) -> Result<(), Failure> {
@@ -51,8 +50,18 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
 
 async fn image(name: String, args: &BuildArgs, stages: &[String]) -> Result<Side, Failure> {
     let word = !name.contains(['/', ':', '@']);
-    let side = side::of_image(name, args).await;
+    let side = of_image(name, args).await;
     side.map_err(|failure| if word { or_a_stage(failure, stages) } else { failure })
+}
+
+async fn of_image(name: String, args: &BuildArgs) -> Result<Side, Failure> {
+    let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
+    let (inventory, _) = analyse::open(&args, false).await?;
+    Ok(Side::of_image(name, inventory))
+}
+
+async fn of_place(place: Reached) -> Result<Side, Failure> {
+    Ok(Side::of_place(place.name, place.at, place.engine).await?)
 }
 
 /// Prints what differs, and answers whether anything does. Sides that are not there yet are the places, in order.
@@ -63,7 +72,7 @@ async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<R
         let missing = || Failure::Other("a place of the build was not reached".to_owned());
         both.push(match side {
             Some(side) => side,
-            None => side::of_place(places.next().ok_or_else(missing)?).await?,
+            None => of_place(places.next().ok_or_else(missing)?).await?,
         });
     }
     let [mut before, mut after] =

@@ -4,7 +4,7 @@
 use super::super::blame::report::{State, differences, state, word};
 use super::super::size::report::Path;
 use super::Patches;
-use super::side::{Installed, Side};
+use crate::engine::side::{Installed, Side};
 use crate::layers::packages::{self, Manager, Package, PackageChanges};
 use crate::layers::{Change, Diff, DiffId, Kind, Patch};
 use crate::tui::text::count;

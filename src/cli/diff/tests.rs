@@ -200,7 +200,7 @@ fn images_with_large_holes_are_compared() {
             let open = async |name: &str, time, layers| {
                 let path = dir.path().join(name);
                 archived(&path, time, layers);
-                side::of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
+                of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
             };
             let (mut before, mut after) = (open("old.tar", 1, old).await, open("new.tar", 2, new).await);
             side::settle(&mut before, &mut after).await.unwrap();
@@ -233,7 +233,7 @@ fn of_databases_that_cannot_be_read_nothing_is_said() {
             let open = async |name: &str, databases: &str| {
                 let path = dir.path().join(name);
                 archived(&path, 1, &[("var/lib/dpkg/status", 0, &status(&["a"])), (databases, 0, &status(&["b"]))]);
-                side::of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
+                of_image(format!("docker-archive:{}", path.display()), &args).await.unwrap()
             };
             let (before, after) = (open("old.tar", old).await, open("new.tar", new).await);
             let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);

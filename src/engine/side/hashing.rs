@@ -1,6 +1,6 @@
 //! Contents of files, known by their hashes.
 
-use crate::engine::{Annotations, Destination, Engine, ExportRequest, Output, Packing};
+use super::super::{Annotations, Destination, Engine, ExportRequest, Output, Packing};
 use crate::image::config::ImageConfig;
 use crate::image::tar_reader::{TarError, TarKind, TarReader};
 use crate::layers::path::clean;

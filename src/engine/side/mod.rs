@@ -1,23 +1,22 @@
 //! One of two things that are compared: its tree, its packages, the contents of its files.
 
-use super::super::analyse;
-use super::super::args::BuildArgs;
-use super::super::exit::Failure;
-use super::hashing;
-use super::reached::Reached;
-use crate::engine::Engine;
+mod hashing;
+
+use super::{Engine, EngineError};
 use crate::image::inventory::Inventory;
+use crate::image::source::SourceError;
 use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::directory;
 use bstr::{BStr, BString, ByteSlice};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
+#[derive(Clone)]
 pub struct Side {
     /// For the report: as asked for, or a place in words.
     pub name: String,
@@ -26,6 +25,28 @@ pub struct Side {
     pub tree: FileTree,
     pub warnings: Vec<String>,
     reader: Reader,
+}
+
+/// Why nothing can be said of a side, or of what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SideError {
+    #[error(transparent)]
+    Image(#[from] SourceError),
+    #[error(transparent)]
+    Place(#[from] EngineError),
+    /// Something on this machine, in a sentence.
+    #[error("{0}")]
+    Here(String),
+}
+
+impl From<SideError> for EngineError {
+    fn from(error: SideError) -> EngineError {
+        match error {
+            SideError::Image(error) => error.into(),
+            SideError::Place(error) => error,
+            SideError::Here(message) => EngineError::new(message),
+        }
+    }
 }
 
 /// What package databases say.
@@ -45,39 +66,18 @@ enum Reader {
     Nothing,
 }
 
-pub async fn of_image(name: String, args: &BuildArgs) -> Result<Side, Failure> {
-    let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
-    let (inventory, _) = analyse::open(&args, false).await?;
-    Ok(Side {
-        name,
-        kind: "image",
-        tree: inventory.tree.clone(),
-        warnings: inventory.broken().map(str::to_owned).collect(),
-        reader: Reader::Image(Box::new(inventory)),
-    })
-}
-
-pub async fn of_directory(path: PathBuf) -> Result<Side, Failure> {
+pub async fn of_directory(path: PathBuf) -> Result<Side, SideError> {
     let name = path.display().to_string();
     let from = path.clone();
-    let scanned = super::super::blocking(move || directory::scan(&from)).await?;
-    let layer = scanned.map_err(|error| Failure::Other(format!("{name}: {error}")))?;
+    let scanned = blocking(move || directory::scan(&from)).await?;
+    let layer = scanned.map_err(|error| SideError::Here(format!("{name}: {error}")))?;
     let tree = FileTree::merge(&[Arc::new(layer)]);
     Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
 }
 
-pub async fn of_place(place: Reached) -> Result<Side, Failure> {
-    let Reached { name, at, engine } = place;
-    let (tree, reader) = match at {
-        Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
-        None => (FileTree::default(), Reader::Nothing),
-    };
-    Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
-}
-
 /// Makes sure that contents are compared where they have to be: files of the same size of which not both contents are
 /// known by their hashes. Where neither is known and the times are equal too, they count as the same.
-pub async fn settle(before: &mut Side, after: &mut Side) -> Result<(), Failure> {
+pub async fn settle(before: &mut Side, after: &mut Side) -> Result<(), SideError> {
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for id in before.tree.walk(FileTree::ROOT) {
         let a = before.tree.meta(id);
@@ -106,6 +106,26 @@ fn settled(a: MetaRef<'_>, b: MetaRef<'_>, read: bool) -> bool {
 }
 
 impl Side {
+    /// An image, by the name that it was asked for.
+    pub fn of_image(name: String, inventory: Inventory) -> Side {
+        Side {
+            name,
+            kind: "image",
+            tree: inventory.tree.clone(),
+            warnings: inventory.broken().map(str::to_owned).collect(),
+            reader: Reader::Image(Box::new(inventory)),
+        }
+    }
+
+    /// A file system of a build; without one it is empty.
+    pub async fn of_place(name: String, at: Option<SnapshotId>, engine: Arc<dyn Engine>) -> Result<Side, SideError> {
+        let (tree, reader) = match at {
+            Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
+            None => (FileTree::default(), Reader::Nothing),
+        };
+        Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
+    }
+
     /// What is installed, and what is wrong with the databases.
     pub async fn packages(&self) -> Installed {
         let (mut all, mut wrong) = (BTreeMap::new(), Vec::new());
@@ -134,7 +154,7 @@ impl Side {
     }
 
     /// The contents of regular files, as far as lines are compared. A path that is not there is left out.
-    pub async fn contents(&self, paths: &BTreeSet<BString>) -> Result<HashMap<BString, Vec<u8>>, Failure> {
+    pub async fn contents(&self, paths: &BTreeSet<BString>) -> Result<HashMap<BString, Vec<u8>>, SideError> {
         let limit = patch::LIMIT;
         let mut contents = HashMap::new();
         match &self.reader {
@@ -153,7 +173,8 @@ impl Side {
         Ok(contents)
     }
 
-    async fn read(&self, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, Failure> {
+    /// A stretch of a file, by its path without symbolic links.
+    pub async fn read(&self, path: &BString, offset: u64, limit: usize) -> Result<Vec<u8>, SideError> {
         match &self.reader {
             Reader::Image(inventory) => {
                 let layer = layer_of(inventory, path).unwrap_or_default();
@@ -162,14 +183,14 @@ impl Side {
             Reader::Place(engine, at) => Ok(engine.read(at, path, offset, limit).await?),
             Reader::Directory(root) => {
                 let (root, path) = (root.clone(), path.clone());
-                super::super::blocking(move || read_file(&root, path.as_bstr(), limit)).await?
+                blocking(move || read_file(&root, path.as_bstr(), offset, limit)).await?
             }
             Reader::Nothing => Ok(Vec::new()),
         }
     }
 
     /// Reads files in order to know their contents by their hashes.
-    async fn hash(&mut self, nodes: Vec<NodeId>) -> Result<(), Failure> {
+    async fn hash(&mut self, nodes: Vec<NodeId>) -> Result<(), SideError> {
         if nodes.is_empty() {
             return Ok(());
         }
@@ -186,19 +207,19 @@ impl Side {
         Ok(())
     }
 
-    async fn hash_each(&self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, ContentHash>, Failure> {
+    async fn hash_each(&self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, ContentHash>, SideError> {
         let paths = nodes.iter().map(|id| self.tree.path(*id)).collect();
         let hashes = match &self.reader {
             Reader::Directory(root) => {
                 let root = root.clone();
-                super::super::blocking(move || hash_files(&root, paths)).await??
+                blocking(move || hash_files(&root, paths)).await??
             }
             _ => self.hash_of_place(paths).await?,
         };
         Ok(nodes.into_iter().zip(hashes).collect())
     }
 
-    async fn hash_of_place(&self, paths: Vec<BString>) -> Result<Vec<ContentHash>, Failure> {
+    async fn hash_of_place(&self, paths: Vec<BString>) -> Result<Vec<ContentHash>, SideError> {
         // A question for each file takes its time; of many, the whole file system is read once.
         let all = match &self.reader {
             Reader::Place(engine, at) if paths.len() > FEW => hashing::of_all(engine.as_ref(), at).await,
@@ -214,7 +235,7 @@ impl Side {
         Ok(hashes)
     }
 
-    async fn hash_by_parts(&self, path: &BString) -> Result<ContentHash, Failure> {
+    async fn hash_by_parts(&self, path: &BString) -> Result<ContentHash, SideError> {
         let mut hasher = XxHash3_128::new();
         let mut offset = 0;
         loop {
@@ -243,30 +264,36 @@ async fn hash_of_image(
     inventory: &Inventory,
     tree: &FileTree,
     nodes: Vec<NodeId>,
-) -> Result<HashMap<NodeId, ContentHash>, Failure> {
+) -> Result<HashMap<NodeId, ContentHash>, SideError> {
     let files =
         nodes.iter().map(|id| tree.path(*id)).map(|path| (layer_of(inventory, &path).unwrap_or_default(), path));
     let hashes = inventory.hashes(files.collect()).await?;
     Ok(nodes.into_iter().zip(hashes).filter_map(|(id, hash)| Some((id, hash?))).collect())
 }
 
-fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, Failure> {
-    let failed = |error: std::io::Error| Failure::Other(format!("{}/{path}: {error}", root.display()));
+fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, SideError> {
+    let failed = |error: std::io::Error| SideError::Here(format!("{}/{path}: {error}", root.display()));
     directory::open_file(root, path).map_err(failed)
 }
 
-fn read_file(root: &Path, path: &BStr, limit: usize) -> Result<Vec<u8>, Failure> {
+fn read_file(root: &Path, path: &BStr, offset: u64, limit: usize) -> Result<Vec<u8>, SideError> {
+    let mut file = open_file(root, path)?;
     let mut bytes = Vec::new();
-    let read = open_file(root, path)?.take(limit as u64).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))?;
+    let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.take(limit as u64).read_to_end(&mut bytes));
+    read.map_err(|error| SideError::Here(format!("{}/{path}: {error}", root.display())))?;
     Ok(bytes)
 }
 
-fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, Failure> {
+fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, SideError> {
     let mut buffer = hashing::buffer();
     let hash = |path: BString| {
         let hash = hashing::of_file(open_file(root, path.as_bstr())?, &mut buffer);
-        hash.map_err(|error| Failure::Other(format!("{}/{path}: {error}", root.display())))
+        hash.map_err(|error| SideError::Here(format!("{}/{path}: {error}", root.display())))
     };
     paths.into_iter().map(hash).collect()
+}
+
+/// Work that takes a while, on a thread where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SideError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| SideError::Here(error.to_string()))
 }
