@@ -82,6 +82,71 @@ fn layers_are_walked_through_and_a_file_is_looked_into_and_extracted() {
     terminal.wait("3 layers");
 }
 
+/// What the second layer of the image has for a file that is compared, and what it had beside it.
+const OLDER: &[&str] = &["app/main.c int main() {\n  return 41;\n}\n", "app/gone was here\n"];
+
+/// The image is compared with `other`, which has its first layer and the older second one.
+fn walk_beside(project: &Project, other: &str, sums: &str) {
+    let mut terminal = Terminal::start(project.command(&["explore", "image.tar", "--against", other]), 120, 40);
+    terminal.wait(&format!("AGAINST {other}"));
+    terminal.wait(sums);
+    // What is on both sides, with the lines that differ.
+    terminal.keys("\r/main.c\r");
+    terminal.wait("1 hit");
+    terminal.keys("\r");
+    terminal.wait("return 41;");
+    terminal.wait("return 43;");
+    // What only the other has can be looked into and written out.
+    terminal.keys("\x1b");
+    terminal.wait("4 Files");
+    terminal.keys("/gone\r");
+    terminal.wait("1 hit");
+    terminal.keys("\r");
+    terminal.wait(&format!("/app/gone in {other}"));
+    terminal.wait("was here");
+    terminal.keys("e\r");
+    terminal.wait("1 file, 9 B written to");
+    assert_eq!(std::fs::read_to_string(project.context().join("gone")).unwrap(), "was here\n");
+    // Below it are the image's layers as ever.
+    terminal.keys("\x1b");
+    terminal.wait("4 Files");
+    terminal.keys("1j");
+    terminal.wait("0 · ADD file:1");
+    terminal.keys("q");
+    assert_eq!(terminal.exit().code(), Some(0));
+    terminal.wait(&format!("against {other}: {sums}"));
+}
+
+#[test]
+fn an_image_is_compared_with_another() {
+    let project = image(|_, _| ());
+    let second = Layer { made_by: "RUN make", members: OLDER };
+    let first = Layer { made_by: LAYERS[0].made_by, members: LAYERS[0].members };
+    archive::save(&project.context().join("older.tar"), &[first, second], |_, _| ());
+    walk_beside(&project, "older.tar", "1 added, 1 changed, 2 removed");
+}
+
+#[test]
+fn an_image_is_compared_with_a_directory() {
+    let project = image(|_, _| ());
+    for member in LAYERS[0].members.iter().chain(OLDER) {
+        if let Some((path, content)) = member.split_once(' ') {
+            project.write(&format!("tree/{path}"), content);
+        }
+    }
+    // Whose the directory's files are depends on who runs this.
+    walk_beside(&project, "tree", "1 added");
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let project = image(|_, _| ());
+    project
+        .run(&["explore", "image.tar", "--json", "--against", "image.tar"])
+        .expect(2)
+        .says("stagedive diff OTHER IMAGE");
+}
+
 #[test]
 fn a_damaged_layer_is_shown_as_far_as_it_goes() {
     let project = image(|at, archive| {

@@ -392,6 +392,11 @@ pub struct ExploreArgs {
     pub build: BuildArgs,
     #[command(flatten)]
     pub screen: ScreenArgs,
+    /// Compare the image with another one, or with a directory
+    ///
+    /// Written as A and B of `diff` are. What differs is the first line of the list of layers.
+    #[arg(long, value_name = "OTHER")]
+    pub against: Option<String>,
     /// Print one JSON object: the layers, what each changed, and all files
     #[arg(long)]
     pub json: bool,

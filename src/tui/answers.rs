@@ -72,7 +72,7 @@ async fn compare(
 }
 
 /// Works out what the views will ask of a difference, while this is still the background.
-fn ready(diff: Diff) -> Answer {
+pub(super) fn ready(diff: Diff) -> Answer {
     diff.prepare();
     Answer::Diff(Arc::new(diff))
 }

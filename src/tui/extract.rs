@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are read at once.
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 
 /// What is to be written: everything is there already but the files' contents.
 #[derive(Debug, Default)]
@@ -41,6 +41,20 @@ pub(super) struct Wanted {
 /// exists takes it in. Owners, special bits and devices are left out. Answers with what was written, in words.
 pub(super) async fn extract(session: &Session, at: &SnapshotId, path: &BString, to: &Path) -> Result<String, String> {
     let tree = session.tree(at).await.map_err(|error| error.to_string())?;
+    let tree = FileTree::clone(&tree);
+    write(tree, path, to, |path, offset| async move { session.read(at, &path, offset, PIECE).await }).await
+}
+
+/// The same of a tree whose files are read piece by piece, [`PIECE`] bytes at most from an offset on.
+pub(super) async fn write<R, E: std::fmt::Display>(
+    tree: FileTree,
+    path: &BString,
+    to: &Path,
+    read: impl Fn(BString, u64) -> R,
+) -> Result<String, String>
+where
+    R: Future<Output = Result<Vec<u8>, E>>,
+{
     let mut plan = {
         let (path, to) = (path.clone(), to.to_owned());
         blocking(move || Plan::make(&tree, &path, &to)).await?
@@ -49,8 +63,8 @@ pub(super) async fn extract(session: &Session, at: &SnapshotId, path: &BString, 
         let mut out = wanted.open().map_err(|error| failed(&wanted.to, &error))?;
         let mut offset = 0u64;
         loop {
-            let read = session.read(at, &wanted.path, offset, PIECE).await;
-            let piece = read.map_err(|error| format!("cannot read {}: {error}", shown(&wanted.path)))?;
+            let piece = read(wanted.path.clone(), offset).await;
+            let piece = piece.map_err(|error| format!("cannot read {}: {error}", shown(&wanted.path)))?;
             if piece.is_empty() {
                 break;
             }

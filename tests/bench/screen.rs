@@ -10,7 +10,7 @@ use stagedive::tui::Options;
 use stagedive::tui::explore::answers::Subject;
 use stagedive::tui::explore::draw::draw;
 use stagedive::tui::explore::image::Image;
-use stagedive::tui::explore::state::Explorer;
+use stagedive::tui::explore::state::{Explorer, Selected};
 use stagedive::tui::explore::update::{Effect, Message, update};
 use stagedive::tui::explore::waste::Report;
 use stagedive::tui::front::Heard;
@@ -63,12 +63,12 @@ pub(crate) fn keys(archive: &Path) {
     let options = inventory::Options { scratch: scratch.path().to_owned(), ..inventory::Options::default() };
     let read = runtime.block_on(inventory::read(&opened, &options, |_| ())).expect("its layers");
     let look = Look::new(&Theme::dark(), Depth::True, false);
-    let explorer = Explorer::new(Image::new(&opened, None), &Options::default(), look, SIZE);
+    let explorer = Explorer::new(Image::new(&opened, None), None, &Options::default(), look, SIZE);
     let mut typist = Typist { runtime, explorer, buffer: Buffer::empty(Rect::new(0, 0, SIZE.0, SIZE.1)) };
     read.tree.bytes(stagedive::layers::FileTree::ROOT);
     typist.take(Message::Terminal(Heard::Resize(SIZE.0, SIZE.1)));
     typist.take(Message::Read(Box::new(Ok(read))));
-    typist.explorer.layer = opened.layers.len() - 1;
+    typist.explorer.selected = Selected::Layer(opened.layers.len() - 1);
     typist.take(Message::Terminal(Heard::Resize(SIZE.0, SIZE.1)));
 
     let mut times: Vec<(String, Duration)> = Vec::new();
@@ -136,7 +136,7 @@ impl Typist {
         let image = &self.explorer.image;
         match effect {
             Effect::Load(slot, query) => {
-                let subject = Subject::new(image);
+                let subject = Subject::new(image, None);
                 let answer = self.runtime.block_on(subject.answer(&query));
                 Some(Message::Loaded { slot, query, answer })
             }

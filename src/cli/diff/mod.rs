@@ -55,8 +55,7 @@ async fn image(name: String, args: &BuildArgs, stages: &[String]) -> Result<Side
 }
 
 async fn of_image(name: String, args: &BuildArgs) -> Result<Side, Failure> {
-    let args = BuildArgs { context: name.clone(), file: None, ..args.clone() };
-    let (inventory, _) = analyse::open(&args, false).await?;
+    let (inventory, _) = analyse::open(&points::image_args(&name, args), false).await?;
     Ok(Side::of_image(name, inventory))
 }
 

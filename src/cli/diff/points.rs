@@ -65,6 +65,11 @@ pub fn point(text: &str, stages: &[String]) -> Result<Point, Failure> {
     Ok(Point::Image(text.to_owned()))
 }
 
+/// The arguments that find an image, for one beside another.
+pub fn image_args(name: &str, args: &BuildArgs) -> BuildArgs {
+    BuildArgs { context: name.to_owned(), file: None, ..args.clone() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,18 +2,25 @@
 
 pub mod json;
 
-use super::analyse::Build;
-use super::args::ExploreArgs;
+use super::analyse::{Build, Found};
+use super::args::{BuildArgs, ExploreArgs};
 use super::blame::report;
+use super::diff::points::{self, Point};
 use super::exit::Failure;
 use super::{analyse, screen};
 use crate::debug::trace;
+use crate::tui::explore::other::Against;
 use crate::tui::views::origins::Traced;
 use crate::tui::{self, explore};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
     if args.json {
+        if args.against.is_some() {
+            let message =
+                "explore --json is about one image; what differs between two is: stagedive diff OTHER IMAGE --json";
+            return Err(Failure::Usage(message.to_owned()));
+        }
         return print(args).await;
     }
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
@@ -21,19 +28,41 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
                        and file) and stagedive size IMAGE (what they weigh and waste)";
         return Err(Failure::Usage(message.to_owned()));
     }
+    let other = match &args.against {
+        Some(other) => Some(find_other(other, &args.build).await?),
+        None => None,
+    };
     let found = analyse::find(&args.build).await?;
     let options = screen::options(&args.screen, String::new());
     let reading = analyse::reading(&args.build, args.verify);
     let base = found.base(&args.build);
     let traced = traced(found.build.clone());
-    let summary = explore::run(found.opened.clone(), reading, base, traced, options).await;
-    let closed = found.close().await;
+    let (against, other) = other.map_or((None, None), |(against, found)| (Some(against), found));
+    let summary = explore::run(found.opened.clone(), against, reading, base, traced, options).await;
+    let mut closed = found.close().await;
+    if let Some(other) = other {
+        closed = closed.and(other.close().await);
+    }
     let summary: tui::Summary = summary.map_err(|error| Failure::Other(format!("the terminal: {error}")))?;
     // Where the terminal is gone nothing can be told.
     let told = screen::tell(&summary);
     match summary.signal {
         Some(signal) => Err(Failure::Signal(signal)),
         None => told.and(closed),
+    }
+}
+
+/// What the image is to be compared with; an image is found, and not read yet.
+async fn find_other(text: &str, args: &BuildArgs) -> Result<(Against, Option<Found>), Failure> {
+    match points::point(text, &points::stages_of(args))? {
+        Point::Directory(path) => Ok((Against::Directory(path), None)),
+        Point::Image(name) => {
+            let found = analyse::find(&points::image_args(&name, args)).await?;
+            Ok((Against::Image(name, found.opened.clone()), Some(found)))
+        }
+        Point::Place { .. } => Err(Failure::Usage(format!(
+            "--against {text}: a place in a build has to be reached first; it is compared by: stagedive diff"
+        ))),
     }
 }
 

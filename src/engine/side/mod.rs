@@ -49,6 +49,12 @@ impl From<SideError> for EngineError {
     }
 }
 
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Side({} {})", self.kind, self.name)
+    }
+}
+
 /// What package databases say.
 #[derive(Default)]
 pub struct Installed {
@@ -124,6 +130,14 @@ impl Side {
             None => (FileTree::default(), Reader::Nothing),
         };
         Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
+    }
+
+    /// The image, if it is one.
+    pub fn inventory(&self) -> Option<&Inventory> {
+        match &self.reader {
+            Reader::Image(inventory) => Some(inventory),
+            Reader::Directory(_) | Reader::Place(..) | Reader::Nothing => None,
+        }
     }
 
     /// What is installed, and what is wrong with the databases.
@@ -294,6 +308,6 @@ fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, Side
 }
 
 /// Work that takes a while, on a thread where it may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SideError> {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SideError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| SideError::Here(error.to_string()))
 }

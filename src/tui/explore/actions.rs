@@ -1,7 +1,7 @@
 //! What each action of the keymap does.
 
 use super::layout::content;
-use super::state::{Explorer, PaneId};
+use super::state::{Explorer, PaneId, Selected};
 use super::update::{Effect, on_outcome, on_request};
 use crate::tui::app::Note;
 use crate::tui::front::Wish;
@@ -24,7 +24,7 @@ pub(super) fn perform(explorer: &mut Explorer, action: Option<Action>) -> Vec<Ef
         Some(Action::FocusPrevious) => cycle(explorer, false),
         Some(Action::Zoom) => explorer.zoomed = !explorer.zoomed,
         Some(Action::Find) => {
-            explorer.sought_from = explorer.layer;
+            explorer.sought_from = explorer.selected;
             explorer.input = Some(Input::new(Purpose::Find, String::new()));
         }
         Some(Action::FindNext) => find_next(explorer, true),
@@ -69,7 +69,8 @@ pub(super) fn focus(explorer: &mut Explorer, id: PaneId) {
 /// To the layer and the path that the selected row of the waste is about.
 fn reveal(explorer: &mut Explorer) {
     let Some(target) = explorer.waste.target() else { return };
-    explorer.layer = (target.layer as usize).min(explorer.image.layers.len().saturating_sub(1));
+    let last = explorer.image.layers.len().saturating_sub(1);
+    explorer.selected = Selected::Layer(last.min(target.layer as usize));
     explorer.mark = None;
     if let Some(path) = target.path {
         explorer.layer_pane.reveal(path);
@@ -105,11 +106,14 @@ fn mark(explorer: &mut Explorer) {
         explorer.say("each layer is compared with the one below it");
         return;
     }
+    let Selected::Layer(layer) = explorer.selected else {
+        explorer.say("the whole image is compared here; layers are, where one is selected");
+        return;
+    };
     if explorer.image.layers.is_empty() {
         explorer.complain("there is no layer to compare with");
         return;
     }
-    let layer = explorer.layer;
     explorer.mark = Some(layer);
     explorer.say(format!("whatever is selected is compared with layer {layer}, until {}", key_of(Action::Mark)));
 }
@@ -118,7 +122,9 @@ pub(super) fn go(explorer: &mut Explorer, motion: Motion) {
     let height = explorer.areas().of(explorer.focus).map_or(1, |area| usize::from(content(area).height));
     match explorer.focus {
         PaneId::Layers => {
-            explorer.layer = moved(explorer.layer, motion, height, explorer.image.layers.len());
+            let all = explorer.selectable();
+            let at = all.iter().position(|it| *it == explorer.selected).unwrap_or(0);
+            explorer.selected = all.get(moved(at, motion, height, all.len())).copied().unwrap_or(explorer.selected);
             explorer.details_top = 0;
         }
         PaneId::Details => explorer.details_top = moved(explorer.details_top, motion, height, usize::MAX / 4),
@@ -128,7 +134,11 @@ pub(super) fn go(explorer: &mut Explorer, motion: Motion) {
 
 /// What is selected in the pane with the focus; of a layer, the whole file system there.
 fn extract(explorer: &mut Explorer) -> Vec<Effect> {
-    if let (PaneId::Layers | PaneId::Details, Some(at)) = (explorer.focus, explorer.image.at(explorer.layer + 1)) {
+    let height = match explorer.selected {
+        Selected::Other => explorer.image.layers.len(),
+        Selected::Layer(layer) => layer + 1,
+    };
+    if let (PaneId::Layers | PaneId::Details, Some(at)) = (explorer.focus, explorer.image.at(height)) {
         return on_request(explorer, Request::Extract { at, path: BString::default() });
     }
     let key = KeyEvent::new(KeyCode::Char('x'), KeyModifiers::NONE);
@@ -166,7 +176,7 @@ pub(super) fn give_up(explorer: &mut Explorer) {
     let id = explorer.focus;
     explorer.needle.remove(&id);
     match id {
-        PaneId::Layers => explorer.layer = explorer.sought_from,
+        PaneId::Layers => explorer.selected = explorer.sought_from,
         _ => {
             if let Some(widget) = explorer.widget(id) {
                 widget.give_up();
@@ -180,7 +190,7 @@ fn look_for(explorer: &mut Explorer, needle: &str, search: impl Fn(&mut dyn Pane
     explorer.needle.insert(id, needle.to_owned());
     let hits = match id {
         PaneId::Layers => {
-            explorer.layer = explorer.sought_from;
+            explorer.selected = explorer.sought_from;
             find_layer(explorer, None)
         }
         PaneId::Details => {
@@ -217,10 +227,9 @@ fn find_next(explorer: &mut Explorer, forward: bool) {
 /// Selects a layer whose instruction holds the needle. How many do.
 fn find_layer(explorer: &mut Explorer, forward: Option<bool>) -> usize {
     let needle = explorer.needle.get(&PaneId::Layers).map(|it| it.to_lowercase()).unwrap_or_default();
-    let image = &explorer.image;
-    let holds = |at: &usize| !needle.is_empty() && image.instruction(*at).to_lowercase().contains(&needle);
-    let hits: Vec<usize> = (0..image.layers.len()).filter(holds).collect();
-    let here = explorer.layer;
-    explorer.layer = next_hit(&hits, here, forward).unwrap_or(here);
+    let holds = |text: &str| !needle.is_empty() && text.to_lowercase().contains(&needle);
+    let hits: Vec<Selected> = explorer.selectable().into_iter().filter(|it| holds(&explorer.words(*it))).collect();
+    let here = explorer.selected;
+    explorer.selected = next_hit(&hits, here, forward).unwrap_or(here);
     hits.len()
 }

@@ -1,12 +1,14 @@
 //! What the panes ask for, answered from the image.
 
 use super::image::{Image, alone, height};
+use super::other::{Other, Pair, is_other};
 use crate::engine::EngineError;
+use crate::engine::side::Side;
 use crate::image::inventory::Inventory;
 use crate::layers::packages::LARGEST_DATABASE;
 use crate::layers::{Diff, FileTree, Kind, NodeId, Scope, patch};
 use crate::snapshot::SnapshotId;
-use crate::tui::answers::{self, hits, listing, packages, tones};
+use crate::tui::answers::{self, hits, listing, packages, ready, tones};
 use crate::tui::extract::shown;
 use crate::tui::widgets::{Answer, Query};
 use bstr::{BStr, BString, ByteSlice};
@@ -26,7 +28,7 @@ const MAX_LINKS: usize = 40;
 
 impl Kept {
     /// How many bytes of a file to read from an offset on.
-    fn stretch(&self, file: &(u32, BString), offset: u64) -> usize {
+    fn stretch(&self, file: &Found, offset: u64) -> usize {
         let end = self.offset + self.bytes.len() as u64;
         match self.file.as_ref() == Some(file) && !self.bytes.is_empty() && (self.offset..=end).contains(&offset) {
             true => AHEAD,
@@ -35,19 +37,23 @@ impl Kept {
     }
 }
 
+/// Where a file was found: on which side, in which layer, and its path without symbolic links.
+type Found = (bool, u32, BString);
+
 /// What answers: cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
     tree: FileTree,
     alone: BTreeMap<usize, FileTree>,
     pub inventory: Option<Arc<Inventory>>,
+    pair: Option<Arc<Pair>>,
     kept: Arc<Mutex<Kept>>,
 }
 
 /// A stretch of the file that was looked at last.
 #[derive(Debug, Default)]
 struct Kept {
-    file: Option<(u32, BString)>,
+    file: Option<Found>,
     offset: u64,
     bytes: Vec<u8>,
     /// Whether the file ends with it.
@@ -55,10 +61,23 @@ struct Kept {
 }
 
 impl Subject {
-    /// Of the image as far as it has been read.
-    pub fn new(image: &Image) -> Subject {
+    /// Of the image as far as it has been read, and of what it is compared with.
+    pub fn new(image: &Image, other: Option<&Other>) -> Subject {
         let (tree, alone, inventory) = (image.tree.clone(), image.alone.clone(), image.inventory.clone());
-        Subject { tree, alone, inventory, kept: Arc::default() }
+        let pair = other.and_then(|other| other.pair.clone());
+        Subject { tree, alone, inventory, pair, kept: Arc::default() }
+    }
+
+    /// The other, if a file system is its.
+    pub(super) fn other(&self, at: &SnapshotId) -> Option<&Side> {
+        self.pair.as_ref().filter(|_| is_other(at)).map(|pair| &pair.other)
+    }
+
+    pub(super) fn tree_of(&self, at: &SnapshotId) -> FileTree {
+        match self.other(at) {
+            Some(other) => other.tree.clone(),
+            None => self.tree.at(height(at).unwrap_or(0)),
+        }
     }
 
     /// Finds the answer; what takes the processor's time is done on a blocking thread.
@@ -99,23 +118,25 @@ impl Subject {
         scope: Scope,
     ) -> Result<Answer, EngineError> {
         let unknown = || EngineError::new("this part of the image is not known");
+        if let (Some(_), Some(pair)) = (before.and_then(|before| self.other(before)), self.pair.clone()) {
+            return match scope {
+                Scope::Changed => Ok(Answer::Diff(pair.diff.clone())),
+                Scope::Everything => {
+                    think(move || ready(Diff::between(pair.diff.before_tree(), pair.diff.after_tree(), scope))).await
+                }
+            };
+        }
         let below = before.map_or(Some(0), height).ok_or_else(unknown)?;
         let tree = match alone(after) {
             Some(layer) => self.alone.get(&layer).cloned().ok_or_else(unknown)?,
             None => self.tree.at(height(after).ok_or_else(unknown)?),
         };
-        think(move || {
-            let diff = Diff::above(&tree, below, scope);
-            diff.prepare();
-            Answer::Diff(Arc::new(diff))
-        })
-        .await
+        think(move || ready(Diff::above(&tree, below, scope))).await
     }
 
     /// A file's content for comparing; where there is no such file it is empty.
     async fn whole(&self, at: &SnapshotId, path: &BString, limit: usize) -> Result<Vec<u8>, EngineError> {
-        let tree = self.tree.at(height(at).unwrap_or(0));
-        match tree.lookup(path.as_ref()) {
+        match self.tree_of(at).lookup(path.as_ref()) {
             Some(_) => self.content(at, path, 0, limit).await,
             None => Ok(Vec::new()),
         }
@@ -130,14 +151,13 @@ impl Subject {
     ) -> Result<Vec<u8>, EngineError> {
         let inventory =
             self.inventory.as_ref().ok_or_else(|| EngineError::new("files can be looked into when all is read"))?;
-        let tree = self.tree.at(height(at).unwrap_or(0));
-        let (node, path) = resolve(&tree, path.as_ref()).ok_or_else(|| {
-            EngineError::new(format!("{} is not in the image, or leads round in circles", shown(path)))
-        })?;
+        let (tree, other) = (self.tree_of(at), self.other(at));
+        let (node, path) = resolve(&tree, path.as_ref())
+            .ok_or_else(|| EngineError::new(format!("{} is not there, or leads round in circles", shown(path))))?;
         if tree.meta(node).kind != Kind::File {
             return Err(EngineError::new(format!("{} is not a file that can be read", shown(&path))));
         }
-        let file = (tree.layer(node), path);
+        let file = (other.is_some(), tree.layer(node), path);
         if let Some(bytes) = self.remembered(&file, offset, limit) {
             return Ok(bytes);
         }
@@ -148,14 +168,17 @@ impl Subject {
             kept.bytes = Vec::new();
             most
         };
-        let bytes = inventory.content(file.0, file.1.as_ref(), offset, most).await?;
+        let bytes = match other {
+            Some(other) => other.read(&file.2, offset, most).await?,
+            None => inventory.content(file.1, file.2.as_ref(), offset, most).await?,
+        };
         let answer = bytes.get(..limit).unwrap_or(&bytes).to_vec();
         let ends = bytes.len() < most;
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept { file: Some(file), offset, bytes, ends };
         Ok(answer)
     }
 
-    fn remembered(&self, file: &(u32, BString), offset: u64, limit: usize) -> Option<Vec<u8>> {
+    fn remembered(&self, file: &Found, offset: u64, limit: usize) -> Option<Vec<u8>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let from = usize::try_from(offset.checked_sub(kept.offset)?).ok()?;
         let rest = kept.bytes.get(from..).filter(|_| kept.file.as_ref() == Some(file))?;
@@ -212,15 +235,15 @@ mod tests {
 
     #[test]
     fn more_is_read_where_the_question_before_ended() {
-        let kept = Kept { file: Some((1, "a".into())), offset: 100, bytes: vec![0; 50], ends: false };
+        let kept = Kept { file: Some((false, 1, "a".into())), offset: 100, bytes: vec![0; 50], ends: false };
         let check = |path: &str, offset, expected| {
-            assert_eq!(kept.stretch(&(1, path.into()), offset), expected, "{path} {offset}");
+            assert_eq!(kept.stretch(&(false, 1, path.into()), offset), expected, "{path} {offset}");
         };
         check("a", 150, AHEAD);
         check("a", 149, AHEAD);
         check("a", 151, KEPT);
         check("a", 99, KEPT);
         check("b", 150, KEPT);
-        assert_eq!(Kept::default().stretch(&(1, "a".into()), 0), KEPT);
+        assert_eq!(Kept::default().stretch(&(false, 1, "a".into()), 0), KEPT);
     }
 }

@@ -1,10 +1,12 @@
 //! Everything that is known of the selected layer, and of the image.
 
-use super::image::Reading;
-use super::state::Explorer;
+use super::image::{Layer, Reading};
+use super::other::Other;
+use super::state::{Explorer, Selected};
 use super::waste::kinds;
 use crate::image::base::Named;
-use crate::layers::{self, Change, Kind};
+use crate::image::config::ImageConfig;
+use crate::layers::{self, Change, FileTree, Kind};
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::put_line;
@@ -13,6 +15,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
+use std::collections::BTreeMap;
 
 /// Columns of a name.
 const NAME: usize = 12;
@@ -29,7 +32,11 @@ pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer) -> usize {
 
 fn lines(explorer: &Explorer, width: usize) -> Vec<Line<'static>> {
     let mut page = Page { look: &explorer.look, width, lines: Vec::new() };
-    layer(explorer, &mut page);
+    match (explorer.selected, &explorer.other) {
+        (Selected::Layer(at), _) => layer(explorer, at, &mut page),
+        (Selected::Other, Some(other)) => beside(explorer, other, &mut page),
+        (Selected::Other, None) => {}
+    }
     path(explorer, &mut page);
     image(explorer, &mut page);
     page.lines
@@ -70,10 +77,49 @@ fn path(explorer: &Explorer, page: &mut Page<'_>) {
     }
 }
 
-fn layer(explorer: &Explorer, page: &mut Page<'_>) {
-    let Some(layer) = explorer.image.layers.get(explorer.layer) else { return };
+/// What the two have in common, and in what they differ besides their files.
+fn beside(explorer: &Explorer, other: &Other, page: &mut Page<'_>) {
+    page.head(&format!("Against {}", other.name));
+    if let Some(error) = &other.failure {
+        page.words(&format!("Not read: {}", error.message), page.look.warning);
+    }
+    if let Some(pair) = &other.pair {
+        let [before, after] = [pair.diff.before_tree(), pair.diff.after_tree()].map(|tree| tree.bytes(FileTree::ROOT));
+        page.fact("in files", &format!("{} there, {} here", text::size(before), text::size(after)));
+    }
+    let Some(there) = &other.image else { return };
+    page.fact("from", &there.origin);
+    for broken in there.layers.iter().filter_map(|layer| layer.facts.broken.as_ref()) {
+        page.words(&format!("Not whole: {broken}"), page.look.warning);
+    }
+    let image = &explorer.image;
+    let alike = |(a, b): &(&Layer, &Layer)| a.facts.diff_id.is_some() && a.facts.diff_id == b.facts.diff_id;
+    let shared = image.layers.iter().zip(&there.layers).take_while(alike).count();
+    let shared = if shared == 0 { "none".to_owned() } else { format!("the lowest {shared}") };
+    page.fact("layers", &format!("{} there, {} here, {shared} in common", there.layers.len(), image.layers.len()));
+    let [before, after] = [there, image].map(|it| facts(&it.config));
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    let mut same = true;
+    for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+        same = false;
+        let sides = [(&before, page.look.removed, '-'), (&after, page.look.added, '+')];
+        for (value, style, sign) in
+            sides.into_iter().filter_map(|(side, style, sign)| Some((side.get(name)?, style, sign)))
+        {
+            page.words(&format!("{sign} {name} {value}"), style);
+        }
+    }
+    if same {
+        page.words("The configurations say the same.", page.look.muted);
+    }
+}
+
+fn layer(explorer: &Explorer, at: usize, page: &mut Page<'_>) {
+    let Some(layer) = explorer.image.layers.get(at) else { return };
     let facts = &layer.facts;
-    page.head(&format!("Layer {}", explorer.layer));
+    page.head(&format!("Layer {at}"));
     if let Some(broken) = &facts.broken {
         page.words(&format!("Not whole: {broken}"), page.look.warning);
     }
@@ -91,7 +137,7 @@ fn layer(explorer: &Explorer, page: &mut Page<'_>) {
     if facts.unpacked > 0 {
         page.fact("unpacked", &exact(facts.unpacked));
     }
-    if let Some(waste) = explorer.account.as_ref().and_then(|waste| waste.layers.get(explorer.layer)) {
+    if let Some(waste) = explorer.account.as_ref().and_then(|waste| waste.layers.get(at)) {
         let dead = match waste.dead.total() {
             0 => String::new(),
             dead => format!(", {} of it dead: {}", text::size(dead), kinds(waste.dead)),
@@ -136,9 +182,7 @@ fn image(explorer: &Explorer, page: &mut Page<'_>) {
     page.words(&image.name, page.look.text);
     page.fact("from", &image.origin);
     page.fact("manifest", &image.manifest.as_ref().map(ToString::to_string).unwrap_or_default());
-    let slash = |text: &str| if text.is_empty() { String::new() } else { format!("/{text}") };
-    let platform = format!("{}{}{}", image.config.os, slash(&image.config.architecture), slash(&image.config.variant));
-    page.fact("platform", &platform);
+    page.fact("platform", &platform(&image.config));
     page.fact("created", image.config.created.as_deref().unwrap_or_default());
     if let Some(base) = &image.base {
         page.fact("base", &format!("{}, {}", base.name, text::count(base.layers, "layer")));
@@ -146,7 +190,6 @@ fn image(explorer: &Explorer, page: &mut Page<'_>) {
         page.fact("base", &format!("{name}, as the image says; how many layers it has is not known"));
     }
     let config = &image.config.config;
-    let list = |words: &Option<Vec<String>>| words.as_ref().map(|words| format!("{words:?}")).unwrap_or_default();
     page.fact("entrypoint", &list(&config.entrypoint));
     page.fact("command", &list(&config.cmd));
     page.fact("user", &config.user);
@@ -164,6 +207,36 @@ fn image(explorer: &Explorer, page: &mut Page<'_>) {
     for (at, (name, value)) in image.annotations.iter().enumerate() {
         page.pair(if at == 0 { "annotations" } else { "" }, &format!("{name}={value}"));
     }
+}
+
+pub(super) fn platform(config: &ImageConfig) -> String {
+    let slash = |text: &str| if text.is_empty() { String::new() } else { format!("/{text}") };
+    format!("{}{}{}", config.os, slash(&config.architecture), slash(&config.variant))
+}
+
+fn list(words: &Option<Vec<String>>) -> String {
+    words.as_ref().map(|words| format!("{words:?}")).unwrap_or_default()
+}
+
+/// What a configuration says, by names that can be compared.
+fn facts(config: &ImageConfig) -> BTreeMap<String, String> {
+    let run = &config.config;
+    let mut facts = BTreeMap::from([
+        ("platform".to_owned(), platform(config)),
+        ("entrypoint".to_owned(), list(&run.entrypoint)),
+        ("command".to_owned(), list(&run.cmd)),
+        ("user".to_owned(), run.user.clone()),
+        ("directory".to_owned(), run.working_dir.clone()),
+    ]);
+    facts.retain(|_, value| !value.is_empty());
+    facts.extend(run.exposed_ports.keys().map(|port| (format!("port {port}"), String::new())));
+    facts.extend(run.volumes.keys().map(|volume| (format!("volume {volume}"), String::new())));
+    facts.extend(run.env.iter().map(|variable| {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        (format!("ENV {name}"), value.to_owned())
+    }));
+    facts.extend(run.labels.iter().map(|(name, value)| (format!("LABEL {name}"), value.clone())));
+    facts
 }
 
 struct Page<'l> {

@@ -4,7 +4,8 @@
 
 use super::image::{Reading, height};
 use super::layout::{Areas, content};
-use super::state::{Explorer, PaneId};
+use super::other::{Other, is_other};
+use super::state::{Explorer, PaneId, Selected};
 use super::{details, layers};
 use crate::tui::input::Purpose;
 use crate::tui::keymap::{Action, Context, key_of};
@@ -43,7 +44,7 @@ fn header(explorer: &Explorer, area: Rect, buffer: &mut Buffer) {
     let look = &explorer.look;
     let image = &explorer.image;
     let width = usize::from(area.width);
-    let (state, style) = state(explorer);
+    let (state, style) = state(explorer, width / 3);
     let (compressed, unpacked) = image.sizes();
     let mut parts = vec![text::count(image.layers.len(), "layer")];
     if unpacked > 0 && !image.is_loading() {
@@ -63,26 +64,41 @@ fn header(explorer: &Explorer, area: Rect, buffer: &mut Buffer) {
     header::line(look, area, buffer, clip, (state, style), right);
 }
 
-/// How far the image has been read, and whether all of it could be.
-fn state(explorer: &Explorer) -> (String, Style) {
+/// How far the image and the other have been read, whether all of them could be, and what is compared. What the other is
+/// called has so many columns.
+fn state(explorer: &Explorer, room: usize) -> (String, Style) {
     let look = &explorer.look;
     let image = &explorer.image;
     let bold = |style: Style| style.add_modifier(Modifier::BOLD);
     if image.failure.is_some() {
         return (format!("{} NOT READ", look.signs.failed), bold(look.removed));
     }
-    if image.is_loading() {
-        let read = image.layers.iter().filter(|layer| layer.reading == Reading::Done).count();
-        let words = format!("{} READING, {read} of {}", explorer.spinner(), image.layers.len());
+    if explorer.is_loading() {
+        let own = image.layers.iter().filter(|layer| layer.reading == Reading::Done).count();
+        let (read, all) = explorer.other.as_ref().map(Other::layers).unwrap_or_default();
+        let (read, all) = (own + read, image.layers.len() + all);
+        let words = match image.is_loading() || read < all {
+            true => format!("{} READING, {read} of {all}", explorer.spinner()),
+            false => format!("{} COMPARING", explorer.spinner()),
+        };
         return (words, bold(look.accent));
     }
-    match (image.broken(), explorer.mark) {
-        (0, Some(mark)) => (format!("COMPARED WITH LAYER {mark}"), bold(look.changed)),
-        (0, None) => (String::new(), look.text),
-        (some, _) => (
-            format!("{} {} NOT WHOLE", look.signs.failed, text::count(some, "layer").to_uppercase()),
-            bold(look.warning),
-        ),
+    if image.broken() > 0 {
+        let layers = text::count(image.broken(), "layer").to_uppercase();
+        return (format!("{} {layers} NOT WHOLE", look.signs.failed), bold(look.warning));
+    }
+    match (explorer.selected, &explorer.other, explorer.mark) {
+        (Selected::Other, Some(other), _) => {
+            let name = text::sanitise(&other.name);
+            let name = text::clip_start(&name, room, look.signs.ellipsis);
+            match (&other.failure, other.broken()) {
+                (Some(_), _) => (format!("{} NOT READ: {name}", look.signs.failed), bold(look.removed)),
+                (None, 0) => (format!("AGAINST {name}"), bold(look.changed)),
+                (None, _) => (format!("{} NOT WHOLE: {name}", look.signs.failed), bold(look.warning)),
+            }
+        }
+        (_, _, Some(mark)) => (format!("COMPARED WITH LAYER {mark}"), bold(look.changed)),
+        (_, _, None) => (String::new(), look.text),
     }
 }
 
@@ -98,9 +114,14 @@ fn pane(explorer: &mut Explorer, areas: &Areas, id: PaneId, area: Rect, buffer: 
         PaneId::Layers => layers::title(explorer, inner.width),
         PaneId::Details => String::new(),
         PaneId::Viewer => {
-            let layer = explorer.viewer.at().and_then(height).and_then(|height| height.checked_sub(1));
-            let layer = layer.map(|layer| format!(" at layer {layer}")).unwrap_or_default();
-            format!("{}{layer}", explorer.viewer.title())
+            let at = match (explorer.viewer.at(), &explorer.other) {
+                (Some(at), Some(other)) if is_other(at) => format!(" in {}", text::sanitise(&other.name)),
+                (at, _) => {
+                    let layer = at.and_then(height).and_then(|height| height.checked_sub(1));
+                    layer.map(|layer| format!(" at layer {layer}")).unwrap_or_default()
+                }
+            };
+            format!("{}{at}", explorer.viewer.title())
         }
         PaneId::Layer | PaneId::Files | PaneId::Map | PaneId::Waste | PaneId::Flow => {
             explorer.widget(id).map(|widget| widget.title()).unwrap_or_default()

@@ -1,19 +1,33 @@
 //! Files of an image, written to where the user wants them.
 
-use super::image::height;
+use super::answers::Subject;
 use crate::image::inventory::{Inventory, Piece};
+use crate::layers::FileTree;
 use crate::snapshot::SnapshotId;
-use crate::tui::extract::{Plan, Wanted, blocking, failed};
+use crate::tui::extract::{PIECE, Plan, Wanted, blocking, failed, write};
 use bstr::BString;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Writes a file, or a directory with what is in it, to a path that must not exist yet; a directory that exists takes
 /// it in. Answers with what was written, in words.
-pub async fn extract(inventory: Arc<Inventory>, at: SnapshotId, path: BString, to: PathBuf) -> Result<String, String> {
-    let tree = inventory.tree.at(height(&at).unwrap_or(0));
+pub async fn extract(subject: Subject, at: SnapshotId, path: BString, to: PathBuf) -> Result<String, String> {
+    let Some(other) = subject.other(&at) else {
+        let inventory = subject.inventory.clone().ok_or("not written: the image is still being read")?;
+        return of_image(&inventory, subject.tree_of(&at), path, to).await;
+    };
+    match other.inventory() {
+        Some(inventory) => of_image(inventory, inventory.tree.clone(), path, to).await,
+        None => {
+            let read = |path: BString, offset| async move { other.read(&path, offset, PIECE).await };
+            write(other.tree.clone(), &path, &to, read).await
+        }
+    }
+}
+
+/// Everything of an image is read in one go.
+async fn of_image(inventory: &Inventory, tree: FileTree, path: BString, to: PathBuf) -> Result<String, String> {
     let (mut plan, files) = {
         let tree = tree.clone();
         blocking(move || {

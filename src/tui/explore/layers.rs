@@ -1,7 +1,10 @@
-//! The list of an image's layers, bottom first, with what made them and what they weigh.
+//! The list of an image's layers, bottom first, with what made them and what they weigh; over them the whole image, where
+//! it is compared with another.
 
 use super::image::{Layer, Reading};
-use super::state::Explorer;
+use super::other::Other;
+use super::state::{Explorer, Selected};
+use crate::layers::Diff;
 use crate::tui::text;
 use crate::tui::theme::Look;
 use crate::tui::views::bar::bar;
@@ -20,24 +23,24 @@ const BOTH: usize = 52;
 /// A row of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
-    Layer(usize),
+    Selectable(Selected),
     /// Between the base image's layers and the image's own.
     Base,
 }
 
 fn rows(explorer: &Explorer) -> Vec<Row> {
     let count = explorer.image.layers.len();
-    let mut rows: Vec<Row> = (0..count).map(Row::Layer).collect();
+    let mut rows: Vec<Row> = explorer.selectable().into_iter().map(Row::Selectable).collect();
     if let Some(base) = explorer.image.base.as_ref().filter(|base| base.layers <= count) {
-        rows.insert(base.layers, Row::Base);
+        rows.insert(rows.len() - count + base.layers, Row::Base);
     }
     rows
 }
 
-/// The layer on a row of the pane.
-pub fn at_row(explorer: &Explorer, row: usize) -> Option<usize> {
+/// What is on a row of the pane.
+pub fn at_row(explorer: &Explorer, row: usize) -> Option<Selected> {
     match rows(explorer).get(explorer.top + row) {
-        Some(Row::Layer(layer)) => Some(*layer),
+        Some(Row::Selectable(selected)) => Some(*selected),
         _ => None,
     }
 }
@@ -59,20 +62,26 @@ pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer, focused: b
         put_line(buffer, area, 0, &Line::styled(words, look.muted));
         return 0;
     }
-    let selected = rows.iter().position(|row| *row == Row::Layer(explorer.layer)).unwrap_or(0);
+    let selected = rows.iter().position(|row| *row == Row::Selectable(explorer.selected)).unwrap_or(0);
     explorer.top = follow(explorer.top, selected, usize::from(area.height), rows.len());
     let needle = explorer.needle.get(&super::state::PaneId::Layers).map(|it| it.to_lowercase()).unwrap_or_default();
     for (at, row) in rows.iter().enumerate().skip(explorer.top).take(usize::from(area.height)) {
         let line = Rect { y: area.y + (at - explorer.top) as u16, height: 1, ..area };
         match row {
             Row::Base => base(explorer, &look, line, buffer),
-            Row::Layer(layer) => {
-                if let Some(it) = explorer.image.layers.get(*layer) {
-                    let words = explorer.image.instruction(*layer);
-                    let spans = layer_line(explorer, *layer, it, &words, usize::from(line.width), &look);
-                    put_line(buffer, line, 0, &Line::from(spans));
-                    mark_hits(&look, buffer, line, &needle);
-                }
+            Row::Selectable(selected) => {
+                let words = explorer.words(*selected);
+                let width = usize::from(line.width);
+                let spans = match (selected, &explorer.other) {
+                    (Selected::Layer(layer), _) => {
+                        let it = explorer.image.layers.get(*layer);
+                        it.map(|it| layer_line(explorer, *layer, it, &words, width, &look)).unwrap_or_default()
+                    }
+                    (Selected::Other, Some(other)) => other_line(explorer, other, &words, width, &look),
+                    (Selected::Other, None) => Vec::new(),
+                };
+                put_line(buffer, line, 0, &Line::from(spans));
+                mark_hits(&look, buffer, line, &needle);
             }
         }
         if at == selected {
@@ -104,20 +113,57 @@ fn layer_line(
         (Some(_), false) => (look.signs.failed, look.warning),
         (None, false) => (" ", look.text),
     };
-    let digits = explorer.image.layers.len().saturating_sub(1).to_string().len();
-    let right = right(explorer, layer, width, look);
-    let taken: usize = right.iter().map(Span::width).sum();
-    let room = width.saturating_sub(taken + digits + 4);
     let style = match layer.facts.instruction {
         Some(_) => look.text,
         None => look.muted,
     };
+    let left = (Span::styled(sign, sign_style), number.to_string());
+    let named = |shown: &str| instruction(shown, style, look);
+    laid_out(explorer, left, words, named, right(explorer, layer, width, look), width)
+}
+
+/// The whole image beside the other.
+fn other_line(explorer: &Explorer, other: &Other, words: &str, width: usize, look: &Look) -> Vec<Span<'static>> {
+    let sign = match other.failure.is_some() || other.broken() > 0 {
+        true => Span::styled(look.signs.failed, look.warning),
+        false => Span::raw(" "),
+    };
+    let signed = |sign: char, bytes: u64, style: Style| match bytes {
+        0 => Span::styled(format!("{:>SIZE$}", look.signs.dash), look.muted),
+        bytes => Span::styled(format!("{:>SIZE$}", format!("{sign}{}", text::size(bytes))), style),
+    };
+    let right = match (&other.pair, other.layers()) {
+        (Some(pair), _) if width >= BOTH => vec![
+            signed('+', pair.diff.added_bytes(Diff::ROOT), look.added),
+            signed('-', pair.diff.removed_bytes(Diff::ROOT), look.removed),
+        ],
+        (Some(_), _) => Vec::new(),
+        (None, _) if other.failure.is_some() => vec![Span::styled(" not read", look.warning)],
+        (None, (read, all)) if read < all => vec![Span::styled(format!(" read {read} of {all}"), look.muted)],
+        (None, _) => vec![Span::styled(look.signs.ellipsis, look.muted)],
+    };
+    let named = |shown: &str| vec![Span::styled(shown.to_owned(), look.text)];
+    laid_out(explorer, (sign, String::new()), words, named, right, width)
+}
+
+/// A sign and a number, what is said in the room that is left, and what stands at the right.
+fn laid_out(
+    explorer: &Explorer,
+    (sign, number): (Span<'static>, String),
+    words: &str,
+    named: impl FnOnce(&str) -> Vec<Span<'static>>,
+    right: Vec<Span<'static>>,
+    width: usize,
+) -> Vec<Span<'static>> {
+    let look = &explorer.look;
+    let digits = explorer.image.layers.len().saturating_sub(1).to_string().len();
+    let taken: usize = right.iter().map(Span::width).sum();
+    let room = width.saturating_sub(taken + digits + 4);
     let safe = text::sanitise(words);
-    let shown = text::clip(&safe, room, look.signs.ellipsis).into_owned();
+    let shown = text::clip(&safe, room, look.signs.ellipsis);
     let pad = room.saturating_sub(text::width(&shown));
-    let mut spans =
-        vec![Span::styled(sign, sign_style), Span::styled(format!(" {number:>digits$} "), look.muted), Span::raw(" ")];
-    spans.extend(instruction(&shown, style, look));
+    let mut spans = vec![sign, Span::styled(format!(" {number:>digits$} "), look.muted), Span::raw(" ")];
+    spans.extend(named(&shown));
     spans.push(Span::raw(" ".repeat(pad)));
     spans.extend(right);
     spans

@@ -59,7 +59,7 @@ pub fn areas(explorer: &Explorer) -> Areas {
         return out;
     }
     let base = usize::from(explorer.image.base.is_some());
-    let list = (explorer.image.layers.len() + base).max(1).min(usize::from(body.height)) as u16 + 2;
+    let list = (explorer.selectable().len() + base).max(1).min(usize::from(body.height)) as u16 + 2;
     if wide {
         let (left, right) = split_columns(body, (body.width * 2 / 5).clamp(44, 84));
         let (layers, details) = split_rows(left, list.clamp(5, body.height * 6 / 10));

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod layout;
 pub mod map;
 mod mouse;
+pub mod other;
 pub mod state;
 pub mod summary;
 #[cfg(test)]
@@ -28,12 +29,14 @@ use super::front::{self, Face, Heard, Wish};
 use super::theme::Look;
 use super::views::origins::Traced;
 use super::{Options, Summary};
+use crate::engine::side::{self, Side};
 use crate::image::base::Base;
 use crate::image::inventory::{self, Progress};
 use crate::image::source::Opened;
 use crate::layers::FileTree;
 use answers::Subject;
 use image::Image;
+use other::{Against, Other, Pair};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use state::Explorer;
@@ -45,9 +48,10 @@ use update::{Effect, Message, update};
 use waste::Report;
 
 /// Runs the screen on an image that has been looked up, and reads its layers meanwhile. `base` is told when it is
-/// known, and so is `traced` where it is known how the image was built.
+/// known, and so is `traced` where it is known how the image was built. The image is compared with what it is `against`.
 pub async fn run(
     opened: Opened,
+    against: Option<Against>,
     reading: inventory::Options,
     base: impl Future<Output = Option<Base>> + Send + 'static,
     traced: impl Future<Output = Option<Traced>> + Send + 'static,
@@ -56,13 +60,28 @@ pub async fn run(
     let (look, _) = display::look(&options)?;
     let display = Display::open()?;
     let size = display.screen.size()?;
-    let state = Explorer::new(Image::new(&opened, None), &options, look, size);
+    let other = against.as_ref().map(Other::new);
+    let state = Explorer::new(Image::new(&opened, None), other, &options, look, size);
     let (sender, progress) = mpsc::unbounded_channel();
     let background = Background::default();
     background.spawn(async move { base.await.map(Message::Base) });
     background.spawn(async move { traced.await.map(|traced| Message::Traced(Arc::new(traced))) });
+    if let Some(against) = against {
+        let (sender, reading) = (sender.clone(), reading.clone());
+        background.spawn(async move {
+            let read = match against {
+                Against::Image(name, opened) => {
+                    let told = move |progress| drop(sender.send(Message::OtherProgress(progress)));
+                    let read = inventory::read(&opened, &reading, told).await;
+                    read.map(|inventory| Side::of_image(name, inventory)).map_err(Into::into)
+                }
+                Against::Directory(path) => side::of_directory(path).await,
+            };
+            Some(Message::OtherRead(Box::new(read)))
+        });
+    }
     background.spawn(async move {
-        let told = move |progress| drop(sender.send(progress));
+        let told = move |progress| drop(sender.send(Message::Progress(progress)));
         let reading = inventory::Options { trees: true, ..reading };
         let read = inventory::read(&opened, &reading, told).await;
         // The sums are worked out before the screen asks for them.
@@ -74,7 +93,7 @@ pub async fn run(
         });
         summed.await.ok().map(|read| Message::Read(Box::new(read)))
     });
-    let subject = Subject::new(&state.image);
+    let subject = Subject::new(&state.image, state.other.as_ref());
     front::run(display, Exploration { state, subject, background, progress }).await
 }
 
@@ -82,16 +101,19 @@ struct Exploration {
     state: Explorer,
     subject: Subject,
     background: Background<Message>,
-    progress: mpsc::UnboundedReceiver<Progress>,
+    /// How far the reading is.
+    progress: mpsc::UnboundedReceiver<Message>,
 }
 
 impl Exploration {
     fn take(&mut self, message: Message) -> Vec<Wish> {
-        let is_news =
-            matches!(message, Message::Progress(Progress::Tree(_) | Progress::Alone { .. }) | Message::Read(_));
+        let is_news = matches!(
+            message,
+            Message::Progress(Progress::Tree(_) | Progress::Alone { .. }) | Message::Read(_) | Message::Compared(_)
+        );
         let effects = update(&mut self.state, message);
         if is_news {
-            self.subject = Subject::new(&self.state.image);
+            self.subject = Subject::new(&self.state.image, self.state.other.as_ref());
         }
         effects.into_iter().filter_map(|effect| self.perform(effect)).collect()
     }
@@ -107,14 +129,9 @@ impl Exploration {
                 });
             }
             Effect::Extract { at, path, to } => {
-                let inventory = self.subject.inventory.clone();
-                self.background.spawn(async move {
-                    let result = match inventory {
-                        Some(inventory) => extract::extract(inventory, at, path, to).await,
-                        None => Err("not written: the image is still being read".to_owned()),
-                    };
-                    Some(Message::Extracted(result))
-                });
+                let subject = self.subject.clone();
+                self.background
+                    .spawn(async move { Some(Message::Extracted(extract::extract(subject, at, path, to).await)) });
             }
             Effect::Account => {
                 let inventory = self.subject.inventory.clone()?;
@@ -124,6 +141,12 @@ impl Exploration {
                         tokio::task::spawn_blocking(move || Report::of(&inventory, base.as_ref())).await.ok()?;
                     Some(Message::Accounted(Box::new(report)))
                 });
+            }
+            Effect::Compare => {
+                let image = self.state.image.inventory.as_deref().cloned()?;
+                let other = self.state.other.as_ref()?.side.clone()?;
+                self.background
+                    .spawn(async move { Some(Message::Compared(Pair::of(other, image).await.map(Arc::new))) });
             }
             Effect::Terminal(wish) => return Some(wish),
         }
@@ -138,12 +161,12 @@ impl Face for Exploration {
         tokio::select! {
             biased;
             done = self.background.next() => done,
-            Some(progress) = self.progress.recv() => Message::Progress(progress),
+            Some(progress) = self.progress.recv() => progress,
         }
     }
 
     fn news_already(&mut self) -> Option<Message> {
-        let progress = self.progress.try_recv().ok().map(Message::Progress);
+        let progress = self.progress.try_recv().ok();
         progress.or_else(|| self.background.try_next())
     }
 

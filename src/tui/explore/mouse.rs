@@ -44,11 +44,11 @@ pub(super) fn on_mouse(explorer: &mut Explorer, event: MouseEvent) -> Vec<Effect
         }
         (PaneId::Layers, None) if matches!(event.kind, MouseEventKind::Down(_)) => {
             let row = usize::from(event.row.saturating_sub(inner.y));
-            if let Some(layer) = layers::at_row(explorer, row) {
-                if layer == explorer.layer {
+            if let Some(selected) = layers::at_row(explorer, row) {
+                if selected == explorer.selected {
                     actions::focus(explorer, PaneId::Layer);
                 }
-                explorer.layer = layer;
+                explorer.selected = selected;
             }
         }
         (PaneId::Waste, None) => {

@@ -3,6 +3,7 @@
 use super::image::{Image, Reading};
 use super::layout::{self, Areas};
 use super::map::Map;
+use super::other::{self, Other};
 use super::waste::Waste;
 use crate::layers;
 use crate::plan::{StageId, StepId};
@@ -60,6 +61,14 @@ impl PaneId {
     }
 }
 
+/// What is selected in the list of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Selected {
+    /// The whole image, beside the other.
+    Other,
+    Layer(usize),
+}
+
 pub struct Explorer {
     pub look: Look,
     /// Columns and rows.
@@ -67,14 +76,16 @@ pub struct Explorer {
     /// Since the screen began.
     pub now: Duration,
     pub image: Image,
+    /// What the image is compared with, if anything.
+    pub other: Option<Other>,
     pub focus: PaneId,
     /// What the pane with the tabs shows.
     pub shows: PaneId,
     pub zoomed: bool,
     /// Whether a file is open.
     pub viewing: bool,
-    /// The selected layer, and the first row shown of the list.
-    pub layer: usize,
+    /// In the list of layers, whose first row on show is `top`.
+    pub selected: Selected,
     pub top: usize,
     pub details_top: usize,
     /// The layer whose file system others are compared with.
@@ -96,13 +107,12 @@ pub struct Explorer {
     /// What was searched for last, by pane.
     pub needle: BTreeMap<PaneId, String>,
     /// The selected layer when the text began to be typed that is searched for.
-    pub(super) sought_from: usize,
+    pub(super) sought_from: Selected,
     pub(super) told: Told<PaneId>,
 }
 
 impl Explorer {
-    pub fn new(image: Image, options: &Options, look: Look, size: (u16, u16)) -> Explorer {
-        let mut image = image;
+    pub fn new(mut image: Image, other: Option<Other>, options: &Options, look: Look, size: (u16, u16)) -> Explorer {
         if !options.title.is_empty() {
             image.name = options.title.clone();
         }
@@ -110,9 +120,9 @@ impl Explorer {
             look,
             size,
             now: Duration::ZERO,
-            // What an image was made for is in its last layers; what it stands on is at the bottom.
-            layer: 0,
+            selected: if other.is_some() { Selected::Other } else { Selected::Layer(0) },
             image,
+            other,
             focus: PaneId::Layers,
             shows: PaneId::Layer,
             zoomed: false,
@@ -132,7 +142,7 @@ impl Explorer {
             help: None,
             note: None,
             needle: BTreeMap::new(),
-            sought_from: 0,
+            sought_from: Selected::Layer(0),
             told: Told::default(),
         }
     }
@@ -163,19 +173,59 @@ impl Explorer {
         }
     }
 
-    /// What the panes speak of: the selected layer over what is below it, or over the marked one.
+    /// What can be selected in the list of layers.
+    pub fn selectable(&self) -> Vec<Selected> {
+        let other = self.other.as_ref().map(|_| Selected::Other);
+        other.into_iter().chain((0..self.image.layers.len()).map(Selected::Layer)).collect()
+    }
+
+    /// What stands in the list of layers for one of them.
+    pub fn words(&self, selected: Selected) -> String {
+        match selected {
+            Selected::Other => format!("against {}", self.other.as_ref().map_or("", |other| &other.name)),
+            Selected::Layer(layer) => self.image.instruction(layer),
+        }
+    }
+
+    /// What the panes speak of: the selected layer over what is below it, or over the marked one; or the whole image
+    /// over the other.
     pub fn place(&self) -> Place {
-        let text = self.image.instruction(self.layer);
-        let (text, from, to) = match self.mark.filter(|mark| *mark != self.layer) {
+        match (self.selected, &self.other) {
+            (Selected::Layer(layer), _) => self.place_of(layer),
+            (Selected::Other, Some(other)) => self.beside(other),
+            (Selected::Other, None) => Place::default(),
+        }
+    }
+
+    fn beside(&self, other: &Other) -> Place {
+        let after = other.pair.as_ref().and_then(|_| self.image.at(self.image.layers.len()));
+        let instead = match (&self.image.failure, &other.failure) {
+            (Some(error), _) => error.message.clone(),
+            (None, Some(error)) => error.message.clone(),
+            (None, None) => "What differs is shown when both have been read.".to_owned(),
+        };
+        Place {
+            text: self.words(Selected::Other),
+            before: Some(other::at()).filter(|_| after.is_some()),
+            instead: if after.is_none() { sanitise(&instead).into_owned() } else { String::new() },
+            after,
+            compared: true,
+            ..Place::default()
+        }
+    }
+
+    fn place_of(&self, layer: usize) -> Place {
+        let text = self.image.instruction(layer);
+        let (text, from, to) = match self.mark.filter(|mark| *mark != layer) {
             Some(mark) => {
-                let (old, new) = (mark.min(self.layer), mark.max(self.layer));
+                let (old, new) = (mark.min(layer), mark.max(layer));
                 (format!("{text} (layer {new} against layer {old})"), old + 1, new + 1)
             }
-            None => (text, self.layer, self.layer + 1),
+            None => (text, layer, layer + 1),
         };
         let after = self.image.at(to);
         Place {
-            step: Some(StepId { stage: StageId(0), index: self.layer as u32 }),
+            step: Some(StepId { stage: StageId(0), index: layer as u32 }),
             text,
             before: if from == 0 { None } else { self.image.at(from) },
             instead: if after.is_none() { self.why_not_known(to - 1) } else { String::new() },
@@ -183,20 +233,21 @@ impl Explorer {
             running: false,
             failed: false,
             why: Vec::new(),
-            compared: self.mark.is_some_and(|mark| mark != self.layer),
+            compared: self.mark.is_some_and(|mark| mark != layer),
         }
     }
 
     /// The same for what the selected layer changed: until those below it are read, all that it holds.
     pub fn layer_place(&self) -> Place {
         let place = self.place();
+        let Selected::Layer(layer) = self.selected else { return place };
         if self.mark.is_none()
-            && let Some(why) = self.image.layers.get(self.layer).and_then(|layer| layer.facts.nothing_because())
+            && let Some(why) = self.image.layers.get(layer).and_then(|layer| layer.facts.nothing_because())
         {
             let instead = format!("Nothing of this layer is here: {}", sanitise(why));
             return Place { before: None, after: None, instead, ..place };
         }
-        match self.image.alone(self.layer) {
+        match self.image.alone(layer) {
             Some(at) if place.after.is_none() && self.mark.is_none() => {
                 let height = self.image.tree.height();
                 let text = format!("by itself, until layer {height} below it is read");
@@ -233,9 +284,15 @@ impl Explorer {
         }
     }
 
+    /// Whether the image, or what it is compared with, is still being read.
+    pub fn is_loading(&self) -> bool {
+        let other = self.other.as_ref().filter(|_| self.image.failure.is_none());
+        self.image.is_loading() || other.is_some_and(Other::is_loading)
+    }
+
     /// Whether something on the screen moves by itself.
     pub fn is_moving(&self) -> bool {
-        self.image.is_loading()
+        self.is_loading()
     }
 
     /// The sign of something that runs, as it is now.

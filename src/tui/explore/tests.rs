@@ -3,9 +3,11 @@
 use super::answers::{Subject, resolve};
 use super::draw;
 use super::image::{Image, Layer, Reading};
-use super::state::{Explorer, PaneId};
+use super::other::{Other, Pair};
+use super::state::{Explorer, PaneId, Selected};
 use super::update::{Effect, Message, update};
 use super::waste::Report;
+use crate::engine::side::{Side, SideError};
 use crate::image::base::Base;
 use crate::image::config::{History, ImageConfig};
 use crate::image::history::of_layers;
@@ -94,7 +96,7 @@ fn image(base: Option<Base>) -> Image {
 
 fn explorer(base: Option<Base>, (columns, rows): (u16, u16)) -> Explorer {
     let look = Look::new(&Theme::dark(), Depth::True, false);
-    let mut explorer = Explorer::new(image(base), &Options::default(), look, (columns, rows));
+    let mut explorer = Explorer::new(image(base), None, &Options::default(), look, (columns, rows));
     explorer.now = Duration::from_millis(300);
     explorer
 }
@@ -106,9 +108,15 @@ fn tell(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
     let mut at = 0;
     while at < effects.len() {
         if let Effect::Load(slot, query) = effects[at].clone() {
-            let subject = Subject::new(&explorer.image);
+            let subject = Subject::new(&explorer.image, explorer.other.as_ref());
             let answer = runtime.block_on(subject.answer(&query));
             effects.extend(update(explorer, Message::Loaded { slot, query, answer }));
+        }
+        if effects[at] == Effect::Compare {
+            let image = explorer.image.inventory.as_deref().unwrap().clone();
+            let other = explorer.other.as_ref().unwrap().side.clone().unwrap();
+            let pair = runtime.block_on(Pair::of(other, image)).map(Arc::new);
+            effects.extend(update(explorer, Message::Compared(pair)));
         }
         if effects[at] == Effect::Account {
             let report = Report::of(explorer.image.inventory.as_ref().unwrap(), explorer.image.base.as_ref());
@@ -132,8 +140,12 @@ fn drawn(explorer: &mut Explorer) -> String {
 
 /// The screen at both sizes that matter, after the messages and keys.
 fn check(name: &str, base: Option<Base>, messages: fn() -> Vec<Message>, keys: &[KeyCode]) {
+    check_of(name, |size| explorer(base.clone(), size), messages, keys);
+}
+
+fn check_of(name: &str, made: impl Fn((u16, u16)) -> Explorer, messages: fn() -> Vec<Message>, keys: &[KeyCode]) {
     for size in [(80, 24), (200, 60)] {
-        let mut explorer = explorer(base.clone(), size);
+        let mut explorer = made(size);
         update(&mut explorer, Message::Terminal(Heard::Resize(size.0, size.1)));
         for message in messages() {
             tell(&mut explorer, message);
@@ -194,7 +206,7 @@ fn a_layer_that_cannot_be_had_is_no_empty_one() {
     for message in [Progress::Finished { layer: 2, facts }, Progress::Alone { layer: 2, tree: FileTree::default() }] {
         tell(&mut explorer, Message::Progress(message));
     }
-    explorer.layer = 2;
+    explorer.selected = Selected::Layer(2);
     let place = explorer.layer_place();
     assert_eq!(
         (place.instead.as_str(), place.after),
@@ -224,6 +236,106 @@ fn any_two_layers_are_compared() {
     check("compared", None, read, &[KeyCode::Char('d'), KeyCode::End, KeyCode::Char('3')]);
 }
 
+/// The image before it had its last two layers, for another platform.
+fn older() -> Inventory {
+    let mut config = config();
+    config.architecture = "arm64".to_owned();
+    config.config.cmd = None;
+    config.config.env.push("DEBUG=1".to_owned());
+    config.rootfs.diff_ids.truncate(1);
+    let mut layers = layers();
+    layers.truncate(1);
+    layers.push(Arc::new(Changes { entries: vec![sample::put("usr/lib/old.so", 2_000_000)] }));
+    Inventory::of_layers("shop/api:1.3", "docker-archive older.tar", config, &layers)
+}
+
+/// The image beside the older one, whose layers are not read yet.
+fn beside(size: (u16, u16)) -> Explorer {
+    let older = older();
+    let layers = older.layers.iter().map(|facts| Layer { facts: facts.clone(), reading: Reading::Waiting });
+    let image = Image {
+        name: older.name.clone(),
+        origin: older.origin.clone(),
+        layers: layers.collect(),
+        config: older.config.clone(),
+        ..image(None)
+    };
+    let other = Other { name: older.name, image: Some(image), side: None, pair: None, failure: None };
+    let mut explorer = explorer(None, size);
+    explorer.selected = Selected::Other;
+    explorer.other = Some(other);
+    explorer
+}
+
+fn both_read() -> Vec<Message> {
+    let mut messages = read();
+    messages.push(Message::OtherRead(Box::new(Ok(Side::of_image("shop/api:1.3".to_owned(), older())))));
+    messages
+}
+
+#[test]
+fn the_whole_image_is_compared_with_another() {
+    check_of("against", beside, both_read, &[]);
+    check_of("against-details", beside, both_read, &typed("2"));
+    check_of("against-files", beside, both_read, &typed("4*"));
+    check_of("against-layer", beside, both_read, &[KeyCode::Down]);
+}
+
+#[test]
+fn the_other_is_waited_for() {
+    let other_first = || {
+        let mut messages = both_read();
+        messages.reverse();
+        messages.truncate(1);
+        messages
+    };
+    check_of("against-reading", beside, other_first, &[]);
+}
+
+#[test]
+fn that_the_other_cannot_be_read_is_said() {
+    let failed = || {
+        let error = SideError::Here("old: Permission denied".to_owned());
+        let mut messages = read();
+        messages.push(Message::OtherRead(Box::new(Err(error))));
+        messages
+    };
+    check_of("against-failed", beside, failed, &[KeyCode::Tab]);
+}
+
+#[test]
+fn of_the_same_image_nothing_differs() {
+    let same = || {
+        let mut messages = read();
+        messages.push(Message::OtherRead(Box::new(Ok(Side::of_image("shop/api:1.4".to_owned(), inventory())))));
+        messages
+    };
+    check_of("against-same", beside, same, &[]);
+}
+
+#[test]
+fn what_is_beside_the_image_is_left_and_come_back_to() {
+    let check = |keys: &[KeyCode], expected: Selected| {
+        let mut explorer = beside((120, 40));
+        both_read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+        keys.iter().for_each(|code| drop(press(&mut explorer, *code)));
+        assert_eq!(explorer.selected, expected, "{keys:?}");
+        explorer
+    };
+    check(&[], Selected::Other);
+    check(&[KeyCode::Down], Selected::Layer(0));
+    check(&[KeyCode::Down, KeyCode::Up], Selected::Other);
+    check(&[KeyCode::End, KeyCode::Home], Selected::Other);
+    check(&typed("/copy"), Selected::Layer(2));
+    check(&[typed("/1.3"), vec![KeyCode::Enter]].concat(), Selected::Other);
+    // Two layers are compared as ever, and the whole image is with the other.
+    let place = check(&[KeyCode::Down, KeyCode::Char('d'), KeyCode::Down], Selected::Layer(1)).place();
+    assert!(place.text.ends_with("(layer 1 against layer 0)"), "{}", place.text);
+    let place = check(&[KeyCode::Down, KeyCode::Char('d'), KeyCode::Up], Selected::Other).place();
+    assert_eq!(place.text, "against shop/api:1.3");
+    assert_eq!(check(&[KeyCode::Char('d')], Selected::Other).mark, None);
+}
+
 #[test]
 fn the_bytes_are_a_picture() {
     check("map", None, read, &typed("5"));
@@ -245,7 +357,7 @@ fn what_is_dead_is_told_and_leads_to_the_file() {
     typed("/gofmt").into_iter().for_each(|code| drop(press(&mut explorer, code)));
     press(&mut explorer, KeyCode::Enter);
     press(&mut explorer, KeyCode::Enter);
-    assert_eq!(explorer.layer, 0);
+    assert_eq!(explorer.selected, Selected::Layer(0));
     assert_eq!(press(&mut explorer, KeyCode::Char('y')), [Effect::Terminal(Wish::Copy("/usr/bin/gofmt".to_owned()))]);
 }
 
@@ -309,7 +421,8 @@ fn lists_are_gone_through_as_in_a_pager() {
         }
         explorer
     };
-    let check_layer = |keys: &str, expected: usize| assert_eq!(after(keys).layer, expected, "{keys}");
+    let check_layer =
+        |keys: &str, expected: usize| assert_eq!(after(keys).selected, Selected::Layer(expected), "{keys}");
     check_layer("/copy", 2);
     check_layer("/copy\x1b", 0);
     check_layer("/copy\nG", 3);
@@ -438,8 +551,9 @@ fn a_tree_is_written_out_with_what_each_layer_has_of_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let extract = |path: &str, to: &std::path::Path| {
         let at = crate::snapshot::SnapshotId("layers 2".to_owned());
-        let inventory = Arc::new(inventory.clone());
-        runtime.block_on(super::extract::extract(inventory, at, path.into(), to.to_owned()))
+        let mut image = image(None);
+        image.finish(inventory.clone());
+        runtime.block_on(super::extract::extract(Subject::new(&image, None), at, path.into(), to.to_owned()))
     };
     let said = extract("a", &to).unwrap();
     assert!(said.starts_with("5 files, 27 B written to"), "{said}");
@@ -464,7 +578,7 @@ fn what_is_clicked_again_is_gone_to() {
             let event = MouseEvent { kind, column: area.x + 5, row: area.y + 1 + row, modifiers: KeyModifiers::NONE };
             tell(&mut explorer, Message::Terminal(Heard::Mouse(event)));
         }
-        assert_eq!((explorer.focus, explorer.layer), expected, "{rows:?}");
+        assert_eq!((explorer.focus, explorer.selected), (expected.0, Selected::Layer(expected.1)), "{rows:?}");
     };
     let (first, second, below) = (5, 6, 33);
     check(&[first], (PaneId::Layer, 1));

@@ -1,10 +1,13 @@
 //! Message in, state changed, effects out. Never waits.
 
+use super::details::platform;
 use super::layout::content;
+use super::other::Pair;
 use super::state::{Explorer, PaneId};
 use super::waste::Report;
 use super::{actions, mouse};
 use crate::engine::EngineError;
+use crate::engine::side::{Side, SideError};
 use crate::image::base::Base;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::SourceError;
@@ -35,6 +38,10 @@ pub enum Message {
     },
     /// The image that this one is built on.
     Base(Base),
+    /// How far what it is compared with has been read, what it is, and what differs.
+    OtherProgress(Progress),
+    OtherRead(Box<Result<Side, SideError>>),
+    Compared(Result<Arc<Pair>, SideError>),
     /// What of the image is dead, and what is there twice.
     Accounted(Box<Report>),
     /// How the image was built, and where its files come from.
@@ -49,6 +56,8 @@ pub enum Effect {
     Load(Slot, Query),
     /// Work out what of the image is dead.
     Account,
+    /// Compare the image with the other.
+    Compare,
     Extract {
         at: SnapshotId,
         path: BString,
@@ -94,16 +103,37 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
                     explorer.image.finish(inventory);
                     new_tree(explorer);
                     draw_flow(explorer);
-                    if let Some(broken) = explorer.image.layers.iter().find_map(|it| it.facts.broken.clone()) {
-                        explorer.complain(format!("not whole: {broken}"));
-                    }
+                    complain_of_broken(explorer);
                 }
                 Err(error) => {
                     explorer.complain(error.message.clone());
                     explorer.image.failure = Some(error);
                 }
             }
-            if whole { vec![Effect::Account] } else { Vec::new() }
+            let compare = compare(explorer);
+            if whole { [vec![Effect::Account], compare].concat() } else { Vec::new() }
+        }
+        Message::OtherProgress(progress) => {
+            if let Some(other) = &mut explorer.other {
+                other.progress(progress);
+            }
+            Vec::new()
+        }
+        Message::OtherRead(read) => {
+            let Some(other) = &mut explorer.other else { return Vec::new() };
+            match *read {
+                Ok(side) => other.finish(side),
+                Err(error) => not_compared(explorer, error),
+            }
+            complain_of_broken(explorer);
+            compare(explorer)
+        }
+        Message::Compared(compared) => {
+            match compared {
+                Ok(pair) => take_pair(explorer, pair),
+                Err(error) => not_compared(explorer, error),
+            }
+            Vec::new()
         }
         Message::Loaded { slot, query, answer } => {
             let requests = explorer.of_slot(slot).map(|pane| pane.loaded(&query, answer)).unwrap_or_default();
@@ -137,6 +167,42 @@ fn on_heard(explorer: &mut Explorer, heard: Heard) -> Vec<Effect> {
         Heard::Edited(_) => {}
     }
     Vec::new()
+}
+
+/// When both are here.
+fn compare(explorer: &Explorer) -> Vec<Effect> {
+    let both = explorer.image.inventory.is_some() && explorer.other.as_ref().is_some_and(|other| other.side.is_some());
+    if both { vec![Effect::Compare] } else { Vec::new() }
+}
+
+/// That the two are for different platforms explains more than any file does.
+fn take_pair(explorer: &mut Explorer, pair: Arc<Pair>) {
+    let Some(other) = &mut explorer.other else { return };
+    other.pair = Some(pair);
+    let there = other.image.as_ref().map(|image| platform(&image.config));
+    let here = platform(&explorer.image.config);
+    if let Some(there) = there.filter(|there| *there != here) {
+        let said = format!("{} is for {there}, and this image for {here}", other.name);
+        explorer.complain(said);
+    }
+}
+
+fn not_compared(explorer: &mut Explorer, error: SideError) {
+    let error = EngineError::from(error);
+    explorer.complain(error.message.clone());
+    if let Some(other) = &mut explorer.other {
+        other.failure = Some(error);
+    }
+}
+
+/// Names the first layer that is not whole.
+fn complain_of_broken(explorer: &mut Explorer) {
+    let images = [Some(&explorer.image), explorer.other.as_ref().and_then(|other| other.image.as_ref())];
+    let layers = images.into_iter().flatten().flat_map(|image| &image.layers);
+    let broken = layers.filter_map(|layer| layer.facts.broken.clone()).next();
+    if let Some(broken) = broken {
+        explorer.complain(format!("not whole: {broken}"));
+    }
 }
 
 fn new_tree(explorer: &mut Explorer) {

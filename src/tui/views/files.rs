@@ -41,7 +41,7 @@ impl Pane for Files {
         let word = if self.shown.after.is_some() { "after" } else { "before" };
         match self.shown.step {
             Some(_) => format!("{word} {}", text::sanitise(&self.shown.text)),
-            None => String::new(),
+            None => text::sanitise(&self.shown.text).into_owned(),
         }
     }
 

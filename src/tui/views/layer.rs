@@ -90,7 +90,7 @@ impl Pane for Layer {
     fn title(&self) -> String {
         match self.shown.step {
             Some(step) => format!("{} · {}", step.index, text::sanitise(&self.shown.text)),
-            None => String::new(),
+            None => text::sanitise(&self.shown.text).into_owned(),
         }
     }
 
@@ -234,6 +234,7 @@ impl Pane for Layer {
                 let installed = self.packages.as_ref().map(|it| it.sentence.clone());
                 let parts = std::iter::once(sums(&diff)).chain(installed).chain(self.browser.tree.state());
                 let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
+                let sums = text::clip(&sums, usize::from(line.width), look.signs.ellipsis);
                 buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
             }
             Some(_) if self.shown.compared => words(&[NO_DIFFERENCE.to_owned()], area, buffer, look),

@@ -353,7 +353,9 @@ impl File {
                 (_, true, None) => self.switch(Mode::Diff),
                 (_, true, Some(why)) => return Outcome::Effect(Request::Say(why.to_owned())),
                 (_, false, _) => {
-                    return Outcome::Effect(Request::Say("the instruction did not change this file".to_owned()));
+                    return Outcome::Effect(Request::Say(
+                        "there is nothing else here that it could be compared with".to_owned(),
+                    ));
                 }
             },
             KeyCode::Char('m') if plain && readable => {

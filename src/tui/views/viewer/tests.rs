@@ -111,7 +111,10 @@ fn what_has_no_lines_to_compare_says_so() {
     assert!(drawn(&mut viewer, 90, 5).starts_with("00000000  00 01"));
     let mut viewer = opened(b"x");
     let said = press(&mut viewer, KeyCode::Char('d'));
-    assert_eq!(said, Outcome::Effect(Request::Say("the instruction did not change this file".to_owned())));
+    assert_eq!(
+        said,
+        Outcome::Effect(Request::Say("there is nothing else here that it could be compared with".to_owned()))
+    );
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! What the image as a whole is compared with: another image, or a directory.
+
+use super::image::{Image, Reading};
+use crate::engine::EngineError;
+use crate::engine::side::{self, Side, SideError};
+use crate::image::inventory::{Inventory, Progress};
+use crate::image::source::Opened;
+use crate::layers::{Diff, Scope};
+use crate::snapshot::SnapshotId;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What is asked for.
+pub enum Against {
+    /// One whose layers can be read, by the name that it was asked for.
+    Image(String, Opened),
+    Directory(PathBuf),
+}
+
+/// The same as far as it is known.
+#[derive(Debug)]
+pub struct Other {
+    pub name: String,
+    /// As far as it has been read; a directory is none.
+    pub image: Option<Image>,
+    /// When all of it has been read.
+    pub side: Option<Side>,
+    /// What differs, once that is known.
+    pub pair: Option<Arc<Pair>>,
+    /// Why nothing can be compared.
+    pub failure: Option<EngineError>,
+}
+
+/// Two things that have been compared.
+#[derive(Debug)]
+pub struct Pair {
+    /// What came before, so to say.
+    pub other: Side,
+    pub diff: Arc<Diff>,
+}
+
+impl Other {
+    pub fn new(against: &Against) -> Other {
+        let (name, image) = match against {
+            Against::Image(name, opened) => (name.clone(), Some(Image::new(opened, None))),
+            Against::Directory(path) => (path.display().to_string(), None),
+        };
+        Other { name, image, side: None, pair: None, failure: None }
+    }
+
+    pub fn progress(&mut self, progress: Progress) {
+        if let Some(image) = &mut self.image {
+            image.progress(progress);
+        }
+    }
+
+    pub fn finish(&mut self, side: Side) {
+        if let (Some(image), Some(inventory)) = (&mut self.image, side.inventory()) {
+            image.finish(inventory.clone());
+        }
+        self.side = Some(side);
+    }
+
+    /// Whether it is still being read or compared.
+    pub fn is_loading(&self) -> bool {
+        self.pair.is_none() && self.failure.is_none()
+    }
+
+    pub fn broken(&self) -> usize {
+        self.image.as_ref().map_or(0, Image::broken)
+    }
+
+    /// How many of its layers have been read, and how many there are.
+    pub fn layers(&self) -> (usize, usize) {
+        let layers = self.image.as_ref().map_or(&[][..], |image| &image.layers);
+        (layers.iter().filter(|layer| layer.reading == Reading::Done).count(), layers.len())
+    }
+}
+
+impl Pair {
+    /// Compares an image with the other. Files are read where their contents cannot be told apart otherwise.
+    pub async fn of(mut other: Side, image: Inventory) -> Result<Pair, SideError> {
+        let mut image = Side::of_image(image.name.clone(), image);
+        side::settle(&mut other, &mut image).await?;
+        let (before, after) = (other.tree.clone(), image.tree);
+        let compare = move || {
+            let diff = Diff::between(&before, &after, Scope::Changed);
+            diff.prepare();
+            Arc::new(diff)
+        };
+        Ok(Pair { other, diff: side::blocking(compare).await? })
+    }
+}
+
+/// The name of the other's file system among those of the image.
+pub fn at() -> SnapshotId {
+    SnapshotId("the other".to_owned())
+}
+
+/// Whether a file system is the other's, by its name.
+pub fn is_other(at: &SnapshotId) -> bool {
+    at.0 == "the other"
+}
