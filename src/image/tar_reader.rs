@@ -567,7 +567,10 @@ fn number(field: &[u8]) -> Option<i64> {
         }
         return i64::try_from(value).ok();
     }
-    let digits = field.trim_with(|it| it == ' ' || it == '\0');
+    let mut digits = field;
+    while let [b' ' | 0, rest @ ..] | [rest @ .., b' ' | 0] = digits {
+        digits = rest;
+    }
     let mut value = 0i64;
     for digit in digits {
         // Some writers put more fields behind a NUL.

@@ -6,6 +6,7 @@
 //! a version for each path in it. So one store answers for every height of the stack.
 
 use super::entry::{ContentHash, Kind, Meta};
+use super::path::names;
 use bstr::{BStr, BString, ByteSlice};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -596,7 +597,7 @@ enum Sweep {
 }
 
 pub(super) fn components(path: &BStr) -> impl Iterator<Item = &BStr> {
-    path.split_str("/").map(BStr::new).filter(|name| !name.is_empty() && *name != ".")
+    names(path).map(BStr::new).filter(|name| !name.is_empty() && *name != ".")
 }
 
 /// What a directory is when an archive has entries below it and no header for it.

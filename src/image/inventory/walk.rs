@@ -5,13 +5,14 @@
 
 use crate::image::tar_reader::{TarEntry, TarError, TarKind, TarReader};
 use crate::layers::packages::{self, Manager, Package};
-use crate::layers::path::{child, clean, is_below, shown, split};
+use crate::layers::path::{child, clean, is_below, names, shown, split};
 use crate::layers::{ContentHash, ContentHasher, Entry, Kind, Meta};
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice, Finder};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 use std::ops::Bound;
+use std::sync::LazyLock;
 use twox_hash::XxHash3_128;
 
 /// Bytes of a path, as Linux has it.
@@ -108,7 +109,7 @@ impl Walk {
             }
             return Ok(());
         }
-        if parent.split_str("/").any(|it| it.starts_with(b".wh.")) {
+        if names(parent).any(|it| it.starts_with(b".wh.")) {
             self.note(&member.path, "lies below a whiteout, and is left out");
             return Ok(());
         }
@@ -324,15 +325,14 @@ impl Walk {
 /// Whether a path, taken as text, leads above where it begins.
 fn leaves_root(path: &BStr) -> bool {
     let mut depth = 0usize;
-    path.contains_str("..")
-        && path.split_str("/").any(|name| match name {
-            b"" | b"." => false,
-            b".." => depth.checked_sub(1).map(|less| depth = less).is_none(),
-            _ => {
-                depth += 1;
-                false
-            }
-        })
+    names(path).any(|name| match name {
+        b"" | b"." => false,
+        b".." => depth.checked_sub(1).map(|less| depth = less).is_none(),
+        _ => {
+            depth += 1;
+            false
+        }
+    })
 }
 
 fn meta(member: &TarEntry) -> Meta {
@@ -359,11 +359,12 @@ fn meta(member: &TarEntry) -> Meta {
 /// Whether a file is a private key, in the form of RFC 7468 or of OpenPGP (RFC 9580), with its certificate before it or
 /// not, or within JSON as clouds give it out. Programs and texts that only speak of keys say so further behind.
 fn is_key(file: &[u8]) -> bool {
+    static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("-----BEGIN "));
     let is_of_a_cloud = file.starts_with(b"{") && file.contains_str("\"private_key\"");
     let is_bundle = file.starts_with(b"-----BEGIN ") || file.starts_with(b"Bag Attributes");
     let text = if is_bundle || is_of_a_cloud { file } else { &file[..file.len().min(200)] };
     let ends = ["PRIVATE KEY-----", "PRIVATE KEY BLOCK-----"];
-    text.contains_str("-----BEGIN ") && ends.iter().any(|end| text.contains_str(end))
+    BEGIN.find(text).is_some() && ends.iter().any(|end| text.contains_str(end))
 }
 
 /// A file's content on its way past.
