@@ -144,7 +144,14 @@ fn what_cannot_be_compared_is_refused() {
     project
         .run(&["explore", "image.tar", "--json", "--against", "image.tar"])
         .expect(2)
-        .says("stagedive diff OTHER IMAGE");
+        .says("diff OTHER IMAGE --json");
+    let check = |other: &str, says: &str| {
+        let mut terminal = Terminal::start(project.command(&["explore", "image.tar", "--against", other]), 120, 24);
+        terminal.wait(says);
+        assert_eq!(terminal.exit().code(), Some(2));
+    };
+    check("builder@3", "it is compared by: stagedive diff");
+    check("./missing.tar", "there is neither a directory nor an archive of this name");
 }
 
 #[test]

@@ -284,7 +284,12 @@ pub const TABLE: &[Binding] = &[
     bind(C::Debugger, &[ch('>')], A::NextTrack, "the next platform's track, of several (`--platform A,B`)"),
     bind(C::Debugger, &[ch('<')], A::PreviousTrack, "the previous platform's track"),
     bind(C::Debugger, &[ch(':')], A::CommandLine, "command line; Tab completes, `:help` lists the commands"),
-    bind(C::Explorer, &[ch('1')], A::Focus(1), "Layers: the instructions and what they weigh"),
+    bind(
+        C::Explorer,
+        &[ch('1')],
+        A::Focus(1),
+        "Layers: the instructions and what they weigh; first the whole image, with --against",
+    ),
     bind(C::Explorer, &[ch('2')], A::Focus(2), "Details of the selected layer, and of the image"),
     bind(C::Explorer, &[ch('3')], A::Focus(3), "Layer: what the selected layer changed"),
     bind(C::Explorer, &[ch('4')], A::Focus(4), "Files: the whole file system at the selected layer"),

@@ -311,3 +311,22 @@ fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, Side
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SideError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| SideError::Here(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_of_a_directory_is_read_in_stretches() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "0123456789").unwrap();
+        let side = of_directory(dir.path().to_owned()).await.unwrap();
+        let check = async |offset, limit, expected: &str| {
+            assert_eq!(side.read(&"f".into(), offset, limit).await.unwrap(), expected.as_bytes(), "{offset} {limit}");
+        };
+        check(0, 4, "0123").await;
+        check(4, 4, "4567").await;
+        check(8, 4, "89").await;
+        check(10, 4, "").await;
+    }
+}

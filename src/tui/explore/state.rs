@@ -202,7 +202,10 @@ impl Explorer {
         let instead = match (&self.image.failure, &other.failure) {
             (Some(error), _) => error.message.clone(),
             (None, Some(error)) => error.message.clone(),
-            (None, None) => "What differs is shown when both have been read.".to_owned(),
+            (None, None) if self.image.is_loading() || other.side.is_none() => {
+                "What differs is shown when both have been read.".to_owned()
+            }
+            (None, None) => "Both have been read; files that may differ are compared by their contents.".to_owned(),
         };
         Place {
             text: self.words(Selected::Other),

@@ -293,7 +293,7 @@ fn the_other_is_waited_for() {
 }
 
 #[test]
-fn that_the_other_cannot_be_read_is_said() {
+fn that_the_other_cannot_be_read_or_is_not_whole_is_said() {
     let failed = || {
         let error = SideError::Here("old: Permission denied".to_owned());
         let mut messages = read();
@@ -301,6 +301,14 @@ fn that_the_other_cannot_be_read_is_said() {
         messages
     };
     check_of("against-failed", beside, failed, &[KeyCode::Tab]);
+    let broken = || {
+        let mut older = older();
+        older.layers[1].broken = Some("docker-archive older.tar: layer 1: the archive ends at byte 1024".to_owned());
+        let mut messages = read();
+        messages.push(Message::OtherRead(Box::new(Ok(Side::of_image("shop/api:1.3".to_owned(), older)))));
+        messages
+    };
+    check_of("against-broken", beside, broken, &typed("2"));
 }
 
 #[test]
