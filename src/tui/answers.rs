@@ -5,7 +5,7 @@ use super::widgets::{Answer, Query, Same, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
 use crate::image::listing::{self, Listing};
-use crate::layers::packages::{self, LARGEST_DATABASE, Package};
+use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
 use crate::layers::{Diff, FileTree, Layer, Patch, Pattern, Scope, patch as patches};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -119,15 +119,19 @@ where
 /// is empty.
 pub async fn packages(old: Vec<(BString, Vec<u8>)>, new: Vec<(BString, Vec<u8>)>) -> Result<Answer, EngineError> {
     think(move || {
-        // A database that cannot be read says nothing of packages; the notes of its layer say so.
-        let listed = |files: &[(BString, Vec<u8>)]| -> Vec<Package> {
-            let parsed = files
-                .iter()
-                .filter(|(_, bytes)| !bytes.is_empty())
-                .filter_map(|(path, bytes)| packages::parse(packages::manager_of(path.as_ref())?, bytes).ok());
-            parsed.flatten().collect()
+        let read = |files: &[(BString, Vec<u8>)]| -> Vec<(Manager, Result<Vec<Package>, String>)> {
+            let there = files.iter().filter(|(_, bytes)| !bytes.is_empty());
+            let known = there.filter_map(|(path, bytes)| Some((packages::manager_of(path.as_ref())?, bytes)));
+            known.map(|(manager, bytes)| (manager, packages::parse(manager, bytes))).collect()
         };
-        Answer::Packages(Arc::new(packages::changes(&listed(&old), &listed(&new))))
+        let both = [read(&old), read(&new)];
+        // Where one side cannot be read, nothing is known to be new or gone; the notes of its layer say so.
+        let wrong: Vec<Manager> = both.iter().flatten().filter(|it| it.1.is_err()).map(|it| it.0).collect();
+        let [old, new] = both.map(|side| -> Vec<Package> {
+            let known = side.into_iter().filter(|(manager, _)| !wrong.contains(manager));
+            known.flat_map(|(_, packages)| packages.unwrap_or_default()).collect()
+        });
+        Answer::Packages(Arc::new(packages::changes(&old, &new)))
     })
     .await
 }
@@ -145,4 +149,26 @@ pub async fn tones(name: BString, text: Source) -> Result<Answer, EngineError> {
 async fn think(work: impl FnOnce() -> Answer + Send + 'static) -> Result<Answer, EngineError> {
     let failed = |error| EngineError::new(format!("the answer could not be worked out: {error}"));
     tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::packages::fixtures::sqlite;
+
+    #[tokio::test]
+    async fn of_databases_that_cannot_be_read_nothing_is_said() {
+        const RPM: &str = "var/lib/rpm/rpmdb.sqlite";
+        const DPKG: &str = "var/lib/dpkg/status";
+        let dpkg = || (DPKG.into(), b"Package: a\nVersion: 1\n".to_vec());
+        let rpm = |bytes: Vec<u8>| (RPM.into(), bytes);
+        let check = async |old: Vec<(BString, Vec<u8>)>, new: Vec<(BString, Vec<u8>)>, expected: [bool; 2]| {
+            let Ok(Answer::Packages(changes)) = packages(old, new).await else { panic!() };
+            assert_eq!([!changes.added.is_empty(), !changes.removed.is_empty()], expected);
+        };
+        check(vec![], vec![rpm(sqlite())], [true, false]).await;
+        check(vec![rpm(b"no database".to_vec())], vec![rpm(sqlite())], [false, false]).await;
+        check(vec![rpm(sqlite())], vec![rpm(b"no database".to_vec())], [false, false]).await;
+        check(vec![rpm(sqlite())], vec![rpm(b"no database".to_vec()), dpkg()], [true, false]).await;
+    }
 }

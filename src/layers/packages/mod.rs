@@ -15,6 +15,9 @@ use bstr::{BStr, BString, ByteSlice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+pub(crate) use rpm::fixtures;
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     pub manager: Manager,

@@ -70,7 +70,7 @@ fn package(header: &[u8]) -> Option<Package> {
 
 /// One database in three formats: 30 packages whose headers grow, so that some lie on overflow pages.
 #[cfg(test)]
-pub(super) mod fixtures {
+pub(crate) mod fixtures {
     use std::io::Read;
 
     fn unpacked(packed: &[u8]) -> Vec<u8> {
