@@ -166,7 +166,7 @@ impl Repository {
             if let Some(value) = &authorization {
                 request = request.header(AUTHORIZATION, value);
             }
-            let answer = self.follow("answer", request).await?;
+            let answer = self.follow(what, request).await?;
             if answer.status() == StatusCode::UNAUTHORIZED && !asked && self.authorize(&answer, authorization).await? {
                 asked = true;
                 continue;
@@ -179,7 +179,7 @@ impl Repository {
         }
     }
 
-    /// Sends a request, and then to where it is sent on.
+    /// Sends a request for `what`, and then to where it is sent on.
     async fn follow(&self, what: &str, request: RequestBuilder) -> Result<Response, Failed> {
         let lost = |error: reqwest::Error| self.lost(what, &error);
         let mut request = request.build().map_err(lost)?;
@@ -189,7 +189,9 @@ impl Repository {
             let Some(next) = same.and_then(|it| sent_on(it, &answer)) else { return Ok(answer) };
             request = next;
         }
-        let message = format!("{}: no {what} from the registry: it sends us on {MOST_REDIRECTS} times", self.name());
+        let why =
+            format!("no answer from the registry to the request for {what}: it sends us on {MOST_REDIRECTS} times");
+        let message = format!("{}: {why}", self.name());
         Err(SourceError::new(SourceErrorKind::Unreachable, message).into())
     }
 
@@ -198,10 +200,11 @@ impl Repository {
         let elsewhere = error.url().filter(|url| !self.is_own(url)).and_then(|url| Some((url.host_str()?, url.port())));
         let from = match elsewhere {
             None => "the registry".to_owned(),
-            Some((host, None)) => format!("{host}, where the registry sends us"),
-            Some((host, Some(port))) => format!("{host}:{port}, where the registry sends us"),
+            Some((host, None)) => format!("{host}, where the registry sends us,"),
+            Some((host, Some(port))) => format!("{host}:{port}, where the registry sends us,"),
         };
-        let message = format!("{}: no {what} from {from}: {}", self.name(), innermost(error));
+        let why = innermost(error);
+        let message = format!("{}: no answer from {from} to the request for {what}: {why}", self.name());
         let again = match error {
             error if error.is_builder() => Again::Never,
             error if error.is_connect() => Again::Unreached,
@@ -237,7 +240,9 @@ impl Repository {
                 SourceError::new(SourceErrorKind::Missing, format!("{name}: the registry has no {what}{said}"))
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let message = format!("{name}: the registry wants fewer requests from here{said}");
+                let message = format!(
+                    "{name}: the registry does not give out {what} now: it wants fewer requests from here{said}"
+                );
                 SourceError::new(SourceErrorKind::Unreachable, message).with_help("wait, or log in: docker login")
             }
             status => {
@@ -329,7 +334,7 @@ impl Repository {
                 }
             }
         };
-        let answer = self.follow("token", request).await?;
+        let answer = self.follow("a token", request).await?;
         if !answer.status().is_success() {
             let again = tries::again(&answer);
             return Err(Failed { error: self.refusal("a token", answer).await, again });

@@ -270,8 +270,8 @@ fn a_long_pause_is_not_waited_for() {
     check(
         ":v1",
         busy,
-        "Unreachable: HOST/app: the registry wants fewer requests from here; wait, or log in: docker login; it is to be \
-         asked again in 3600 s",
+        "Unreachable: HOST/app: the registry does not give out manifest v1 now: it wants fewer requests from here; wait, \
+         or log in: docker login; it is to be asked again in 3600 s",
     );
 }
 
@@ -280,10 +280,9 @@ fn nobody_listens() {
     let dir = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let answer = outcome(&format!("127.0.0.1:{port}/app"), "linux/amd64", dir.path());
-    assert!(
-        answer.starts_with(&format!("Unreachable: 127.0.0.1:{port}/app: no answer from the registry: ")),
-        "{answer}"
-    );
+    let expected =
+        format!("Unreachable: 127.0.0.1:{port}/app: no answer from the registry to the request for manifest latest: ");
+    assert!(answer.starts_with(&expected), "{answer}");
 }
 
 const BASIC: &str = "Basic bWU6c2VjcmV0";
@@ -454,15 +453,21 @@ fn another_host_does_not_say_where_credentials_go() {
 #[test]
 fn who_does_not_answer_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let expected = format!("Unreachable: HOST/app: no answer from 127.0.0.1:{port}, where the registry sends us: ");
-    let on = move |_: &Store, request: &Request, reply: Reply| match request.path.contains("/manifests/") {
-        true => Reply::new(307, "").with("location", format!("http://127.0.0.1:{port}/")),
-        false => reply,
+    let expected = |what: &str| {
+        let host = format!("127.0.0.1:{port}, where the registry sends us,");
+        format!("Unreachable: HOST/app: no answer from {host} to the request for {what}: ")
     };
-    check(":v1", on, &expected);
+    let on = |part: &'static str| {
+        move |_: &Store, request: &Request, reply: Reply| match request.path.contains(part) {
+            true => Reply::new(307, "").with("location", format!("http://127.0.0.1:{port}/")),
+            false => reply,
+        }
+    };
+    check(":v1", on("/manifests/"), &expected("manifest v1"));
+    check(":v1", on("/blobs/"), &expected("blob sha256:HEX"));
     let realm = format!("Bearer realm=\"http://127.0.0.1:{port}/\"");
     let refused = move |_: &Store, _: &Request, _: Reply| Reply::new(401, "").with("www-authenticate", realm.clone());
-    check(":v1", refused, &expected.replace("answer", "token"));
+    check(":v1", refused, &expected("a token"));
 }
 
 #[test]
@@ -479,7 +484,7 @@ fn sent_on() {
     check(
         ":v1",
         to("/v2/app/manifests/v1"),
-        "Unreachable: HOST/app: no answer from the registry: it sends us on 10 times",
+        "Unreachable: HOST/app: no answer from the registry to the request for manifest v1: it sends us on 10 times",
     );
     for location in ["file:///etc/passwd", "ftp://localhost/", "http://"] {
         check(
