@@ -151,6 +151,10 @@ impl Browser {
     /// Marks what contains the text and goes to the first of it. How many there are, as far as that is known at once: a
     /// search goes over all names, which may take longer than a key should.
     pub fn find(&mut self, text: &str) -> usize {
+        // What the first letters have opened does not stay open if what there is of all of them is still to come.
+        if self.is_searching() {
+            self.begin_again();
+        }
         self.origin = None;
         self.look_for(text)
     }
@@ -282,4 +286,54 @@ pub fn words(sentences: &[String], area: Rect, buffer: &mut Buffer, look: &Look)
 pub fn error_words(error: &EngineError) -> Vec<String> {
     let help = error.help.iter().map(|line| text::sanitise(line).into_owned());
     std::iter::once(text::sanitise(&error.message).into_owned()).chain(help).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::widgets::tree::sample;
+
+    /// The directories that are open after this was typed, and accepted in the end; the answer to a text with a `?` has
+    /// not come by then.
+    fn check(typed: &[&str], expected: &[&str]) {
+        let at = SnapshotId("layers 2".to_owned());
+        let query = Query::Files { before: None, after: at };
+        let mut browser = Browser::new(Slot::Files, Flavour::Files);
+        browser.ask(query.clone());
+        browser.loaded(&query, Ok(Answer::Diff(Arc::new(sample::diff()))), false);
+        let answer = |browser: &mut Browser, requests: Vec<Request>| {
+            for request in requests {
+                let Request::Load(Slot::FilesHits, query @ Query::Hits { .. }) = request else { panic!("{request:?}") };
+                let Query::Hits { of, pattern } = &query else { continue };
+                browser.found(&query, Ok(Answer::Hits(of.0.find(pattern))));
+            }
+        };
+        let mut asked = Vec::new();
+        for text in typed {
+            browser.seek(text.trim_end_matches('?'));
+            asked = browser.wants();
+            if !text.ends_with('?') {
+                answer(&mut browser, std::mem::take(&mut asked));
+            }
+        }
+        browser.find(typed.last().unwrap().trim_end_matches('?'));
+        asked.extend(browser.wants());
+        answer(&mut browser, asked);
+        let area = Rect::new(0, 0, 40, 20);
+        let mut buffer = Buffer::empty(area);
+        let look = Look::new(&crate::tui::theme::Theme::dark(), crate::tui::theme::Depth::None, false);
+        browser.tree.render(area, &mut buffer, &look, true);
+        let rows = (0..area.height).map(|y| (0..20).map(|x| buffer[(x, y)].symbol()).collect::<String>());
+        let open = rows.filter_map(|row| row.split_once("▾ ").map(|(_, name)| name.trim().to_owned()));
+        assert_eq!(open.collect::<Vec<_>>(), expected, "{typed:?}");
+    }
+
+    #[test]
+    fn nothing_stays_open_of_what_the_first_letters_found() {
+        let above_upload = ["/root/", ".config/", "go/", "telemetry/"];
+        check(&["group"], &["/etc/"]);
+        check(&["u", "upload"], &above_upload);
+        check(&["u", "upload?"], &above_upload);
+        check(&["u", "under?"], &[]);
+    }
 }
