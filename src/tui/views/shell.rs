@@ -307,6 +307,20 @@ impl Pane for Shell {
         }
     }
 
+    fn seek(&mut self, text: &str) -> usize {
+        match &mut self.state {
+            State::Ended { browser: Some(browser), .. } => browser.seek(text),
+            _ => self.find(text),
+        }
+    }
+
+    fn give_up(&mut self) {
+        match &mut self.state {
+            State::Ended { browser: Some(browser), .. } => browser.give_up(),
+            _ => drop(self.find("")),
+        }
+    }
+
     fn find_next(&mut self, forward: bool) {
         match &mut self.state {
             State::Ended { browser: Some(browser), .. } => browser.tree.find_next(forward),
@@ -530,8 +544,8 @@ mod tests {
         }
     }
 
-    /// Ends a shell with this code, and expects this on the screen.
-    fn check_end(code: i32, diff: Diff) -> String {
+    /// A shell that has ended with this code, and changed this.
+    fn ended(code: i32, diff: Diff) -> Shell {
         let mut pane = open(76, 9);
         let changes = Arc::new(Layer::default());
         let requests = pane.news(ShellNews::Exited { code, changes: Some(changes.clone()) });
@@ -539,7 +553,11 @@ mod tests {
         assert_eq!(requests, [Request::Load(Slot::Shell, query.clone())]);
         assert!(!pane.is_open());
         pane.loaded(&query, Ok(Answer::Diff(Arc::new(diff))));
-        drawn(&mut pane, 76, 9)
+        pane
+    }
+
+    fn check_end(code: i32, diff: Diff) -> String {
+        drawn(&mut ended(code, diff), 76, 9)
     }
 
     #[test]
@@ -552,6 +570,28 @@ mod tests {
         assert_eq!(pane.news(ShellNews::Exited { code: 0, changes: None }), []);
         let not_known = "the shell has ended; what it changed is not known, and thrown away; t opens another";
         assert_eq!(drawn(&mut pane, 90, 9), not_known);
+    }
+
+    #[test]
+    fn what_it_changed_is_searched_while_the_text_is_typed() {
+        let mut pane = ended(0, sample::diff());
+        let before = drawn(&mut pane, 76, 20);
+        let mut sought = |text: &str| {
+            pane.seek(text);
+            for request in pane.wants() {
+                let Request::Load(_, query @ Query::Hits { .. }) = request else { panic!("{request:?}") };
+                let Query::Hits { of, pattern } = &query else { continue };
+                let found = of.0.find(pattern);
+                pane.loaded(&query, Ok(Answer::Hits(found)));
+            }
+            drawn(&mut pane, 76, 20)
+        };
+        assert!(sought("net.").contains("net.zip"));
+        // Nothing stays open that only the first letters found.
+        assert_eq!(sought("net.q"), before);
+        assert!(sought("net.").contains("net.zip"));
+        pane.give_up();
+        assert_eq!(drawn(&mut pane, 76, 20), before);
     }
 
     #[test]
