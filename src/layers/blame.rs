@@ -16,6 +16,8 @@ pub struct Touch<'t> {
     pub after: Option<MetaRef<'t>>,
     /// Set if the layer takes away what was there, also where it then puts something else in its place.
     pub gone: Option<Removal>,
+    /// A directory that stays, and the layer takes away what lower layers have in it.
+    pub emptied: bool,
     /// The layer has no entry for it: it is a directory because something is below it.
     pub implied: bool,
 }
@@ -50,7 +52,9 @@ impl Touch<'_> {
     fn matters(&self) -> bool {
         match (self.before, self.after) {
             (None, None) => false,
-            (Some(_), Some(after)) if after.kind == Kind::Directory => self.differences().matter(),
+            (Some(_), Some(after)) if after.kind == Kind::Directory => {
+                self.gone.is_some() || self.emptied || self.differences().matter()
+            }
             _ => true,
         }
     }
@@ -128,10 +132,13 @@ fn touches(tree: &FileTree, id: NodeId) -> Vec<Touch<'_>> {
     for layer in versions.chunk_by(|a, b| a.layer == b.layer) {
         let Some(newest) = layer.last() else { continue };
         let cause = layer.iter().find_map(|version| version.gone).filter(|_| before.is_some());
+        let is_directory = |meta: Option<MetaRef<'_>>| meta.is_some_and(|meta| meta.kind == Kind::Directory);
+        let stays = cause.is_none() && is_directory(before) && is_directory(newest.meta);
         let touch = Touch {
             layer: newest.layer,
             before,
             after: newest.meta,
+            emptied: stays && is_opaque(tree, id, newest.layer),
             gone: cause.map(|cause| Removal { cause, by: taken_with(tree, id, newest.layer, cause) }),
             implied: newest.implied,
         };
@@ -140,6 +147,12 @@ fn touches(tree: &FileTree, id: NodeId) -> Vec<Touch<'_>> {
     }
     out.retain(Touch::matters);
     out
+}
+
+/// Whether a layer takes away what lower layers have in a directory by a mark on the directory.
+fn is_opaque(tree: &FileTree, directory: NodeId, layer: u32) -> bool {
+    let is_hidden = |id| tree.versions(id).any(|it| it.layer == layer && it.gone == Some(Cause::Opaque));
+    tree.children_ever(directory).any(is_hidden)
 }
 
 /// The path that a layer names in order to take this one away.
@@ -185,7 +198,14 @@ mod tests {
 
     fn shown(touch: &Touch<'_>) -> String {
         let Differences { kind, content, mode, owner, xattrs, .. } = touch.differences();
-        let names = [(kind, "kind"), (content, "content"), (mode, "mode"), (owner, "owner"), (xattrs, "xattrs")];
+        let names = [
+            (kind, "kind"),
+            (content, "content"),
+            (mode, "mode"),
+            (owner, "owner"),
+            (xattrs, "xattrs"),
+            (touch.emptied, "emptied"),
+        ];
         let mut line = format!("{} {}", touch.layer, touch.change().letter());
         names.iter().filter(|(set, _)| *set).for_each(|(_, name)| line.push_str(&format!(" {name}")));
         if let Some(Removal { cause, by }) = &touch.gone {
@@ -238,7 +258,31 @@ mod tests {
         check(&[&base, &[Entry::Opaque { path: "d".into() }]], "d/e/a", &["0 A", "1 D Opaque d"]);
         check(&[&base, &[file("d", 1)]], "d/e/a", &["0 A", "1 D Replaced d"]);
         check(&[&base, &[gone("d"), file("d/e/a", 2)]], "d/e/a", &["0 A", "1 M content Whiteout d"]);
-        check(&[&base, &[opaque]], "d", &["0 A"]);
+    }
+
+    #[test]
+    fn who_empties_a_directory_is_named() {
+        let base = [dir("d"), dir("d/e"), file("d/e/a", 1)];
+        let opaque = |path: &str| {
+            let meta = Meta { mode: 0o755, ..Meta::new(Kind::Directory) };
+            Entry::Put { path: path.into(), meta, opaque: true }
+        };
+        check(&[&base, &[opaque("d")]], "d", &["0 A", "1 M emptied"]);
+        check(&[&base, &[file("d/b", 1), Entry::Opaque { path: "d".into() }]], "d", &["0 A", "1 M emptied"]);
+        check(&[&base, &[Entry::Opaque { path: "".into() }, dir("d")]], "", &["0 A", "1 M emptied"]);
+        // What goes with a directory above it, and comes again, is not emptied by itself.
+        check(&[&base, &[opaque("d"), dir("d/e"), file("d/e/b", 1)]], "d/e", &["0 A", "1 M Opaque d"]);
+        check(&[&base, &[gone("d"), file("d/b", 2)]], "d", &["0 A", "1 M Whiteout d"]);
+        check(&[&base, &[gone("d/e")]], "d", &["0 A"]);
+        check(&[&[dir("d")], &[opaque("d"), file("d/a", 1)]], "d", &["0 A"]);
+    }
+
+    #[test]
+    fn the_last_layer_of_an_entry_may_be_the_one_that_emptied_it() {
+        let opaque = Entry::Opaque { path: "d/e".into() };
+        let tree = merge(&[&[dir("d"), dir("d/e"), file("d/e/a", 1)], &[opaque]]);
+        let found = last_of_each(&tree, "d".into()).unwrap();
+        assert_eq!(found[0].own.as_ref().map(shown), Some("1 M emptied".to_owned()));
     }
 
     #[test]

@@ -96,6 +96,9 @@ pub struct Touch {
     /// What in the layer takes away what was there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone: Option<Removal>,
+    /// A directory that stays, and the layer takes away what lower layers have in it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
     pub before: Option<State>,
     pub after: Option<State>,
 }
@@ -201,10 +204,10 @@ pub fn report(
         path: Path::new(path),
         now: node.map(|id| state(tree.meta(id))),
         bytes: node.map_or(0, |id| tree.bytes(id)),
-        // The root is always there, and no layer is to blame for it.
+        // The root is always there, and no layer is to blame for that.
         touches: touches
             .iter()
-            .filter(|_| !path.is_empty())
+            .filter(|touch| !path.is_empty() || touch.emptied)
             .map(|touch| self::touch(names(touch.layer), touch))
             .collect(),
         entries: entries.map(|entries| entries.iter().map(|it| entry(names(it.layer), it)).collect()),
@@ -250,6 +253,7 @@ fn touch(layer: Layer, touch: &layers::Touch<'_>) -> Touch {
             },
             by: Path::new(gone.by.as_ref()),
         }),
+        emptied: touch.emptied,
         before: touch.before.map(state),
         after: touch.after.map(state),
     }

@@ -36,6 +36,21 @@ fn what_is_told_of_a_directory() {
 }
 
 #[test]
+fn who_empties_a_directory_is_told() {
+    let image = inventory(&[("a", &["d/x 5 1"]), ("b", &["!d", "d/y 1 2"]), ("c", &["-d", "d/z 2 3"])]);
+    let report = report::report(&image, None, None, None, "d".into());
+    let text = text::render(&report, Style { columns: 80, colours: false });
+    let (touches, _) = text.split_once("\n\nThe last").unwrap();
+    let expected = "M #1  b\n    emptied of what lower layers have in it (opaque)\nM #2  c\n    /d is deleted; written again, the same";
+    assert!(touches.ends_with(expected), "{text}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(
+        json["touches"].as_array().unwrap().iter().map(|it| it["emptied"] == true).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+}
+
+#[test]
 fn links_lead_to_what_is_there() {
     let merged = ["bin -> usr/bin", "usr/bin/sh 6 3", "usr/bin/old 1 4"];
     let image = inventory(&[("a", &["bin/sh 5 1", "bin/only 1 2"]), ("b", &merged), ("c", &["-usr/bin/old"])]);

@@ -98,11 +98,16 @@ fn what(touch: &Touch, room: usize) -> String {
             _ => format!("{by} is replaced by something that is no directory"),
         });
     }
+    if touch.emptied {
+        parts.push("emptied of what lower layers have in it (opaque)".to_owned());
+    }
     match (&touch.before, &touch.after) {
         (None, Some(after)) => parts.push(properties(after, after.bytes)),
         (Some(before), Some(after)) => {
-            parts.extend(differences(&touch.differences, before, after));
-            if touch.differences.is_empty() {
+            let told = |name: &&str| !touch.emptied || *name != "time";
+            let names: Vec<&str> = touch.differences.iter().copied().filter(told).collect();
+            parts.extend(differences(&names, before, after));
+            if touch.differences.is_empty() && !touch.emptied {
                 parts.push("written again, the same".to_owned());
             }
         }

@@ -12,10 +12,13 @@ use crate::layers::{Account, ContentHash, Entry, Kind, Layer, Meta};
 use std::sync::Arc;
 
 /// An entry as a line: `PATH SIZE [CONTENT]` for a file, `-PATH` for a whiteout, `PATH = TARGET` for a hard link,
-/// `PATH -> TARGET` for a symbolic one. A file with an owner has it behind an `@`.
+/// `PATH -> TARGET` for a symbolic one, `!PATH` for an opaque directory. A file with an owner has it behind an `@`.
 fn entry(line: &str) -> Entry {
     if let Some(path) = line.strip_prefix('-') {
         return Entry::Whiteout { path: path.into() };
+    }
+    if let Some(path) = line.strip_prefix('!') {
+        return Entry::Opaque { path: path.into() };
     }
     if let Some((path, target)) = line.split_once(" = ") {
         return Entry::Link { path: path.into(), target: target.into(), own: None };

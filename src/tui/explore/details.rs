@@ -70,7 +70,9 @@ fn path(explorer: &Explorer, page: &mut Page<'_>) {
             }
             words.push(columns::time(meta.mtime.0));
         }
-        if touch.before.is_some() && touch.after.is_some() && !differs.matter() {
+        if touch.emptied {
+            words.push("emptied of what lower layers have in it".to_owned());
+        } else if touch.before.is_some() && touch.after.is_some() && !differs.matter() {
             words.push("the same as before".to_owned());
         }
         page.styled(&format!("layer {}", touch.layer), verb, style, &words.join("  "));
