@@ -9,56 +9,62 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Reads it with all that lies below. Names of one file get the same number, counted from 1.
-pub fn scan(root: &Path) -> io::Result<Layer> {
-    let mut entries = Vec::new();
+/// Reads what can be read of it. The directories in which something cannot be read, and why, come beside it; nothing in
+/// them is in the layer. Names of one file get the same number, counted from 1.
+pub fn scan(root: &Path) -> io::Result<(Layer, Vec<(BString, io::Error)>)> {
+    let (mut entries, mut unread) = (Vec::new(), Vec::new());
     let mut numbers: HashMap<(u64, u64), u64> = HashMap::new();
     let mut todo = vec![BString::default()];
     while let Some(dir) = todo.pop() {
-        let at = place(root, dir.as_bstr())?;
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", at.display()));
-        let read = fs::read_dir(&at).map_err(named)?.collect::<io::Result<Vec<_>>>().map_err(named)?;
-        for entry in read {
-            let name = BString::from(entry.file_name().into_encoded_bytes());
-            let path = path::child(dir.as_bstr(), name.as_bstr());
-            let metadata = entry.metadata().map_err(named)?;
-            let properties = system::properties(&metadata);
-            let (kind, device) = match properties.special {
-                _ if metadata.is_dir() => (Kind::Directory, (0, 0)),
-                _ if metadata.is_symlink() => (Kind::Symlink, (0, 0)),
-                None => (Kind::File, (0, 0)),
-                Some(Special::Fifo) => (Kind::Fifo, (0, 0)),
-                Some(Special::Socket) => (Kind::Socket, (0, 0)),
-                Some(Special::BlockDevice(major, minor)) => (Kind::BlockDevice, (major, minor)),
-                Some(Special::CharDevice(major, minor)) => (Kind::CharDevice, (major, minor)),
-            };
-            let target = match kind {
-                Kind::Symlink => {
-                    let target = fs::read_link(entry.path()).map_err(named)?;
-                    BString::from(system::slashed(&target).into_owned())
-                }
-                _ => BString::default(),
-            };
-            let next = numbers.len() as u64 + 1;
-            let meta = Meta {
-                mode: properties.mode,
-                uid: properties.owner.0,
-                gid: properties.owner.1,
-                size: if kind == Kind::File { metadata.len() } else { 0 },
-                mtime: since_1970(metadata.modified().map_err(named)?),
-                target,
-                hard_link: properties.shared.map_or(0, |inode| *numbers.entry(inode).or_insert(next)),
-                device,
-                ..Meta::new(kind)
-            };
-            if kind == Kind::Directory {
-                todo.push(path.clone());
+        match directory(root, dir.as_bstr(), &mut numbers) {
+            Ok(read) => {
+                let directories = read.iter().filter(|(_, meta)| meta.kind == Kind::Directory);
+                todo.extend(directories.map(|(path, _)| path.clone()));
+                entries.extend(read.into_iter().map(|(path, meta)| Entry::Put { path, meta, opaque: false }));
             }
-            entries.push(Entry::Put { path, meta, opaque: false });
+            Err(error) if dir.is_empty() => return Err(error),
+            Err(error) => unread.push((dir, error)),
         }
     }
     entries.sort_by(|a, b| a.path().split_str("/").cmp(b.path().split_str("/")));
-    Ok(Layer { entries })
+    Ok((Layer { entries }, unread))
+}
+
+fn directory(root: &Path, dir: &BStr, numbers: &mut HashMap<(u64, u64), u64>) -> io::Result<Vec<(BString, Meta)>> {
+    let mut read = Vec::new();
+    for entry in fs::read_dir(place(root, dir)?)? {
+        let entry = entry?;
+        let name = BString::from(entry.file_name().into_encoded_bytes());
+        let metadata = entry.metadata()?;
+        let properties = system::properties(&metadata);
+        let (kind, device) = match properties.special {
+            _ if metadata.is_dir() => (Kind::Directory, (0, 0)),
+            _ if metadata.is_symlink() => (Kind::Symlink, (0, 0)),
+            None => (Kind::File, (0, 0)),
+            Some(Special::Fifo) => (Kind::Fifo, (0, 0)),
+            Some(Special::Socket) => (Kind::Socket, (0, 0)),
+            Some(Special::BlockDevice(major, minor)) => (Kind::BlockDevice, (major, minor)),
+            Some(Special::CharDevice(major, minor)) => (Kind::CharDevice, (major, minor)),
+        };
+        let target = match kind {
+            Kind::Symlink => BString::from(system::slashed(&fs::read_link(entry.path())?).into_owned()),
+            _ => BString::default(),
+        };
+        let next = numbers.len() as u64 + 1;
+        let meta = Meta {
+            mode: properties.mode,
+            uid: properties.owner.0,
+            gid: properties.owner.1,
+            size: if kind == Kind::File { metadata.len() } else { 0 },
+            mtime: since_1970(metadata.modified()?),
+            target,
+            hard_link: properties.shared.map_or(0, |inode| *numbers.entry(inode).or_insert(next)),
+            device,
+            ..Meta::new(kind)
+        };
+        read.push((path::child(dir, name.as_bstr()), meta));
+    }
+    Ok(read)
 }
 
 /// Seconds and nanoseconds.

@@ -22,52 +22,95 @@ pub const MOST_TEXT: usize = 1 << 30;
 /// Reads a layer directory. Names of one inode get the same number, counted from 1 in the order of the entries.
 /// The root itself has no entry, but it may be opaque.
 pub fn scan(layer: &Path) -> Result<Layer, PathError> {
-    scan_bounded(layer, MOST_TEXT)
+    scan_bounded(layer, MOST_TEXT, &mut |_, error| Err(error))
 }
 
-fn scan_bounded(layer: &Path, most: usize) -> Result<Layer, PathError> {
+/// The same of what can be read. `unread` gets each directory in which something cannot, and why; nothing in it is in
+/// the layer.
+pub fn scan_readable(layer: &Path, unread: &mut dyn FnMut(BString, PathError)) -> Result<Layer, PathError> {
+    scan_bounded(layer, MOST_TEXT, &mut |directory, error| {
+        // Without its top, or without the memory for it, there is nothing to be told.
+        if directory.is_empty() || error.source.kind() == io::ErrorKind::OutOfMemory {
+            return Err(error);
+        }
+        unread(directory, error);
+        Ok(())
+    })
+}
+
+fn scan_bounded(
+    layer: &Path,
+    most: usize,
+    failed: &mut dyn FnMut(BString, PathError) -> Result<(), PathError>,
+) -> Result<Layer, PathError> {
     let top = BStr::new("");
     let root = Root::open(layer).at("open the layer at", BStr::new(layer.as_os_str().as_encoded_bytes()))?;
-    let mut entries = Vec::new();
-    let mut inodes = HashMap::new();
-    let mut text = 0;
+    let mut scanned = Scanned { entries: Vec::new(), inodes: HashMap::new(), room: most };
     if is_opaque(root.as_fd(), BStr::new(".")).at("read", top)? {
-        entries.push(Entry::Opaque { path: BString::default() });
+        scanned.entries.push(Entry::Opaque { path: BString::default() });
     }
     // Directories still to be read, the next one last. They are opened anew by their paths, so that a deep tree
     // needs no more descriptors than a flat one; a path too long for the kernel is an error.
     let mut todo = vec![BString::default()];
     while let Some(dir) = todo.pop() {
-        let fd = root.dir(dir.as_bstr()).at("read", dir.as_bstr())?;
-        let mut below = Vec::new();
-        for name in names(fd.as_fd()).at("read", dir.as_bstr())? {
-            let path = child(dir.as_bstr(), name.as_bstr());
-            let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", path.as_bstr())?;
-            text += path.len();
-            if is_whiteout(&stat) {
-                entries.push(Entry::Whiteout { path });
-                continue;
+        let before = scanned.entries.len();
+        match scanned.directory(&root, dir.as_bstr()) {
+            Ok(below) => todo.extend(below.into_iter().rev()),
+            Err(error) => {
+                scanned.entries.truncate(before);
+                failed(dir, error)?;
             }
-            let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", path.as_bstr())?;
-            text += meta.target.len() + meta.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-            if text > most {
-                let message = format!("the paths and attributes of its layer are more than {most} bytes");
-                return Err(PathError::new("keep", path.as_bstr(), io::Error::other(message)));
-            }
-            let opaque =
-                meta.kind == Kind::Directory && is_opaque(fd.as_fd(), name.as_bstr()).at("read", path.as_bstr())?;
-            if meta.kind == Kind::Directory {
-                below.push(path.clone());
-            } else if stat.st_nlink > 1 {
-                inodes.entry((stat.st_dev, stat.st_ino)).or_insert_with(Vec::new).push(path.clone());
-            }
-            entries.push(Entry::Put { path, meta, opaque });
         }
-        todo.extend(below.into_iter().rev());
     }
+    let Scanned { mut entries, inodes, .. } = scanned;
     entries.sort_by(|a, b| in_tree_order(a.path().as_bstr(), b.path().as_bstr()));
     number_links(&mut entries, inodes);
     Ok(Layer { entries })
+}
+
+/// What has been read of a layer directory.
+struct Scanned {
+    entries: Vec<Entry>,
+    /// Names of inodes that have more than one.
+    inodes: HashMap<(u64, u64), Vec<BString>>,
+    /// Bytes of text that may still be kept.
+    room: usize,
+}
+
+impl Scanned {
+    /// Reads one directory, and answers with those in it.
+    fn directory(&mut self, root: &Root, dir: &BStr) -> Result<Vec<BString>, PathError> {
+        let fd = root.dir(dir).at("read", dir)?;
+        let mut below = Vec::new();
+        for name in names(fd.as_fd()).at("read", dir)? {
+            let path = child(dir, name.as_bstr());
+            let stat = fs::statat(&fd, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).at("read", path.as_bstr())?;
+            let mut text = path.len();
+            let entry = match is_whiteout(&stat) {
+                true => Entry::Whiteout { path },
+                false => {
+                    let meta = read_meta(fd.as_fd(), name.as_bstr(), &stat).at("read", path.as_bstr())?;
+                    let xattrs = meta.xattrs.iter().map(|(key, value)| key.len() + value.len());
+                    text += meta.target.len() + xattrs.sum::<usize>();
+                    let is_directory = meta.kind == Kind::Directory;
+                    let opaque = is_directory && is_opaque(fd.as_fd(), name.as_bstr()).at("read", path.as_bstr())?;
+                    if is_directory {
+                        below.push(path.clone());
+                    } else if stat.st_nlink > 1 {
+                        self.inodes.entry((stat.st_dev, stat.st_ino)).or_default().push(path.clone());
+                    }
+                    Entry::Put { path, meta, opaque }
+                }
+            };
+            self.room = self.room.checked_sub(text).ok_or_else(|| {
+                let message = "the paths and attributes of its layer are more than can be kept";
+                let error = io::Error::new(io::ErrorKind::OutOfMemory, message);
+                PathError::new("keep", entry.path().as_bstr(), error)
+            })?;
+            self.entries.push(entry);
+        }
+        Ok(below)
+    }
 }
 
 /// Orders paths so that a directory is followed by everything in it.
@@ -264,8 +307,30 @@ mod tests {
         let dir = fixture::dir();
         build(dir.path(), &["dir 755 d", "dir 755 d/e"]);
         std::os::unix::fs::symlink("12345", dir.path().join("l")).unwrap();
-        assert!(scan_bounded(dir.path(), 10).is_ok());
-        assert!(scan_bounded(dir.path(), 9).unwrap_err().to_string().contains("more than 9 bytes"));
+        let mut strict = |_, error| Err(error);
+        assert!(scan_bounded(dir.path(), 10, &mut strict).is_ok());
+        let error = scan_bounded(dir.path(), 9, &mut strict).unwrap_err();
+        assert!(error.to_string().contains("more than can be kept"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_read() {
+        let dir = fixture::dir();
+        build(dir.path(), &["file 644 a 1", "file 644 z 1"]);
+        // A path that no call takes as a whole.
+        let mut at = fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
+        let name = "d".repeat(250);
+        for _ in 0..18 {
+            fs::mkdirat(&at, &name, fs::Mode::RWXU).unwrap();
+            at = fs::openat(&at, &name, fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
+        }
+        let mut unread = Vec::new();
+        let layer = scan_readable(dir.path(), &mut |dir, error| unread.push((dir, error.source.kind()))).unwrap();
+        let deepest = bstr::join("/", vec![&name; 17]);
+        assert_eq!(unread, [(BString::from(deepest), io::ErrorKind::InvalidFilename)]);
+        assert_eq!(layer.entries.len(), 2 + 17);
+        assert!(scan(dir.path()).is_err());
+        assert!(scan_readable(&dir.path().join("none"), &mut |_, _| ()).is_err());
     }
 
     #[test]

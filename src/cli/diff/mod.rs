@@ -42,9 +42,12 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
     if let Some(engine) = engine {
         engine.close().await?;
     }
-    match differs? && args.exit_code {
-        true => Err(Failure::Gate),
-        false => Ok(()),
+    match differs? {
+        Outcome::Differ if args.exit_code => Err(Failure::Gate),
+        Outcome::Unknown if args.exit_code => {
+            Err(Failure::Other("nothing is known to differ, but not everything could be compared".to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -63,8 +66,16 @@ async fn of_place(place: Reached) -> Result<Side, Failure> {
     Ok(Side::of_place(place.name, place.at, place.engine).await?)
 }
 
-/// Prints what differs, and answers whether anything does. Sides that are not there yet are the places, in order.
-async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<Reached>) -> Result<bool, Failure> {
+/// Whether anything differs.
+enum Outcome {
+    Differ,
+    Alike,
+    /// As far as it could be compared, nothing does.
+    Unknown,
+}
+
+/// Prints what differs. Sides that are not there yet are the places, in order.
+async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<Reached>) -> Result<Outcome, Failure> {
     let mut places = places.into_iter();
     let mut both = Vec::new();
     for side in sides {
@@ -80,7 +91,7 @@ async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<R
     let (old, new) = (before.tree.clone(), after.tree.clone());
     let diff = super::blocking(move || Diff::between(&old, &new, Scope::Changed)).await?;
     let patches = match args.text {
-        true => patches(&diff, &before, &after, MOST_TOLD).await?,
+        true => patches(&diff, &mut before, &mut after, MOST_TOLD).await?,
         false => Patches::default(),
     };
     let packages = [before.packages().await, after.packages().await];
@@ -90,7 +101,11 @@ async fn compare_points(args: &DiffArgs, sides: Vec<Option<Side>>, places: Vec<R
         true => super::print::json(&report)?,
         false => super::print::text(&text::render(&report, super::size::style(), !args.summary))?,
     }
-    Ok(!diff.is_empty())
+    Ok(match (diff.is_empty(), before.warnings.is_empty() && after.warnings.is_empty()) {
+        (false, _) => Outcome::Differ,
+        (true, true) => Outcome::Alike,
+        (true, false) => Outcome::Unknown,
+    })
 }
 
 /// A word that is no image may have been meant for a stage.
@@ -118,7 +133,7 @@ pub struct Patches {
     pub left_out: usize,
 }
 
-async fn patches(diff: &Diff, before: &Side, after: &Side, most: usize) -> Result<Patches, Failure> {
+async fn patches(diff: &Diff, before: &mut Side, after: &mut Side, most: usize) -> Result<Patches, Failure> {
     let mut patches = Patches::default();
     let mut wanted: Vec<(DiffId, BString)> = Vec::new();
     let (mut held, mut room) = (0u64, most);
@@ -146,8 +161,8 @@ async fn patches(diff: &Diff, before: &Side, after: &Side, most: usize) -> Resul
 /// Compares contents for as many bytes of lines as there is room for, and answers how much room is left.
 async fn compare(
     wanted: Vec<(DiffId, BString)>,
-    before: &Side,
-    after: &Side,
+    before: &mut Side,
+    after: &mut Side,
     patches: &mut Patches,
     mut room: usize,
 ) -> Result<usize, Failure> {
@@ -158,18 +173,19 @@ async fn compare(
     let paths: BTreeSet<BString> = wanted.iter().map(|(_, path)| path.clone()).collect();
     let (old, new) = (before.contents(&paths).await?, after.contents(&paths).await?);
     let compared = super::blocking(move || {
-        let empty = Vec::new();
-        let mut told = Vec::new();
-        for (id, path) in &wanted {
+        // What could not be read is told by its side.
+        let read = wanted.iter().filter_map(|(id, path)| Some((*id, old.get(path)?, new.get(path)?)));
+        let (mut told, mut left_out) = (Vec::new(), 0);
+        for (id, old, new) in read {
             if room == 0 {
-                break;
+                left_out += 1;
+                continue;
             }
-            let (old, new) = (old.get(path).unwrap_or(&empty), new.get(path).unwrap_or(&empty));
             let patch = Patch::between(old.as_bytes(), new.as_bytes());
             room = room.saturating_sub(patch.bytes());
-            told.push((*id, patch));
+            told.push((id, patch));
         }
-        (wanted.len() - told.len(), told, room)
+        (left_out, told, room)
     });
     let (left_out, told, room) = compared.await?;
     patches.left_out += left_out;

@@ -27,7 +27,7 @@ async fn compared(old: &Path, new: &Path, packages: [&[&str]; 2]) -> (serde_json
     let (mut before, mut after) = (open(old, "old").await, open(new, "new").await);
     side::settle(&mut before, &mut after).await.unwrap();
     let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
-    let patches = patches(&diff, &before, &after, MOST_TOLD).await.unwrap();
+    let patches = patches(&diff, &mut before, &mut after, MOST_TOLD).await.unwrap();
     let package = |line: &&str| {
         let (name, version) = line.split_once(' ').unwrap();
         let (name, version) = (name.to_owned(), version.to_owned());
@@ -102,6 +102,40 @@ fn lines_that_end_otherwise_are_told_apart() {
 }
 
 #[test]
+fn what_cannot_be_read_is_told_and_the_rest_compared() {
+    let top = fixture::dir();
+    let (old, new) = (top.path().join("old"), top.path().join("new"));
+    let same = ["dir 755 d ~1", "dir 755 d/e ~1", "file 644 d/e/x 1 ~1"];
+    for (dir, lines) in [
+        (&old, ["file 600 a 1 ~1", "file 644 b 12 ~1", "file 644 c 1 ~1"]),
+        (&new, ["file 644 a 2 ~2", "file 644 b 1 ~2", "file 644 c 2 ~2"]),
+    ] {
+        std::fs::create_dir(dir).unwrap();
+        build(dir, &[&same[..], &lines].concat());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (told, warnings) = runtime.block_on(async {
+        let mut before = side::of_directory(old.clone()).await.unwrap();
+        let mut after = side::of_directory(new.clone()).await.unwrap();
+        // What is gone can be read by nobody, not even by root.
+        ["a", "b"].iter().for_each(|name| std::fs::remove_file(new.join(name)).unwrap());
+        side::settle(&mut before, &mut after).await.unwrap();
+        let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
+        let patches = patches(&diff, &mut before, &mut after, MOST_TOLD).await.unwrap();
+        let report = report::report(&diff, &before, &after, Default::default(), &patches);
+        let told =
+            report.entries.iter().map(|it| format!("{} {:?} {}", it.path.path, it.differences, it.text.is_some()));
+        (told.collect::<Vec<_>>(), report.warnings)
+    });
+    assert_eq!(told, [r#"a ["mode"] false"#, r#"b ["content"] false"#, r#"c ["content"] true"#]);
+    let gone = |name: &str| {
+        let why = "No such file or directory (os error 2); its content is not compared";
+        format!("{}/{name}: {why}", new.display())
+    };
+    assert_eq!(warnings, [gone("a"), gone("b")]);
+}
+
+#[test]
 fn lines_are_told_as_far_as_there_is_room() {
     let top = fixture::dir();
     let made = |name: &str, content: &str| {
@@ -121,7 +155,7 @@ fn lines_are_told_as_far_as_there_is_room() {
             let mut after = side::of_directory(new.clone()).await.unwrap();
             side::settle(&mut before, &mut after).await.unwrap();
             let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
-            let patches = patches(&diff, &before, &after, most).await.unwrap();
+            let patches = patches(&diff, &mut before, &mut after, most).await.unwrap();
             report::report(&diff, &before, &after, Default::default(), &patches)
         });
         assert_eq!(report.entries.iter().filter(|entry| entry.text.is_some()).count(), told);

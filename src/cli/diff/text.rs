@@ -12,7 +12,8 @@ const DIRECTORIES: usize = 12;
 pub fn render(report: &Report, style: Style, listed: bool) -> String {
     let mut lines = names(report, style);
     if report.sums.is_empty() {
-        lines.push("nothing differs".to_owned());
+        let whole = report.warnings.is_empty();
+        lines.push(if whole { "nothing differs" } else { "nothing is known to differ" }.to_owned());
         return joined(&lines);
     }
     lines.push(total(&report.sums));

@@ -6,7 +6,8 @@ use super::{Engine, EngineError};
 use crate::image::inventory::Inventory;
 use crate::image::source::SourceError;
 use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
-use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, MetaRef, NodeId, patch};
+use crate::layers::path::is_below;
+use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, Meta, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::directory;
 use bstr::{BStr, BString, ByteSlice};
@@ -23,7 +24,10 @@ pub struct Side {
     /// `image`, `directory`, `place`.
     pub kind: &'static str,
     pub tree: FileTree,
+    /// What is not compared, and why.
     pub warnings: Vec<String>,
+    /// Directories that cannot be read.
+    unread: Vec<BString>,
     reader: Reader,
 }
 
@@ -76,15 +80,22 @@ pub async fn of_directory(path: PathBuf) -> Result<Side, SideError> {
     let name = path.display().to_string();
     let from = path.clone();
     let scanned = blocking(move || directory::scan(&from)).await?;
-    let layer = scanned.map_err(|error| SideError::Here(format!("{name}: {error}")))?;
+    let (layer, unread) = scanned.map_err(|error| SideError::Here(format!("{name}: {error}")))?;
     let tree = FileTree::merge(&[Arc::new(layer)]);
-    Ok(Side { name, kind: "directory", tree, warnings: Vec::new(), reader: Reader::Directory(path) })
+    let why = unread.iter().map(|(at, error)| format!("{name}/{at}: {error}; nothing in it is compared"));
+    let warnings = few(why.collect());
+    let unread = unread.into_iter().map(|(at, _)| at).collect();
+    Ok(Side { name, kind: "directory", tree, warnings, unread, reader: Reader::Directory(path) })
 }
 
 /// Makes sure that contents are compared where they have to be: files of the same size of which not both contents are
-/// known by their hashes. Where neither is known and the times are equal too, they count as the same.
+/// known by their hashes. Where neither is known and the times are equal too, they count as the same. So does what
+/// cannot be read, which is told.
 pub async fn settle(before: &mut Side, after: &mut Side) -> Result<(), SideError> {
-    let (mut old, mut new) = (Vec::new(), Vec::new());
+    let unread = [std::mem::take(&mut before.unread), std::mem::take(&mut after.unread)].concat();
+    before.leave_out(&unread);
+    after.leave_out(&unread);
+    let (mut pairs, mut old, mut new) = (Vec::new(), Vec::new(), Vec::new());
     for id in before.tree.walk(FileTree::ROOT) {
         let a = before.tree.meta(id);
         if a.kind != Kind::File {
@@ -95,12 +106,22 @@ pub async fn settle(before: &mut Side, after: &mut Side) -> Result<(), SideError
         let b = after.tree.meta(other);
         let read = matches!((&before.reader, &after.reader), (Reader::Directory(_), _) | (_, Reader::Directory(_)));
         if b.kind == Kind::File && a.size == b.size && !settled(a, b, read) {
+            pairs.push((id, other));
             old.extend(a.content.is_none().then_some(id));
             new.extend(b.content.is_none().then_some(other));
         }
     }
-    before.hash(old).await?;
-    after.hash(new).await
+    let (mut old, mut new) = (before.hashes(old).await?, after.hashes(new).await?);
+    for (a, b) in pairs {
+        if matches!(old.get(&a), Some(None)) || matches!(new.get(&b), Some(None)) {
+            let alike = Some(ContentHash(0));
+            old.insert(a, alike);
+            new.insert(b, alike);
+        }
+    }
+    before.learn(&old);
+    after.learn(&new);
+    Ok(())
 }
 
 fn settled(a: MetaRef<'_>, b: MetaRef<'_>, read: bool) -> bool {
@@ -119,6 +140,7 @@ impl Side {
             kind: "image",
             tree: inventory.tree.clone(),
             warnings: inventory.broken().map(str::to_owned).collect(),
+            unread: Vec::new(),
             reader: Reader::Image(Box::new(inventory)),
         }
     }
@@ -129,7 +151,7 @@ impl Side {
             Some(at) => (FileTree::clone(&*engine.tree(&at).await?), Reader::Place(engine, at)),
             None => (FileTree::default(), Reader::Nothing),
         };
-        Ok(Side { name, kind: "place", tree, warnings: Vec::new(), reader })
+        Ok(Side { name, kind: "place", tree, warnings: Vec::new(), unread: Vec::new(), reader })
     }
 
     /// The image, if it is one.
@@ -168,9 +190,11 @@ impl Side {
     }
 
     /// The contents of regular files, as far as lines are compared. A path that is not there is left out.
-    pub async fn contents(&self, paths: &BTreeSet<BString>) -> Result<HashMap<BString, Vec<u8>>, SideError> {
+    /// So is one that cannot be read, which is told.
+    pub async fn contents(&mut self, paths: &BTreeSet<BString>) -> Result<HashMap<BString, Vec<u8>>, SideError> {
         let limit = patch::LIMIT;
-        let mut contents = HashMap::new();
+        let (mut contents, mut unread) = (HashMap::new(), Vec::new());
+        let there = paths.iter().filter(|path| self.tree.lookup(path.as_bstr()).is_some());
         match &self.reader {
             Reader::Image(inventory) => {
                 let there = paths.iter().filter_map(|path| Some((layer_of(inventory, path)?, path.clone())));
@@ -179,11 +203,16 @@ impl Side {
                 contents.extend(there.into_iter().map(|(_, path)| path).zip(found));
             }
             _ => {
-                for path in paths.iter().filter(|path| self.tree.lookup(path.as_bstr()).is_some()) {
-                    contents.insert(path.clone(), self.read(path, 0, limit).await?);
+                for path in there {
+                    match self.read(path, 0, limit).await {
+                        Ok(bytes) => drop(contents.insert(path.clone(), bytes)),
+                        Err(why @ SideError::Here(_)) => unread.push(not_compared(&why)),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
+        self.warnings.extend(few(unread));
         Ok(contents)
     }
 
@@ -203,32 +232,52 @@ impl Side {
         }
     }
 
-    /// Reads files in order to know their contents by their hashes.
-    async fn hash(&mut self, nodes: Vec<NodeId>) -> Result<(), SideError> {
-        if nodes.is_empty() {
-            return Ok(());
+    /// Leaves out what is below directories.
+    fn leave_out(&mut self, directories: &[BString]) {
+        if !directories.is_empty() {
+            let is_out = |path: &BString| directories.iter().any(|it| is_below(path.as_bstr(), it.as_bstr()));
+            self.rebuild(|_, path, meta| (!is_out(path)).then_some(meta));
         }
-        let hashes = match &self.reader {
-            Reader::Image(inventory) => hash_of_image(inventory, &self.tree, nodes).await?,
-            _ => self.hash_each(nodes).await?,
-        };
-        let entries = self.tree.walk(FileTree::ROOT).into_iter().map(|id| {
-            let mut meta = self.tree.meta(id).to_meta();
-            meta.content = hashes.get(&id).copied().or(meta.content);
-            Entry::Put { path: self.tree.path(id), meta, opaque: false }
-        });
-        self.tree = FileTree::merge(&[Arc::new(Layer { entries: entries.collect() })]);
-        Ok(())
     }
 
-    async fn hash_each(&self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, ContentHash>, SideError> {
+    /// Takes what has been found of contents.
+    fn learn(&mut self, hashes: &HashMap<NodeId, Option<ContentHash>>) {
+        if !hashes.is_empty() {
+            self.rebuild(|id, _, meta| {
+                Some(Meta { content: hashes.get(&id).copied().flatten().or(meta.content), ..meta })
+            });
+        }
+    }
+
+    /// The tree again, with what `change` makes of each entry.
+    fn rebuild(&mut self, change: impl Fn(NodeId, &BString, Meta) -> Option<Meta>) {
+        let entries = self.tree.walk(FileTree::ROOT).into_iter().filter_map(|id| {
+            let path = self.tree.path(id);
+            let meta = change(id, &path, self.tree.meta(id).to_meta())?;
+            Some(Entry::Put { path, meta, opaque: false })
+        });
+        self.tree = FileTree::merge(&[Arc::new(Layer { entries: entries.collect() })]);
+    }
+
+    /// Reads files in order to know their contents by their hashes, `None` for those that cannot be read, which is told.
+    /// One of an image that is too large for it is left out.
+    async fn hashes(&mut self, nodes: Vec<NodeId>) -> Result<HashMap<NodeId, Option<ContentHash>>, SideError> {
+        if nodes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        if let Reader::Image(inventory) = &self.reader {
+            return hash_of_image(inventory, &self.tree, nodes).await;
+        }
         let paths = nodes.iter().map(|id| self.tree.path(*id)).collect();
         let hashes = match &self.reader {
             Reader::Directory(root) => {
                 let root = root.clone();
-                blocking(move || hash_files(&root, paths)).await??
+                let found = blocking(move || hash_files(&root, paths)).await?;
+                let unread = found.iter().filter_map(|it| it.as_ref().err());
+                self.warnings.extend(few(unread.map(not_compared).collect()));
+                found.into_iter().map(Result::ok).collect()
             }
-            _ => self.hash_of_place(paths).await?,
+            _ => self.hash_of_place(paths).await?.into_iter().map(Some).collect::<Vec<_>>(),
         };
         Ok(nodes.into_iter().zip(hashes).collect())
     }
@@ -263,6 +312,21 @@ impl Side {
     }
 }
 
+/// Paths that cannot be read and are told by name.
+const MOST_TOLD: usize = 20;
+
+/// The first of many warnings, and how many more there are.
+fn few(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MOST_TOLD);
+    warnings.truncate(MOST_TOLD);
+    warnings.extend((more > 0).then(|| format!("and {more} more are like these")));
+    warnings
+}
+
+fn not_compared(why: &SideError) -> String {
+    format!("{why}; its content is not compared")
+}
+
 /// Files of a place that are read one by one.
 const FEW: usize = 64;
 
@@ -278,11 +342,11 @@ async fn hash_of_image(
     inventory: &Inventory,
     tree: &FileTree,
     nodes: Vec<NodeId>,
-) -> Result<HashMap<NodeId, ContentHash>, SideError> {
+) -> Result<HashMap<NodeId, Option<ContentHash>>, SideError> {
     let files =
         nodes.iter().map(|id| tree.path(*id)).map(|path| (layer_of(inventory, &path).unwrap_or_default(), path));
     let hashes = inventory.hashes(files.collect()).await?;
-    Ok(nodes.into_iter().zip(hashes).filter_map(|(id, hash)| Some((id, hash?))).collect())
+    Ok(nodes.into_iter().zip(hashes).filter(|(_, hash)| hash.is_some()).collect())
 }
 
 fn open_file(root: &Path, path: &BStr) -> Result<std::fs::File, SideError> {
@@ -298,7 +362,8 @@ fn read_file(root: &Path, path: &BStr, offset: u64, limit: usize) -> Result<Vec<
     Ok(bytes)
 }
 
-fn hash_files(root: &Path, paths: Vec<BString>) -> Result<Vec<ContentHash>, SideError> {
+/// Why one cannot be read stands in the place of its hash.
+fn hash_files(root: &Path, paths: Vec<BString>) -> Vec<Result<ContentHash, SideError>> {
     let mut buffer = hashing::buffer();
     let hash = |path: BString| {
         let hash = hashing::of_file(open_file(root, path.as_bstr())?, &mut buffer);
@@ -328,5 +393,30 @@ mod tests {
         check(4, 4, "4567").await;
         check(8, 4, "89").await;
         check(10, 4, "").await;
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_in_a_directory_that_cannot_be_read_is_compared_with_nothing() {
+        use crate::layers::{Diff, Scope};
+        use crate::snapshot::fixture::{self, build};
+        let check = |unread: &[&str], expected: &[&str]| {
+            let lines = ["dir 755 d ~1", "dir 755 d/e ~1", "file 644 d/e/x 1 ~1", "file 644 d-e 1 ~1"];
+            let (old, new) = (fixture::dir(), fixture::dir());
+            build(old.path(), &lines);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let paths = runtime.block_on(async {
+                let mut before = of_directory(old.path().to_owned()).await.unwrap();
+                let mut after = of_directory(new.path().to_owned()).await.unwrap();
+                after.unread = unread.iter().map(|path| (*path).into()).collect();
+                settle(&mut before, &mut after).await.unwrap();
+                let diff = Diff::between(&before.tree, &after.tree, Scope::Changed);
+                diff.ids().skip(1).map(|id| diff.path(id).to_string()).collect::<Vec<_>>()
+            });
+            assert_eq!(paths, expected, "{unread:?}");
+        };
+        check(&[], &["d", "d/e", "d/e/x", "d-e"]);
+        check(&["d/e"], &["d", "d/e", "d-e"]);
+        check(&["d"], &["d", "d-e"]);
     }
 }
