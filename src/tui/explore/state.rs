@@ -218,6 +218,9 @@ impl Explorer {
     }
 
     fn place_of(&self, layer: usize) -> Place {
+        if self.image.layers.is_empty() {
+            return Place { instead: self.why_not_known(layer), ..Place::default() };
+        }
         let text = self.image.instruction(layer);
         let (text, from, to) = match self.mark.filter(|mark| *mark != layer) {
             Some(mark) => {

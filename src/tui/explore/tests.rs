@@ -215,6 +215,22 @@ fn a_layer_that_cannot_be_had_is_no_empty_one() {
 }
 
 #[test]
+fn of_an_image_without_layers_none_is_named() {
+    let mut config = config();
+    config.rootfs.diff_ids.clear();
+    config.history.clear();
+    for keys in ["", "3", "4"] {
+        let mut explorer = explorer(None, (120, 40));
+        explorer.image.layers.clear();
+        let empty = Inventory::of_layers("empty:1", "", config.clone(), &[]);
+        tell(&mut explorer, Message::Read(Box::new(Ok(empty))));
+        typed(keys).into_iter().for_each(|code| drop(press(&mut explorer, code)));
+        let screen = drawn(&mut explorer);
+        assert!(screen.contains("The image has no layers.") && !screen.contains("unattributed"), "{screen}");
+    }
+}
+
+#[test]
 fn a_layer_and_what_it_changed() {
     check("layer", Some(Base { name: "golang:1.23".to_owned(), layers: 1 }), read, &[KeyCode::Down]);
 }
