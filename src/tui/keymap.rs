@@ -297,6 +297,7 @@ pub const TABLE: &[Binding] = &[
     bind(C::Explorer, &[ch('6')], A::Focus(6), "Waste: what is dead in the image, or there twice"),
     bind(C::Explorer, &[ch('7')], A::Focus(7), "Flow: where the image's bytes come from, and what stayed behind"),
     bind(C::Explorer, &[ch('e')], A::Extract, "extract the file or directory; of a layer, the whole file system"),
+    bind(C::Explorer, &[ch('r')], A::Retry, "read again, where not all layers could be read"),
     bind(C::Explorer, &[ch('n')], A::FindNext, "next hit"),
     bind(C::Explorer, &[ch('N')], A::FindPrevious, "previous hit"),
     bind(C::Explorer, &[ch('g')], A::Move(Motion::First), "to the top"),

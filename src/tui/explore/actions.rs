@@ -36,6 +36,7 @@ pub(super) fn perform(explorer: &mut Explorer, action: Option<Action>) -> Vec<Ef
         Some(Action::Open) if explorer.focus == PaneId::Layers => focus(explorer, PaneId::Layer),
         Some(Action::Open) if explorer.focus == PaneId::Waste => reveal(explorer),
         Some(Action::Extract) => return extract(explorer),
+        Some(Action::Retry) => return read_again(explorer),
         Some(Action::Redraw) => return vec![Effect::Terminal(Wish::Redraw)],
         Some(Action::Suspend) => return vec![Effect::Terminal(Wish::Suspend)],
         Some(Action::Quit | Action::Interrupt) => return vec![Effect::Terminal(Wish::Quit)],
@@ -130,6 +131,33 @@ pub(super) fn go(explorer: &mut Explorer, motion: Motion) {
         PaneId::Details => explorer.details_top = moved(explorer.details_top, motion, height, usize::MAX / 4),
         _ => {}
     }
+}
+
+/// Reads once more what could not all be read: the image, the other, or both.
+fn read_again(explorer: &mut Explorer) -> Vec<Effect> {
+    if explorer.is_loading() {
+        explorer.complain("the image is still being read");
+        return Vec::new();
+    }
+    let mut effects = Vec::new();
+    let is_lacking = !explorer.image.is_whole();
+    if is_lacking {
+        explorer.image.begin_again();
+        effects.push(Effect::Read);
+    }
+    if let Some(other) = &mut explorer.other {
+        if !other.is_whole() {
+            other.begin_again();
+            effects.push(Effect::ReadOther);
+        } else if is_lacking {
+            // It is compared with what the image has then.
+            other.pair = None;
+        }
+    }
+    if effects.is_empty() {
+        explorer.say("all layers have been read: there is nothing to try again");
+    }
+    effects
 }
 
 /// What is selected in the pane with the focus; of a layer, the whole file system there.

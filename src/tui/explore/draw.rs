@@ -6,6 +6,7 @@ use super::image::{Reading, height};
 use super::layout::{Areas, content};
 use super::other::{Other, is_other};
 use super::state::{Explorer, PaneId, Selected};
+use super::update::retry_key;
 use super::{details, layers};
 use crate::tui::input::Purpose;
 use crate::tui::keymap::{Action, Context, key_of};
@@ -204,7 +205,12 @@ fn bottom(explorer: &Explorer, area: Rect, buffer: &mut Buffer) -> Option<Positi
     }
     match &explorer.note {
         Some(note) => keys::said(look, note, area, buffer),
-        None => keys::hints(look, hints(explorer.focus), keys::ends(), area, buffer),
+        None => {
+            let is_lacking = !explorer.is_loading() && !explorer.is_whole();
+            let retry = is_lacking.then(|| (retry_key(), "read again"));
+            let hints = retry.into_iter().chain(hints(explorer.focus)).collect();
+            keys::hints(look, hints, keys::ends(), area, buffer);
+        }
     }
     None
 }

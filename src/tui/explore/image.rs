@@ -105,6 +105,18 @@ impl Image {
         self.inventory = Some(Arc::new(inventory));
     }
 
+    /// It is to be read once more: layers that have been read before come from their indexes.
+    pub fn begin_again(&mut self) {
+        self.tree = FileTree::default();
+        self.alone.clear();
+        self.inventory = None;
+        self.failure = None;
+        for layer in &mut self.layers {
+            layer.reading = Reading::Waiting;
+            layer.facts.broken = None;
+        }
+    }
+
     /// Whether it is still being read.
     pub fn is_loading(&self) -> bool {
         self.inventory.is_none() && self.failure.is_none()
@@ -140,8 +152,14 @@ impl Image {
         (sum(|facts| facts.compressed), sum(|facts| facts.unpacked))
     }
 
+    /// How many layers are not whole.
     pub fn broken(&self) -> usize {
         self.layers.iter().filter(|layer| layer.facts.broken.is_some()).count()
+    }
+
+    /// Whether all of it could be read.
+    pub fn is_whole(&self) -> bool {
+        self.inventory.is_some() && self.broken() == 0
     }
 }
 

@@ -66,9 +66,49 @@ pub async fn run(
     let background = Background::default();
     background.spawn(async move { base.await.map(Message::Base) });
     background.spawn(async move { traced.await.map(|traced| Message::Traced(Arc::new(traced))) });
-    if let Some(against) = against {
-        let (sender, reading) = (sender.clone(), reading.clone());
-        background.spawn(async move {
+    let subject = Subject::new(&state.image, state.other.as_ref());
+    let exploration = Exploration { state, subject, background, opened, against, reading, sender, progress };
+    exploration.read();
+    exploration.read_other();
+    front::run(display, exploration).await
+}
+
+struct Exploration {
+    state: Explorer,
+    subject: Subject,
+    background: Background<Message>,
+    opened: Opened,
+    against: Option<Against>,
+    reading: inventory::Options,
+    /// How far the reading is.
+    sender: mpsc::UnboundedSender<Message>,
+    progress: mpsc::UnboundedReceiver<Message>,
+}
+
+impl Exploration {
+    /// Reads the image's layers in the background.
+    fn read(&self) {
+        let (opened, sender) = (self.opened.clone(), self.sender.clone());
+        let reading = inventory::Options { trees: true, ..self.reading.clone() };
+        self.background.spawn(async move {
+            let told = move |progress| drop(sender.send(Message::Progress(progress)));
+            let read = inventory::read(&opened, &reading, told).await;
+            // The sums are worked out before the screen asks for them.
+            let summed = tokio::task::spawn_blocking(move || {
+                if let Ok(inventory) = &read {
+                    inventory.tree.bytes(FileTree::ROOT);
+                }
+                read
+            });
+            summed.await.ok().map(|read| Message::Read(Box::new(read)))
+        });
+    }
+
+    /// The same of what it is compared with.
+    fn read_other(&self) {
+        let Some(against) = self.against.clone() else { return };
+        let (sender, reading) = (self.sender.clone(), self.reading.clone());
+        self.background.spawn(async move {
             let read = match against {
                 Against::Image(name, opened) => {
                     let told = move |progress| drop(sender.send(Message::OtherProgress(progress)));
@@ -80,32 +120,7 @@ pub async fn run(
             Some(Message::OtherRead(Box::new(read)))
         });
     }
-    background.spawn(async move {
-        let told = move |progress| drop(sender.send(Message::Progress(progress)));
-        let reading = inventory::Options { trees: true, ..reading };
-        let read = inventory::read(&opened, &reading, told).await;
-        // The sums are worked out before the screen asks for them.
-        let summed = tokio::task::spawn_blocking(move || {
-            if let Ok(inventory) = &read {
-                inventory.tree.bytes(FileTree::ROOT);
-            }
-            read
-        });
-        summed.await.ok().map(|read| Message::Read(Box::new(read)))
-    });
-    let subject = Subject::new(&state.image, state.other.as_ref());
-    front::run(display, Exploration { state, subject, background, progress }).await
-}
 
-struct Exploration {
-    state: Explorer,
-    subject: Subject,
-    background: Background<Message>,
-    /// How far the reading is.
-    progress: mpsc::UnboundedReceiver<Message>,
-}
-
-impl Exploration {
     fn take(&mut self, message: Message) -> Vec<Wish> {
         let is_news = matches!(
             message,
@@ -148,6 +163,8 @@ impl Exploration {
                 self.background
                     .spawn(async move { Some(Message::Compared(Pair::of(other, image).await.map(Arc::new))) });
             }
+            Effect::Read => self.read(),
+            Effect::ReadOther => self.read_other(),
             Effect::Terminal(wish) => return Some(wish),
         }
         None

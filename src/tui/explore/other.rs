@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What is asked for.
+#[derive(Clone)]
 pub enum Against {
     /// One whose layers can be read, by the name that it was asked for.
     Image(String, Opened),
@@ -68,6 +69,19 @@ impl Other {
 
     pub fn broken(&self) -> usize {
         self.image.as_ref().map_or(0, Image::broken)
+    }
+
+    /// It is to be read once more.
+    pub fn begin_again(&mut self) {
+        if let Some(image) = &mut self.image {
+            image.begin_again();
+        }
+        *self = Other { name: self.name.clone(), image: self.image.take(), side: None, pair: None, failure: None };
+    }
+
+    /// Whether all of it could be read and compared.
+    pub fn is_whole(&self) -> bool {
+        self.pair.is_some() && self.broken() == 0
     }
 
     /// How many of its layers have been read, and how many there are.

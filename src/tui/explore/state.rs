@@ -296,6 +296,11 @@ impl Explorer {
         self.image.is_loading() || other.is_some_and(Other::is_loading)
     }
 
+    /// Whether all of the image, and of what it is compared with, could be read.
+    pub fn is_whole(&self) -> bool {
+        self.image.is_whole() && self.other.as_ref().is_none_or(Other::is_whole)
+    }
+
     /// Whether something on the screen moves by itself.
     pub fn is_moving(&self) -> bool {
         self.is_loading()

@@ -328,6 +328,20 @@ fn that_the_other_cannot_be_read_or_is_not_whole_is_said() {
 }
 
 #[test]
+fn the_other_is_tried_again_by_itself() {
+    let mut explorer = beside((120, 40));
+    let error = SideError::Here("old: Permission denied".to_owned());
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    tell(&mut explorer, Message::OtherRead(Box::new(Err(error))));
+    assert!(drawn(&mut explorer).contains("not compared, r tries again: old: Permission denied"));
+    assert_eq!(press(&mut explorer, KeyCode::Char('r')), [Effect::ReadOther]);
+    assert!(explorer.image.is_whole() && explorer.is_loading());
+    let whole = both_read().pop().unwrap();
+    tell(&mut explorer, whole);
+    assert!(explorer.is_whole() && drawn(&mut explorer).contains("AGAINST shop/api:1.3"));
+}
+
+#[test]
 fn of_the_same_image_nothing_differs() {
     let same = || {
         let mut messages = read();
@@ -397,6 +411,35 @@ fn what_cannot_be_read_is_said() {
         vec![Message::Read(Box::new(Ok(inventory)))]
     };
     check("broken", None, broken, &[KeyCode::Down, KeyCode::Char('2')]);
+}
+
+#[test]
+fn what_could_not_be_read_is_tried_again() {
+    let mut explorer = explorer(None, (120, 40));
+    assert_eq!(press(&mut explorer, KeyCode::Char('r')), []);
+    let mut broken = inventory();
+    broken.layers[1].broken = Some("the registry does not answer".to_owned());
+    tell(&mut explorer, Message::Read(Box::new(Ok(broken))));
+    let screen = drawn(&mut explorer);
+    assert!(screen.contains("not whole, r reads it again: the registry does not answer"), "{screen}");
+    press(&mut explorer, KeyCode::Down);
+    assert!(drawn(&mut explorer).contains("r read again"));
+    let is_asked = |effects: Vec<Effect>| effects.contains(&Effect::Read);
+    assert!(is_asked(press(&mut explorer, KeyCode::Char('r'))));
+    let screen = drawn(&mut explorer);
+    assert!(screen.contains("READING, 0 of 4") && screen.contains("Layer 1 is being read."), "{screen}");
+    // Once is enough, and what is whole stays.
+    assert!(!is_asked(press(&mut explorer, KeyCode::Char('r'))));
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    assert!(!is_asked(press(&mut explorer, KeyCode::Char('r'))));
+    assert!(explorer.image.is_whole() && drawn(&mut explorer).contains("html.go"));
+    // The same if nothing could be read at all.
+    explorer.image.begin_again();
+    let lost = crate::image::source::SourceError::new(crate::image::source::SourceErrorKind::Io, "no room");
+    tell(&mut explorer, Message::Read(Box::new(Err(lost))));
+    assert!(drawn(&mut explorer).contains("not read, r tries again: no room"));
+    assert!(is_asked(press(&mut explorer, KeyCode::Char('r'))));
+    assert!(explorer.image.is_loading());
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     Load(Slot, Query),
+    /// Read all layers once more; or those of the other, or what else it is.
+    Read,
+    ReadOther,
     /// Work out what of the image is dead.
     Account,
     /// Compare the image with the other.
@@ -106,7 +109,7 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
                     complain_of_broken(explorer);
                 }
                 Err(error) => {
-                    explorer.complain(error.message.clone());
+                    explorer.complain(format!("not read, {} tries again: {}", retry_key(), error.message));
                     explorer.image.failure = Some(error);
                 }
             }
@@ -152,6 +155,11 @@ pub fn update(explorer: &mut Explorer, message: Message) -> Vec<Effect> {
     effects
 }
 
+/// What reads again what could not be read.
+pub(super) fn retry_key() -> String {
+    keymap::key_on(Context::Explorer, Action::Retry)
+}
+
 fn on_heard(explorer: &mut Explorer, heard: Heard) -> Vec<Effect> {
     match heard {
         Heard::Key(key) => return on_key(explorer, key),
@@ -189,7 +197,7 @@ fn take_pair(explorer: &mut Explorer, pair: Arc<Pair>) {
 
 fn not_compared(explorer: &mut Explorer, error: SideError) {
     let error = EngineError::from(error);
-    explorer.complain(error.message.clone());
+    explorer.complain(format!("not compared, {} tries again: {}", retry_key(), error.message));
     if let Some(other) = &mut explorer.other {
         other.failure = Some(error);
     }
@@ -201,7 +209,7 @@ fn complain_of_broken(explorer: &mut Explorer) {
     let layers = images.into_iter().flatten().flat_map(|image| &image.layers);
     let broken = layers.filter_map(|layer| layer.facts.broken.clone()).next();
     if let Some(broken) = broken {
-        explorer.complain(format!("not whole: {broken}"));
+        explorer.complain(format!("not whole, {} reads it again: {broken}", retry_key()));
     }
 }
 
