@@ -100,11 +100,20 @@ pub struct TarReader<R> {
     within: u64,
     done: bool,
     strict: bool,
+    /// Passes over so many bytes of the input, and answers how many there were.
+    pass: fn(&mut R, u64) -> io::Result<u64>,
 }
 
 impl<R: Read> TarReader<R> {
     pub fn new(input: R) -> TarReader<R> {
-        TarReader { input, stored: 0, padding: 0, pieces: Vec::new(), piece: 0, within: 0, done: false, strict: false }
+        let pass = |input: &mut R, bytes| io::copy(&mut input.take(bytes), &mut io::sink());
+        let pieces = Vec::new();
+        TarReader { input, stored: 0, padding: 0, pieces, piece: 0, within: 0, done: false, strict: false, pass }
+    }
+
+    /// What is passed over need not be read where an input knows better.
+    pub fn passing(self, pass: fn(&mut R, u64) -> io::Result<u64>) -> TarReader<R> {
+        TarReader { pass, ..self }
     }
 
     /// Regular files of types that unpackers do not know, contiguous files and GNU's sparse ones, are entries that
@@ -323,7 +332,7 @@ impl<R: Read> TarReader<R> {
         if left == 0 {
             return Ok(());
         }
-        let skipped = io::copy(&mut (&mut self.input).take(left), &mut io::sink())?;
+        let skipped = (self.pass)(&mut self.input, left)?;
         // Some writers leave the last padding out.
         if skipped < self.stored {
             return Err(TarError::Truncated("a file"));

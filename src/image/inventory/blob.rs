@@ -209,7 +209,7 @@ fn entries(input: &mut Input<impl Read>, index: &mut Index, common: &Common, pro
             break Err(Error::TooMany);
         }
         if let Some(member) = member
-            && let Err(error) = walk.member(member, &mut archive, &mut |_, _| (), &mut |entry| writer.entry(entry))
+            && let Err(error) = walk.member(member, &mut archive, &mut |_, _| true, &mut |entry| writer.entry(entry))
         {
             break Err(error.into());
         }

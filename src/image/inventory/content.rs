@@ -3,7 +3,7 @@
 use super::blob::{Common, Input, Limit};
 use super::walk::{Piece, Walk};
 use super::{Blobs, Inventory};
-use crate::image::compression;
+use crate::image::compression::{self, Format, sniff};
 use crate::image::fetch::io_error;
 use crate::image::source::{Place, SourceError, SourceErrorKind, blocking};
 use crate::image::tar_reader::{TarError, TarKind, TarReader};
@@ -13,7 +13,7 @@ use bstr::{BStr, BString};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufRead, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::PoisonError;
 
 /// Bytes of files, holes included, that are hashed at once.
@@ -21,7 +21,7 @@ const MOST_HASHED: u64 = 64 << 30;
 
 impl Inventory {
     /// At most `limit` bytes of a regular file from `offset`, as layer `layer` has it. The path is one of the tree's.
-    /// Takes as long as reading the layer does; a blob that is not here any more, or not yet, is fetched.
+    /// Of a compressed layer it takes as long as uncompressing it does, of another one no other file is read; a blob that is not here any more, or not yet, is fetched.
     pub async fn content(&self, layer: u32, path: &BStr, offset: u64, limit: usize) -> Result<Vec<u8>, SourceError> {
         let mut found = self.stretches(vec![(layer, path.to_owned())], offset, limit).await?;
         Ok(found.pop().unwrap_or_default())
@@ -127,31 +127,29 @@ impl Inventory {
         // What the layer's links are names for, and since which member.
         let mut links: HashMap<BString, (BString, u64)> = HashMap::new();
         let mut now: Vec<usize> = Vec::new();
-        let common = Common::default();
-        let result = with_archive(&place, &common, |input| {
-            every(input, &mut |member, path, told| {
-                let here = by_path.get(path).into_iter().flatten().filter(|at| member < wanted[**at].before);
-                match told {
-                    Told::Piece(piece) => {
-                        if let Piece::Begins(_) = piece {
-                            links.remove(path);
-                            now.clear();
-                            for at in here {
-                                found[*at] = Found::Content(member);
-                                now.push(wanted[*at].file);
-                            }
-                        }
-                        if !now.is_empty() {
-                            take(state, &now, piece);
+        let result = every_of(&place, &mut |member, path, told| {
+            let here = by_path.get(path).into_iter().flatten().filter(|at| member < wanted[**at].before);
+            match told {
+                Told::Piece(piece) => {
+                    if let Piece::Begins(_) = piece {
+                        links.remove(path);
+                        now.clear();
+                        for at in here {
+                            found[*at] = Found::Content(member);
+                            now.push(wanted[*at].file);
                         }
                     }
-                    Told::Link(target) => {
-                        let origin = links.get(target).cloned().unwrap_or_else(|| (target.clone(), member));
-                        here.for_each(|at| found[*at] = Found::Link(origin.clone()));
-                        links.insert(path.clone(), origin);
+                    if !now.is_empty() {
+                        take(state, &now, piece);
                     }
                 }
-            })
+                Told::Link(target) => {
+                    let origin = links.get(target).cloned().unwrap_or_else(|| (target.clone(), member));
+                    here.for_each(|at| found[*at] = Found::Link(origin.clone()));
+                    links.insert(path.clone(), origin);
+                }
+            }
+            !now.is_empty()
         });
         // What comes before the damage is whole.
         if let Err((whole, error)) = result {
@@ -217,26 +215,75 @@ enum Told<'t> {
     Link(&'t BString),
 }
 
-fn with_archive<T>(
-    place: &Place,
-    common: &Common,
-    work: impl FnOnce(&mut dyn BufRead) -> Result<T, (u64, TarError)>,
-) -> Result<T, (u64, TarError)> {
-    let behind = Cell::new(false);
-    let opened = || {
+/// What tells of an archive's members, by their numbers and paths. The answer is whether the content that begins is
+/// wanted.
+type Tell<'t> = dyn FnMut(u64, &BString, Told<'_>) -> bool + 't;
+
+/// Tells of the members of the layer at a place.
+fn every_of(place: &Place, tell: &mut Tell<'_>) -> Result<(), (u64, TarError)> {
+    let opened = || -> io::Result<(Stored<File>, Format)> {
         let mut file = File::open(&place.path)?;
         file.seek(SeekFrom::Start(place.offset))?;
-        let blob = Input::new(file.take(place.size), 256 << 10, Limit::none(common));
-        compression::decode_leniently(blob, &behind)
+        let mut stored = Stored::new(file, place.size);
+        let format = sniff(stored.fill_buf()?);
+        Ok((stored, format))
     };
-    let (_, decoded) = opened().map_err(|error| (0, error.into()))?;
-    work(&mut Input::new(decoded, 128 << 10, Limit::none(common)))
+    let failed = |error: io::Error| (0, error.into());
+    let (stored, format) = opened().map_err(failed)?;
+    if format == Format::Plain {
+        return every(TarReader::new(stored).passing(Stored::pass), tell);
+    }
+    let (common, behind) = (Common::default(), Cell::new(false));
+    let (_, decoded) = compression::decode_leniently(stored, &behind).map_err(failed)?;
+    every(TarReader::new(Input::new(decoded, 128 << 10, Limit::none(&common))), tell)
 }
 
-/// Tells of the members of an archive, by their numbers. Of several for a path the last one holds, so it is read to its
-/// end; an error comes with the number of members before it.
-fn every(input: &mut dyn BufRead, tell: &mut dyn FnMut(u64, &BString, Told<'_>)) -> Result<(), (u64, TarError)> {
-    let mut archive = TarReader::new(input);
+/// A part of a file: what is passed over is not read.
+struct Stored<R> {
+    input: BufReader<R>,
+    left: u64,
+}
+
+/// Bytes that are read at once. Of small files, many headers come with one reading; of large ones, little else does.
+const AT_ONCE: usize = 32 << 10;
+
+impl<R: Read + Seek> Stored<R> {
+    fn new(input: R, size: u64) -> Stored<R> {
+        Stored { input: BufReader::with_capacity(AT_ONCE, input), left: size }
+    }
+
+    fn pass(&mut self, bytes: u64) -> io::Result<u64> {
+        let bytes = bytes.min(self.left);
+        self.input.seek_relative(i64::try_from(bytes).map_err(io::Error::other)?)?;
+        self.left -= bytes;
+        Ok(bytes)
+    }
+}
+
+impl<R: Read> Read for Stored<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<R: Read> BufRead for Stored<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let bytes = self.input.fill_buf()?;
+        Ok(&bytes[..bytes.len().min(left)])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.input.consume(amount);
+        self.left -= amount as u64;
+    }
+}
+
+/// Tells of the members of an archive. Of several for a path the last one holds, so it is gone through to its end; an
+/// error comes with the number of members before it.
+fn every<R: BufRead>(mut archive: TarReader<R>, tell: &mut Tell<'_>) -> Result<(), (u64, TarError)> {
     let mut walk = Walk::default();
     let mut number = 0;
     while let Some(member) = archive.next_good(|_, _| ()).map_err(|error| (number, error))? {
@@ -317,5 +364,76 @@ impl Hashes {
                 Piece::Bytes(offset, bytes) => file.iter_mut().for_each(|(hasher, _)| hasher.take(offset, bytes)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    /// Counts what is read of it.
+    struct Counted {
+        bytes: Cursor<Vec<u8>>,
+        read: usize,
+    }
+
+    impl Read for Counted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.bytes.read(buffer)?;
+            self.read += length;
+            Ok(length)
+        }
+    }
+
+    impl Seek for Counted {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.bytes.seek(to)
+        }
+    }
+
+    /// What is told of `wanted` in an archive of files with so many bytes, of which `size` are there.
+    fn told(files: &[(&str, usize)], size: Option<usize>, wanted: &str) -> (Result<(), String>, usize, usize) {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, length) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(*length as u64);
+            archive.append_data(&mut header, path, vec![b'x'; *length].as_slice()).unwrap();
+        }
+        let bytes = archive.into_inner().unwrap();
+        let size = size.unwrap_or(bytes.len()) as u64;
+        let mut counted = Counted { bytes: Cursor::new(bytes), read: 0 };
+        let mut got = 0;
+        let archive = TarReader::new(Stored::new(&mut counted, size)).passing(Stored::pass);
+        let result = every(archive, &mut |_, path, told| {
+            if let Told::Piece(Piece::Bytes(_, bytes)) = told {
+                assert_eq!(path, wanted);
+                got += bytes.len();
+            }
+            path == wanted
+        });
+        (result.map_err(|(members, error)| format!("{members}: {error}")), got, counted.read)
+    }
+
+    #[test]
+    fn no_more_is_read_than_what_is_wanted() {
+        const MIB: usize = 1 << 20;
+        let files = [("a", 8 * MIB), ("b", 3), ("c", MIB), ("d", 8 * MIB)];
+        for (wanted, length) in [("b", 3), ("c", MIB), ("e", 0)] {
+            let (result, got, read) = told(&files, None, wanted);
+            assert_eq!((result, got), (Ok(()), length), "{wanted}");
+            assert!(read < length + 6 * AT_ONCE, "{wanted}: {read}");
+        }
+    }
+
+    #[test]
+    fn what_ends_too_early_is_told() {
+        let check = |size: usize, expected: &str| {
+            let (result, _, _) = told(&[("a", 2000), ("b", 2000)], Some(size), "b");
+            assert_eq!(result.err().as_deref(), Some(expected), "{size}");
+        };
+        check(600, "1: the archive ends in the middle of a file");
+        check(2600, "1: the archive ends in the middle of a header");
+        check(3500, "1: the archive ends in the middle of a file");
     }
 }

@@ -73,12 +73,13 @@ pub(super) struct Found {
 }
 
 impl Walk {
-    /// Takes one member. Its content is read, and shown to `tap` on the way with the path that it belongs to.
+    /// Takes one member. Its content is shown to `tap` with the path that it belongs to: first that it begins, and if
+    /// the answer is that it is wanted, all of it. Of what is not wanted the content is not known.
     pub(super) fn member<R: BufRead>(
         &mut self,
         member: TarEntry,
         archive: &mut TarReader<R>,
-        tap: &mut dyn FnMut(&BString, Piece<'_>),
+        tap: &mut dyn FnMut(&BString, Piece<'_>) -> bool,
         put: &mut dyn FnMut(&Entry),
     ) -> Result<(), TarError> {
         if member.path.len() > MAX_PATH || member.target.len() > MAX_PATH {
@@ -273,17 +274,20 @@ impl Walk {
         Some(at)
     }
 
-    /// A file's properties, its content read.
+    /// A file's properties, its content read if it is wanted.
     fn file<R: BufRead>(
         &mut self,
         member: &TarEntry,
         path: &BString,
         archive: &mut TarReader<R>,
-        tap: &mut dyn FnMut(&BString, Piece<'_>),
+        tap: &mut dyn FnMut(&BString, Piece<'_>) -> bool,
     ) -> Result<Meta, TarError> {
+        let unread = Meta { size: member.size, holes: member.holes, ..meta(member) };
+        if !tap(path, Piece::Begins(member.size)) {
+            return Ok(unread);
+        }
         let manager = packages::manager_of(path.as_ref()).filter(|_| member.size <= packages::LARGEST_DATABASE);
         let mut content = Content::new(member, manager.is_some());
-        tap(path, Piece::Begins(member.size));
         let mut take = |offset: u64, bytes: &[u8]| {
             tap(path, Piece::Bytes(offset, bytes));
             content.take(offset, bytes);
@@ -296,7 +300,7 @@ impl Walk {
         if let Some(manager) = manager {
             self.database(path, manager, &content.kept);
         }
-        Ok(Meta { size: member.size, holes: member.holes, content: content.hash(member.size), ..meta(member) })
+        Ok(Meta { content: content.hash(member.size), ..unread })
     }
 
     fn database(&mut self, path: &BString, manager: Manager, bytes: &[u8]) {
