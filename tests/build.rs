@@ -8,7 +8,8 @@ use program::{Project, Run, files_of};
 use rustix::process::{Pid, Signal, kill_process};
 use stagedive::image::digest::Digest;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 /// Builds `dockerfile` and looks at files of the result: `Some(content)`, or `None` for one that must not be there.
@@ -347,4 +348,73 @@ fn a_signal_ends_it_while_the_result_is_written() {
     child.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("the archive begins");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     assert_eq!(child.wait().expect("it ends").code(), Some(143));
+}
+
+/// A registry that has an image of one layer, and gives no more than the first of its bytes.
+fn half_a_registry() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (size, layer) = (1 << 20, Digest::of(b"its bytes never come"));
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [layer]},
+    })
+    .to_string();
+    let kind = |name: &str| format!("application/vnd.oci.image.{name}");
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": kind("manifest.v1+json"),
+        "config": {"mediaType": kind("config.v1+json"), "digest": Digest::of(config.as_bytes()), "size": config.len()},
+        "layers": [{"mediaType": kind("layer.v1.tar"), "digest": layer, "size": size}],
+    })
+    .to_string();
+    std::thread::spawn(move || {
+        let mut waiting = Vec::new();
+        for stream in listener.incoming() {
+            let mut request = BufReader::new(stream.unwrap());
+            // The client tries TLS first, and may go without a word.
+            if request.fill_buf().map_or(true, |it| it.first() != Some(&b'G')) {
+                continue;
+            }
+            let lines: Vec<String> =
+                request.by_ref().lines().map(Result::unwrap).take_while(|it| !it.is_empty()).collect();
+            let mut stream = request.into_inner();
+            let path = lines[0].split(' ').nth(1).unwrap();
+            let (content, length) = match path {
+                "/v2/" => ("", 0),
+                path if path.contains("/manifests/") => (manifest.as_str(), manifest.len()),
+                path if path.ends_with(layer.hex()) => ("the first", size),
+                _ => (config.as_str(), config.len()),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            write!(stream, "{head}{content}").unwrap();
+            if content.len() < length {
+                waiting.push(stream);
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_signal_ends_a_pull_and_leaves_nothing_of_it() {
+    let project = Project::new(&[]);
+    let image = format!("{}/app:1", half_a_registry());
+    let mut child =
+        project.command(&["pull", "--platform", "linux/amd64", &image]).spawn().expect("the program starts");
+    // What is at work in the store: ROOT/MODE/work/SESSION/NUMBER/blob.
+    let blobs = || {
+        let below = |dirs: Vec<PathBuf>| -> Vec<PathBuf> {
+            let entries = dirs.iter().flat_map(std::fs::read_dir).flatten();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        let sessions = below(below(vec![project.store()]).into_iter().map(|mode| mode.join("work")).collect());
+        below(below(sessions)).into_iter().filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    while blobs().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before the first byte came");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert_eq!((status.code(), blobs()), (Some(143), Vec::new()));
 }

@@ -6,6 +6,7 @@ use super::exit::Failure;
 use super::plain::printable;
 use super::print;
 use super::project;
+use super::signals::Signals;
 use crate::engine::embedded::Embedded;
 use crate::engine::{Output, OutputEvent};
 use crate::image::inventory;
@@ -54,6 +55,15 @@ fn json(image: &ImageRecord) -> serde_json::Value {
 }
 
 pub async fn pull(args: PullArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen();
+    tokio::select! {
+        pulled = pull_all(args) => pulled,
+        // What has come of a blob goes with the one who waits for the rest.
+        signal = signals.next() => Err(Failure::Signal(signal)),
+    }
+}
+
+async fn pull_all(args: PullArgs) -> Result<(), Failure> {
     let mut settings = project::bare_settings(args.store.root.as_deref(), args.platform.as_deref())?;
     settings.pull = true;
     let engine = Embedded::start(settings).await.map_err(Failure::Engine)?;
