@@ -328,6 +328,17 @@ fn that_the_other_cannot_be_read_or_is_not_whole_is_said() {
 }
 
 #[test]
+fn what_cannot_be_read_of_a_directory_is_said() {
+    let mut explorer = beside((120, 40));
+    explorer.other.as_mut().unwrap().image = None;
+    read().into_iter().for_each(|message| drop(tell(&mut explorer, message)));
+    let mut directory = Side::of_image("old".to_owned(), older());
+    directory.warnings = vec!["old/etc: Permission denied; nothing in it is compared".to_owned()];
+    tell(&mut explorer, Message::OtherRead(Box::new(Ok(directory))));
+    assert!(drawn(&mut explorer).contains("not whole: old/etc: Permission denied; nothing in it is compared"));
+}
+
+#[test]
 fn the_other_is_tried_again_by_itself() {
     let mut explorer = beside((120, 40));
     let error = SideError::Here("old: Permission denied".to_owned());

@@ -186,11 +186,14 @@ fn compare(explorer: &Explorer) -> Vec<Effect> {
 /// That the two are for different platforms explains more than any file does.
 fn take_pair(explorer: &mut Explorer, pair: Arc<Pair>) {
     let Some(other) = &mut explorer.other else { return };
-    other.pair = Some(pair);
-    let there = other.image.as_ref().map(|image| platform(&image.config));
     let here = platform(&explorer.image.config);
-    if let Some(there) = there.filter(|there| *there != here) {
-        let said = format!("{} is for {there}, and this image for {here}", other.name);
+    let said = match other.image.as_ref().map(|image| platform(&image.config)) {
+        // What is not whole of an image was said as it was read.
+        Some(there) => (there != here).then(|| format!("{} is for {there}, and this image for {here}", other.name)),
+        None => pair.other.warnings.first().map(|unread| format!("not whole: {unread}")),
+    };
+    other.pair = Some(pair);
+    if let Some(said) = said {
         explorer.complain(said);
     }
 }
