@@ -22,6 +22,8 @@ use std::sync::Arc;
 const WHEEL: usize = 3;
 /// Rows that a tree opens itself up to at first, as long as it has never been drawn.
 const UNSEEN: usize = 12;
+/// Paths of a difference whose memory is given back beside the screen.
+const LARGE: usize = 10_000;
 
 /// What kind of tree it is, and so what its numbers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +101,14 @@ impl Tree {
     /// Shows another difference. With `keep`, what is open stays open and what is selected stays selected, as
     /// far as the paths are there.
     pub fn set(&mut self, diff: Arc<Diff>, keep: bool) {
-        let old = self.diff.replace(diff.clone()).filter(|_| keep);
+        let before = self.diff.replace(diff.clone());
+        let old = before.as_ref().filter(|_| keep);
         let selected = self.selected().filter(|_| keep);
-        let path = old.as_ref().zip(selected).map(|(old, id)| old.path(id));
+        let path = old.zip(selected).map(|(old, id)| old.path(id));
         if self.filtered.take().is_some() && old.is_none() {
             self.pattern = None;
         }
-        self.shape.expanded = Arc::new(match &old {
+        self.shape.expanded = Arc::new(match old {
             Some(old) => carry(old, &self.shape.expanded, &diff),
             None => vec![false; diff.len()],
         });
@@ -126,6 +129,7 @@ impl Tree {
             }
         }
         self.follow = true;
+        before.into_iter().for_each(give_back);
     }
 
     pub fn clear(&mut self) {
@@ -532,6 +536,14 @@ impl Tree {
             false if self.flavour == Flavour::Files && diff.removed > 0 => Without::Removed,
             _ => Without::Nothing,
         }
+    }
+}
+
+/// Gives a difference's memory back. Of a large one that takes milliseconds, for which no key should wait.
+fn give_back(diff: Arc<Diff>) {
+    if diff.len() > LARGE {
+        // Without a further thread it is given back at once.
+        let _ = std::thread::Builder::new().spawn(move || drop(diff));
     }
 }
 
