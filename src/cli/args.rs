@@ -115,7 +115,9 @@ pub struct BuildArgs {
     pub build_contexts: Vec<String>,
     /// A secret for RUN --mount=type=secret
     ///
-    /// id=ID with src=FILE or env=NAME; with neither, it is the variable ID, or else the file.
+    /// id=ID with src=FILE or env=NAME; with neither, it is the variable ID, or else the file. Private repositories let a
+    /// build in by GIT_AUTH_TOKEN and GIT_AUTH_HEADER, or those of one host as GIT_AUTH_TOKEN.HOST; files by
+    /// HTTP_AUTH_TOKEN_HOST and HTTP_AUTH_HEADER_HOST.
     #[arg(long = "secret", value_name = "id=ID,…", help_heading = BUILD)]
     pub secrets: Vec<String>,
     /// An agent for RUN --mount=type=ssh

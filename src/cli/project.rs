@@ -207,10 +207,7 @@ pub fn settings(args: &BuildArgs) -> Result<Settings, Failure> {
         }
     }
     settings.cache_from = cache::all("--cache-from", &args.cache_from)?;
-    for text in &args.secrets {
-        let (id, secret) = secret(text)?;
-        settings.secrets.insert(id, secret);
-    }
+    settings.secrets = secrets(args)?;
     for text in &args.ssh {
         let (id, socket) = match text.split_once('=') {
             Some((id, socket)) => (id, PathBuf::from(socket)),
@@ -352,6 +349,10 @@ fn absolute_source(source: &str) -> String {
     source.to_owned()
 }
 
+fn secrets(args: &BuildArgs) -> Result<BTreeMap<String, Secret>, Failure> {
+    args.secrets.iter().map(|text| secret(text)).collect()
+}
+
 fn secret(text: &str) -> Result<(String, Secret), Failure> {
     let wrong = |why: &str| Failure::Usage(format!("--secret {text}: {why}"));
     let pairs = pairs("--secret", text)?;
@@ -433,7 +434,8 @@ fn temporary() -> Result<tempfile::TempDir, Failure> {
 fn fetched(args: &BuildArgs, found: Remote, dir: &Path) -> Result<Fetched, Failure> {
     let keep = args.build_args.iter().rev().find_map(|text| text.strip_prefix("BUILDKIT_CONTEXT_KEEP_GIT_DIR="));
     let keep = keep.and_then(boolean).unwrap_or(false);
-    let work = remote::fetch(&args.context, found, dir, keep);
+    let secrets = secrets(args)?;
+    let work = remote::fetch(&args.context, found, dir, keep, &secrets);
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 

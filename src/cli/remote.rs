@@ -4,8 +4,10 @@
 //! fetches it, whatever builds.
 
 use super::exit::Failure;
-use crate::engine::{Output, download, git};
+use crate::engine::settings::Secret;
+use crate::engine::{Output, authorization, download, git};
 use crate::plan::remote::{self, Remote};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
@@ -41,21 +43,31 @@ pub fn shown(context: &str) -> String {
     remote::without_secret(context)
 }
 
-/// Fetches it into an empty directory. `keep_git_dir` keeps a repository's `.git`.
-pub async fn fetch(context: &str, found: Remote, dir: &Path, keep_git_dir: bool) -> Result<Fetched, Failure> {
+/// Fetches it into an empty directory, let in by the secrets for that. `keep_git_dir` keeps a repository's `.git`.
+pub async fn fetch(
+    context: &str,
+    found: Remote,
+    dir: &Path,
+    keep_git_dir: bool,
+    secrets: &BTreeMap<String, Secret>,
+) -> Result<Fetched, Failure> {
     let context = with_scheme(context);
     match found {
         Remote::Git(source) => {
             let keep = source.keep_git_dir.unwrap_or(keep_git_dir);
             let wanted = source.checksum.clone();
-            let tree = git::clone(&context, &source, git::Access::Caller, dir, keep, wanted.as_deref()).await?;
+            let authorization = authorization::of_repository(&source.repository, secrets)?;
+            let access = git::Access { own: git::Own::All, authorization: authorization.as_ref() };
+            let tree = git::clone(&context, &source, access, dir, keep, wanted.as_deref()).await?;
             Ok(Fetched::Directory(tree))
         }
         Remote::Url | Remote::Local => {
             // Nobody watches its progress.
             let (sender, mut progress) = mpsc::channel(1);
             progress.close();
-            let file = download::begin(&context).await?.save(dir, None, &Output(sender)).await?;
+            let authorization = authorization::of_file(&context, secrets)?;
+            let file =
+                download::begin(&context, authorization.as_deref()).await?.save(dir, None, &Output(sender)).await?;
             Ok(Fetched::File(file))
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{EngineError, Output, OutputEvent};
 use crate::plan::remote::without_secret;
+use reqwest::StatusCode;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,15 +13,27 @@ pub(crate) struct Download {
     response: reqwest::Response,
 }
 
-/// Asks for a file.
-pub(crate) async fn begin(url: &str) -> Result<Download, EngineError> {
+/// Asks for a file, with the value of a header that lets it in.
+pub(crate) async fn begin(url: &str, authorization: Option<&str>) -> Result<Download, EngineError> {
     let failed = |error: &dyn Display| failed(url, error);
     crate::image::install_tls_provider();
     let client = reqwest::Client::builder().build().map_err(|error| failed(&error))?;
-    let response = client.get(url).send().await.map_err(|error| failed(&chain(error)))?;
+    let mut request = client.get(url);
+    if let Some(value) = authorization {
+        request = request.header(reqwest::header::AUTHORIZATION, value);
+    }
+    let response = request.send().await.map_err(|error| failed(&chain(error)))?;
     match response.status().is_success() {
         true => Ok(Download { url: url.to_owned(), response }),
-        false => Err(failed(&format!("the server answered {}", response.status()))),
+        false => {
+            let error = failed(&format!("the server answered {}", response.status()));
+            match response.status() {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error.with_help(
+                    "if it is private, give a token: --secret id=HTTP_AUTH_TOKEN_host,env=… with the server's name for host",
+                )),
+                _ => Err(error),
+            }
+        }
     }
 }
 

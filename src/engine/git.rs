@@ -1,6 +1,7 @@
 //! Git repositories, as sources of ADD and as contexts, fetched with the `git` program.
 
-use crate::engine::EngineError;
+use super::EngineError;
+use super::authorization::Authorization;
 use crate::plan::remote::{self, GitSource};
 use crate::system;
 use std::ffi::{OsStr, OsString};
@@ -12,11 +13,21 @@ const REMOTE: &str = "http:https:ssh:git";
 /// The only one from one directory of ours to another.
 const OURS: &str = "file";
 
+/// The variable that has the header for a private repository.
+const HEADER: &str = "STAGEDIVE_GIT_AUTHORIZATION";
+
 /// What `git` may use to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Access<'a> {
+    pub(crate) own: Own<'a>,
+    pub(crate) authorization: Option<&'a Authorization>,
+}
+
+/// What of the caller's own `git` may use.
+#[derive(Clone, Copy)]
+pub(crate) enum Own<'a> {
     /// Whatever the caller has: for what the caller names.
-    Caller,
+    All,
     /// None of it but this ssh agent: for what a Dockerfile or a repository names.
     Agent(Option<&'a Path>),
 }
@@ -53,11 +64,12 @@ pub(crate) async fn clone(
     }
     if source.submodules != Some(false) && tree.join(".gitmodules").exists() {
         let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
-        let access = match access {
+        let own = match access.own {
             // As buildx does, which gives the agent to builds of a repository that is reached by ssh.
-            Access::Caller => Access::Agent(agent.as_deref().filter(|_| is_by_ssh(&source.repository))),
-            access => access,
+            Own::All => Own::Agent(agent.as_deref().filter(|_| is_by_ssh(&source.repository))),
+            own => own,
         };
+        let access = Access { own, ..access };
         fetch(&tree, url, access, &["submodule", "-q", "update", "--init", "--recursive", "--depth=1"]).await?;
     }
     if !keep_git_dir {
@@ -182,7 +194,7 @@ fn without_git_files(tree: &Path) -> std::io::Result<()> {
 
 /// Runs `git` in a directory, with what is there already; answers with what it printed.
 async fn git(tree: &Path, url: &str, args: &[&str]) -> Result<String, EngineError> {
-    run(tree, url, OURS, Access::Agent(None), args).await
+    run(tree, url, OURS, Access { own: Own::Agent(None), authorization: None }, args).await
 }
 
 /// Runs `git` in a directory, with what is elsewhere.
@@ -198,8 +210,13 @@ async fn run(
     args: &[&str],
 ) -> Result<String, EngineError> {
     let mut command = tokio::process::Command::new("git");
+    command.env_clear().envs(environment(access.own, std::env::vars_os()));
+    if let Some(Authorization { scope, value }) = access.authorization {
+        // Others on the machine can read a program's arguments.
+        command.arg(format!("--config-env=http.{scope}.extraheader={HEADER}"));
+        command.env(HEADER, format!("Authorization: {value}"));
+    }
     command.args(args).current_dir(tree).kill_on_drop(true).stdin(std::process::Stdio::null());
-    command.env_clear().envs(environment(access, std::env::vars_os()));
     // A commit says of files only whether they are programs.
     system::set_usual_umask(&mut command);
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", protocols);
@@ -212,7 +229,12 @@ async fn run(
         false => {
             let text = String::from_utf8_lossy(&output.stderr);
             let said: Vec<String> = text.trim().split(' ').map(without_secret_in_quotes).collect();
-            Err(EngineError::new(format!("cannot get {url}: git says: {}", said.join(" "))))
+            let error = EngineError::new(format!("cannot get {url}: git says: {}", said.join(" ")));
+            // Words of git in the language of `LC_ALL=C`; the caller's own may be another, and say no less.
+            match text.contains("could not read Username") || text.contains("Authentication failed") {
+                true => Err(error.with_help("if it is private, give a token: --secret id=GIT_AUTH_TOKEN,env=…")),
+                false => Err(error),
+            }
         }
     }
 }
@@ -257,9 +279,9 @@ const MACHINE: [&str; 14] = [
 ];
 
 /// Of the caller's variables, those that `git` gets, and others that close the rest. Source: BuildKit's `gitutil`.
-fn environment(access: Access<'_>, caller: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+fn environment(own: Own<'_>, caller: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let is_of = |name: &OsStr, names: &[&str]| names.iter().any(|it| name.eq_ignore_ascii_case(it));
-    let Access::Agent(agent) = access else {
+    let Own::Agent(agent) = own else {
         return caller.filter(|(name, _)| !is_of(name, &REPOSITORY)).collect();
     };
     // No file of settings is read, no key but the agent's is used, and nobody is asked.
@@ -292,18 +314,18 @@ mod tests {
     fn what_a_dockerfile_names_gets_nothing_of_the_caller() {
         let caller =
             ["PATH=/bin", "https_proxy=p", "HOME=/home/me", "SSH_AUTH_SOCK=/own", "GIT_DIR=/g", "GIT_ASKPASS=x"];
-        let check = |access, expected: &[&str]| {
+        let check = |own, expected: &[&str]| {
             let pair = |it: &&str| it.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap();
-            let found = environment(access, caller.iter().map(pair));
+            let found = environment(own, caller.iter().map(pair));
             let line = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
             let found = found.into_iter().map(line).filter(|it| !it.starts_with("GIT_CONFIG") && !it.contains("=ssh"));
             assert_eq!(found.collect::<Vec<_>>(), expected);
         };
         let own = ["PATH=/bin", "https_proxy=p", "HOME=/home/me", "SSH_AUTH_SOCK=/own", "GIT_ASKPASS=x"];
-        check(Access::Caller, &own);
-        check(Access::Agent(None), &["PATH=/bin", "https_proxy=p", "HOME=/dev/null", "LC_ALL=C"]);
+        check(Own::All, &own);
+        check(Own::Agent(None), &["PATH=/bin", "https_proxy=p", "HOME=/dev/null", "LC_ALL=C"]);
         let with_agent = ["PATH=/bin", "https_proxy=p", "HOME=/dev/null", "LC_ALL=C", "SSH_AUTH_SOCK=/given"];
-        check(Access::Agent(Some(Path::new("/given"))), &with_agent);
+        check(Own::Agent(Some(Path::new("/given"))), &with_agent);
         assert!(is_by_ssh("git@host:a.git") && is_by_ssh("ssh://host/a") && !is_by_ssh("https://host/a.git"));
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: what an engine cannot do is a capability that the interface shows, never a silent difference.
 
+pub(crate) mod authorization;
 pub mod buildkit;
 pub mod copied;
 pub(crate) mod download;

@@ -7,7 +7,7 @@ use super::content;
 use super::engine::{Embedded, store_error};
 use super::steps::here;
 use super::task::{Input, Reads};
-use crate::engine::{EngineError, Output, StepError, download, git};
+use crate::engine::{EngineError, Output, StepError, authorization, download, git};
 use crate::image::digest::Digest;
 use crate::plan::remote::{GitSource, Remote, classify, without_secret};
 use crate::plan::{Copy, CopySource, Op, Step};
@@ -60,7 +60,8 @@ async fn file(engine: &Embedded, url: &str, copy: &Copy, all: bool, output: &Out
     if let Some(digest) = pinned.as_ref().and_then(known) {
         return Ok((digest.to_string(), None));
     }
-    let download = download::begin(url).await?;
+    let authorization = authorization::of_file(url, &engine.settings.secrets)?;
+    let download = download::begin(url, authorization.as_deref()).await?;
     // What a server calls the content of a file; a weak name may be that of several.
     let tag = download.header("etag").filter(|tag| pinned.is_none() && !tag.starts_with("W/"));
     let tagged = tag.map(|tag| question(&["tagged file", url, &tag]));
@@ -89,7 +90,9 @@ async fn repository(
     }
     let dir = engine.store.scratch().map_err(store_error)?;
     let agent = engine.settings.agents.get("default").map(PathBuf::as_path);
-    let path = git::clone(url, source, git::Access::Agent(agent), &dir, keep, wanted).await?;
+    let authorization = authorization::of_repository(&source.repository, &engine.settings.secrets)?;
+    let access = git::Access { own: git::Own::Agent(agent), authorization: authorization.as_ref() };
+    let path = git::clone(url, source, access, &dir, keep, wanted).await?;
     fetched(engine, pinned, path).await
 }
 
