@@ -96,8 +96,12 @@ impl File {
             let units = self.text.pieces();
             let is_past = search.unit >= units;
             if is_past && self.text.is_complete() {
-                // Around the end.
-                self.errand = search.next(units).map(|next| Errand::Search(Search { unit: 0, ..next }));
+                // Around the end, or the beginning.
+                let next = match search.forward {
+                    true => search.next(units).map(|next| Search { unit: 0, ..next }),
+                    false => units.checked_sub(1).map(|last| Search { unit: last, from: None, left: units, ..search }),
+                };
+                self.errand = next.map(Errand::Search);
             } else if is_past || !self.text.has(search.unit) {
                 return;
             } else {
@@ -107,6 +111,11 @@ impl File {
                     self.pager.reveal(row, &self.text);
                     self.errand = None;
                     return;
+                }
+                if !search.forward && search.unit == 0 && !self.text.is_complete() {
+                    // Before the beginning comes the end, which is not known yet.
+                    self.errand = Some(Errand::Search(Search { unit: usize::MAX, ..search }));
+                    continue;
                 }
                 // A text of which not all is known has more to come.
                 let left = search.left + usize::from(!self.text.is_complete());

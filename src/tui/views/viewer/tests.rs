@@ -201,6 +201,16 @@ fn a_search_reads_on_until_it_finds() {
     search(&mut viewer, Some("line 99999\n"));
     viewer.find("nothing of the kind");
     search(&mut viewer, None);
+    // Backwards from the beginning, while the end is not known.
+    for (needle, expected) in [("line 3", Some("line 300000")), ("nothing of the kind", None)] {
+        let mut viewer = Viewer::default();
+        let requests = viewer.open(snapshot("1"), "log".into(), None, meta(Kind::File, content.len()));
+        serve(&mut viewer, requests, b"", &content);
+        drawn(&mut viewer, 40, 10);
+        viewer.find(needle);
+        viewer.find_next(false);
+        search(&mut viewer, expected);
+    }
     press(&mut viewer, KeyCode::Char('m'));
     let requests = viewer.wants();
     serve(&mut viewer, requests, b"", &content);
