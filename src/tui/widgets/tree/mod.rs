@@ -177,19 +177,18 @@ impl Tree {
     pub fn key(&mut self, key: KeyEvent) -> Reaction {
         self.follow = true;
         let page = self.page.max(2) - 1;
-        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
+            return Reaction::Ignored;
+        }
         match key.code {
-            KeyCode::Char('b') if control => self.move_by(-(page as isize)),
-            KeyCode::Char('f') if control => self.move_by(page as isize),
-            _ if control || key.modifiers.contains(KeyModifiers::ALT) => return Reaction::Ignored,
-            KeyCode::Up | KeyCode::Char('k') => self.move_by(-1),
-            KeyCode::Down | KeyCode::Char('j') => self.move_by(1),
+            KeyCode::Up => self.move_by(-1),
+            KeyCode::Down => self.move_by(1),
             KeyCode::PageUp => self.move_by(-(page as isize)),
             KeyCode::PageDown => self.move_by(page as isize),
             KeyCode::Home => self.selected = 0,
             KeyCode::End => self.selected = self.rows.len().saturating_sub(1),
-            KeyCode::Right | KeyCode::Char('l') => self.right(),
-            KeyCode::Left | KeyCode::Char('h') => self.left(),
+            KeyCode::Right => self.right(),
+            KeyCode::Left => self.left(),
             KeyCode::Enter => return self.open(),
             KeyCode::Char(' ') => self.toggle(),
             KeyCode::Char('*') => self.toggle_all(),
