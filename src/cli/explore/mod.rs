@@ -58,7 +58,7 @@ async fn find_other(text: &str, args: &BuildArgs) -> Result<(Against, Option<Fou
         Point::Directory(path) => Ok((Against::Directory(path), None)),
         Point::Image(name) => {
             let found = analyse::find(&points::image_args(&name, args)).await?;
-            Ok((Against::Image(name, found.opened.clone()), Some(found)))
+            Ok((Against::Image(name, Box::new(found.opened.clone())), Some(found)))
         }
         Point::Place { .. } => Err(Failure::Usage(format!(
             "--against {text}: a place in a build has to be reached first; it is compared by: stagedive diff"

@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub enum Against {
     /// One whose layers can be read, by the name that it was asked for.
-    Image(String, Opened),
+    Image(String, Box<Opened>),
     Directory(PathBuf),
 }
 
