@@ -14,8 +14,8 @@
 //! | [`plan`] | stages and arguments → an executable graph of steps; pure | `dockerfile`, `names`, `image::{digest, reference, config}` |
 //! | [`snapshot`] | file systems on disk | `image`, `layers`, `system` |
 //! | [`engine`] | runs one step | `plan`, `snapshot`, `image`, `layers`, `dockerfile`, `names`, `system` |
-//! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `plan` and the pure types |
-//! | [`tui`] | the terminal front end | `debug`, `system` and the pure types |
+//! | [`debug`] | the debugger: scheduling, stopping, going back; knows no front end | `engine`, `snapshot`, `image`, `plan` and the pure types |
+//! | [`tui`] | the terminal front end | `debug`, `engine`, `snapshot`, `image`, `system` and the pure types |
 //! | [`cli`] | arguments, one file a subcommand; the only place that constructs engines | everything |
 //!
 //! The embedded engine, with what of [`snapshot`] it keeps its file systems in, is compiled on Linux only; all else is

@@ -21,7 +21,8 @@ const MOST_HASHED: u64 = 64 << 30;
 
 impl Inventory {
     /// At most `limit` bytes of a regular file from `offset`, as layer `layer` has it. The path is one of the tree's.
-    /// Of a compressed layer it takes as long as uncompressing it does, of another one no other file is read; a blob that is not here any more, or not yet, is fetched.
+    /// Of a compressed layer it takes as long as uncompressing it does, of another one no other file is read; a blob that
+    /// is not here any more, or not yet, is fetched.
     pub async fn content(&self, layer: u32, path: &BStr, offset: u64, limit: usize) -> Result<Vec<u8>, SourceError> {
         let mut found = self.stretches(vec![(layer, path.to_owned())], offset, limit).await?;
         Ok(found.pop().unwrap_or_default())
