@@ -5,7 +5,7 @@ use super::widgets::{Answer, Query, Same, Source};
 use crate::debug::Session;
 use crate::engine::EngineError;
 use crate::image::listing::{self, Listing};
-use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
+use crate::layers::packages::{self, Installed, LARGEST_DATABASE};
 use crate::layers::{Diff, FileTree, Layer, Patch, Pattern, Scope, patch as patches};
 use crate::snapshot::SnapshotId;
 use bstr::BString;
@@ -119,19 +119,19 @@ where
 /// is empty.
 pub async fn packages(old: Vec<(BString, Vec<u8>)>, new: Vec<(BString, Vec<u8>)>) -> Result<Answer, EngineError> {
     think(move || {
-        let read = |files: &[(BString, Vec<u8>)]| -> Vec<(Manager, Result<Vec<Package>, String>)> {
-            let there = files.iter().filter(|(_, bytes)| !bytes.is_empty());
-            let known = there.filter_map(|(path, bytes)| Some((packages::manager_of(path.as_ref())?, bytes)));
-            known.map(|(manager, bytes)| (manager, packages::parse(manager, bytes))).collect()
+        // Why a database cannot be read is in the notes of its layer.
+        let read = |files: &[(BString, Vec<u8>)]| {
+            let mut installed = Installed::default();
+            for (path, bytes) in files.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+                let Some(manager) = packages::manager_of(path.as_ref()) else { continue };
+                match packages::parse(manager, bytes) {
+                    Ok(packages) => installed.packages.extend(packages),
+                    Err(why) => installed.wrong.push((manager, why)),
+                }
+            }
+            installed
         };
-        let both = [read(&old), read(&new)];
-        // Where one side cannot be read, nothing is known to be new or gone; the notes of its layer say so.
-        let wrong: Vec<Manager> = both.iter().flatten().filter(|it| it.1.is_err()).map(|it| it.0).collect();
-        let [old, new] = both.map(|side| -> Vec<Package> {
-            let known = side.into_iter().filter(|(manager, _)| !wrong.contains(manager));
-            known.flat_map(|(_, packages)| packages.unwrap_or_default()).collect()
-        });
-        Answer::Packages(Arc::new(packages::changes(&old, &new)))
+        Answer::Packages(Arc::new(packages::known_changes(&read(&old), &read(&new))))
     })
     .await
 }

@@ -4,8 +4,8 @@
 use super::super::blame::report::{State, differences, state, word};
 use super::super::size::report::Path;
 use super::Patches;
-use crate::engine::side::{Installed, Side};
-use crate::layers::packages::{self, Manager, Package, PackageChanges};
+use crate::engine::side::Side;
+use crate::layers::packages::{self, Installed, Manager, Package, PackageChanges};
 use crate::layers::{Change, Diff, DiffId, Kind, Patch};
 use crate::tui::text::count;
 use serde::Serialize;
@@ -113,9 +113,6 @@ pub fn report(diff: &Diff, before: &Side, after: &Side, installed: [Installed; 2
         let files = count(patches.left_out, "more file");
         format!("the lines that differ in {files} are left out: there are too many")
     });
-    // Where one side cannot be read, nothing is known to be new or gone.
-    let is_known = |it: &&Package| wrong.iter().all(|(manager, _)| *manager != it.manager);
-    let [old, new] = installed.each_ref().map(|it| it.packages.iter().filter(is_known).cloned().collect::<Vec<_>>());
     let entries = diff.ids().skip(1).filter(|id| diff.change(*id) != Change::Unchanged);
     Report {
         schema: SCHEMA,
@@ -123,7 +120,7 @@ pub fn report(diff: &Diff, before: &Side, after: &Side, installed: [Installed; 2
         after: named(after),
         warnings: warnings.cloned().chain(left_out).collect(),
         sums: sums(diff, Diff::ROOT),
-        packages: changed_packages(packages::changes(&old, &new)),
+        packages: changed_packages(packages::known_changes(&installed[0], &installed[1])),
         directories: directories(diff),
         entries: entries.map(|id| entry(diff, id, &patches.of)).collect(),
     }

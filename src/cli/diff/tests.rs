@@ -1,6 +1,6 @@
 use super::super::size::text::Style;
 use super::*;
-use crate::layers::packages::{Manager, Package};
+use crate::layers::packages::{Installed, Manager, Package};
 use crate::snapshot::fixture::{self, build};
 use std::path::Path;
 
@@ -33,8 +33,7 @@ async fn compared(old: &Path, new: &Path, packages: [&[&str]; 2]) -> (serde_json
         let (name, version) = (name.to_owned(), version.to_owned());
         Package { manager: Manager::Apk, name, architecture: String::new(), version, size: 2_000_000 }
     };
-    let packages =
-        packages.map(|list| side::Installed { packages: list.iter().map(package).collect(), wrong: Vec::new() });
+    let packages = packages.map(|list| Installed { packages: list.iter().map(package).collect(), wrong: Vec::new() });
     let report = report::report(&diff, &before, &after, packages, &patches);
     let text = text::render(&report, Style { columns: 80, colours: false }, true);
     (serde_json::to_value(&report).unwrap(), text)

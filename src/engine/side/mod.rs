@@ -5,7 +5,7 @@ mod hashing;
 use super::{Engine, EngineError};
 use crate::image::inventory::Inventory;
 use crate::image::source::SourceError;
-use crate::layers::packages::{self, LARGEST_DATABASE, Manager, Package};
+use crate::layers::packages::{self, Installed, LARGEST_DATABASE, Package};
 use crate::layers::path::is_below;
 use crate::layers::{ContentHash, Entry, FileTree, Kind, Layer, Meta, MetaRef, NodeId, patch};
 use crate::snapshot::SnapshotId;
@@ -57,14 +57,6 @@ impl std::fmt::Debug for Side {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Side({} {})", self.kind, self.name)
     }
-}
-
-/// What package databases say.
-#[derive(Default)]
-pub struct Installed {
-    pub packages: Vec<Package>,
-    /// Databases that cannot be read, and why.
-    pub wrong: Vec<(Manager, String)>,
 }
 
 /// Where contents are read.

@@ -186,6 +186,21 @@ impl PackageChanges {
     }
 }
 
+/// What package databases say.
+#[derive(Default)]
+pub struct Installed {
+    pub packages: Vec<Package>,
+    /// Databases that cannot be read, and why.
+    pub wrong: Vec<(Manager, String)>,
+}
+
+/// Compares what is installed. Where the databases of one side cannot be read, nothing is known to be new or gone.
+pub fn known_changes(before: &Installed, after: &Installed) -> PackageChanges {
+    let is_known = |it: &&Package| before.wrong.iter().chain(&after.wrong).all(|(manager, _)| *manager != it.manager);
+    let [old, new] = [before, after].map(|it| it.packages.iter().filter(is_known).cloned().collect::<Vec<_>>());
+    changes(&old, &new)
+}
+
 /// Compares two sets of packages. A name may be there in several versions, as kernels are.
 pub fn changes(before: &[Package], after: &[Package]) -> PackageChanges {
     type Key<'p> = (Manager, &'p str, &'p str);

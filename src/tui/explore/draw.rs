@@ -2,7 +2,7 @@
 //!
 //! Invariant: drawing changes nothing but what follows from the size: how far a list is scrolled.
 
-use super::image::{Reading, height};
+use super::image::height;
 use super::layout::{Areas, content};
 use super::other::{Other, is_other};
 use super::state::{Explorer, PaneId, Selected};
@@ -75,9 +75,8 @@ fn state(explorer: &Explorer, room: usize) -> (String, Style) {
         return (format!("{} NOT READ", look.signs.failed), bold(look.removed));
     }
     if explorer.is_loading() {
-        let own = image.layers.iter().filter(|layer| layer.reading == Reading::Done).count();
         let (read, all) = explorer.other.as_ref().map(Other::layers).unwrap_or_default();
-        let (read, all) = (own + read, image.layers.len() + all);
+        let (read, all) = (image.layers_read() + read, image.layers.len() + all);
         let words = match image.is_loading() || read < all {
             true => format!("{} READING, {read} of {all}", explorer.spinner()),
             false => format!("{} COMPARING", explorer.spinner()),

@@ -152,6 +152,11 @@ impl Image {
         (sum(|facts| facts.compressed), sum(|facts| facts.unpacked))
     }
 
+    /// How many layers have been read.
+    pub fn layers_read(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.reading == Reading::Done).count()
+    }
+
     /// How many layers are not whole.
     pub fn broken(&self) -> usize {
         self.layers.iter().filter(|layer| layer.facts.broken.is_some()).count()

@@ -1,6 +1,6 @@
 //! What the image as a whole is compared with: another image, or a directory.
 
-use super::image::{Image, Reading};
+use super::image::Image;
 use crate::engine::EngineError;
 use crate::engine::side::{self, Side, SideError};
 use crate::image::inventory::{Inventory, Progress};
@@ -76,7 +76,7 @@ impl Other {
         if let Some(image) = &mut self.image {
             image.begin_again();
         }
-        *self = Other { name: self.name.clone(), image: self.image.take(), side: None, pair: None, failure: None };
+        (self.side, self.pair, self.failure) = (None, None, None);
     }
 
     /// Whether all of it could be read and compared.
@@ -86,8 +86,7 @@ impl Other {
 
     /// How many of its layers have been read, and how many there are.
     pub fn layers(&self) -> (usize, usize) {
-        let layers = self.image.as_ref().map_or(&[][..], |image| &image.layers);
-        (layers.iter().filter(|layer| layer.reading == Reading::Done).count(), layers.len())
+        self.image.as_ref().map_or((0, 0), |image| (image.layers_read(), image.layers.len()))
     }
 }
 
