@@ -1,5 +1,7 @@
 """Reads an OCI archive into plain values: the image's configuration, its layers, and the file system that they make."""
 
+import functools
+import gzip
 import hashlib
 import io
 import json
@@ -14,9 +16,10 @@ CONFIG = ["Env", "Cmd", "Entrypoint", "User", "WorkingDir", "ExposedPorts", "Vol
           "StopSignal", "OnBuild", "Shell", "ArgsEscaped"]
 
 
+# All images of a case have the same base, and most cases do.
+@functools.lru_cache(16)
 def decompressed(data):
     if data[:2] == b"\x1f\x8b":
-        import gzip
         return gzip.decompress(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
         return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
@@ -64,12 +67,16 @@ class Inode:
         self.xattrs = {k[len(xattr):]: v for k, v in sorted(entry.pax_headers.items()) if k.startswith(xattr)}
 
 
+@functools.lru_cache(16)
 def entries(layer):
     """What a layer says, in its order: paths, whiteouts among them, and what is there."""
+    out = []
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         for entry in tar:
             path = "/" + entry.name.strip("/").removeprefix("./")
-            yield "/" if path in ("/", "/.") else path, Inode(entry, tar.extractfile(entry).read() if entry.isreg() else b"")
+            inode = Inode(entry, tar.extractfile(entry).read() if entry.isreg() else b"")
+            out.append(("/" if path in ("/", "/.") else path, inode))
+    return out
 
 
 def merge(layers):
@@ -98,7 +105,7 @@ def merge(layers):
 
 def remove(root, path, below, itself):
     """Takes away what layers below have there."""
-    for name in list(root):
-        if name in below and (itself and name == path or name.startswith(path.rstrip("/") + "/")):
+    for name in list(below):
+        if itself and name == path or name.startswith(path.rstrip("/") + "/"):
             del root[name]
             below.discard(name)
