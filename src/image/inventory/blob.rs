@@ -148,6 +148,8 @@ pub(super) fn read(job: &Job, common: &Common, progress: &dyn Fn(u64)) -> Index 
         let count = blob.count.clone();
         let result = entries(&mut blob, &mut index, common, &|| progress(count.get()));
         index.unpacked = blob.position();
+        // What is not compressed is what it unpacks to.
+        unpacks_to_other = job.digest.clone().filter(|is| *is != job.diff_id);
         result.map_err(|error| (error, blob.position()))
     };
     let result = result.and_then(|()| {
