@@ -294,6 +294,9 @@ fn platform(args: &BuildArgs) -> Result<String, Failure> {
 }
 
 fn platform_of(text: &str) -> Result<Platform, Failure> {
+    if text.contains(',') {
+        return Err(Failure::Usage(format!("--platform {text}: one image is of one platform: choose one")));
+    }
     text.parse().map_err(|error| Failure::Usage(format!("--platform {text}: {error}")))
 }
 

@@ -100,7 +100,7 @@ pub struct BuildArgs {
     /// What to build for; several with commas
     ///
     /// OS/ARCH[/VARIANT]; without it, that of DOCKER_DEFAULT_PLATFORM, or this machine's. The debugger and `build` take
-    /// several.
+    /// several. Of two in a comparison (`diff A B`, `explore A --against B`) the first is A's, and the second B's.
     #[arg(long = "platform", value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", hide_env = true, help_heading = BUILD)]
     pub platforms: Vec<String>,
     /// Set an ARG; by NAME from the environment

@@ -22,20 +22,30 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
     let stages = points::stages_of(&args.build);
     let points = [points::point(&args.a, &stages)?, points::point(&args.b, &stages)?];
     // What is not there is told before anything is built.
-    let (mut sides, mut places) = (Vec::new(), Vec::new());
-    for point in points {
+    let (mut sides, mut places, mut build) = (Vec::new(), Vec::new(), None);
+    for (point, of) in points.into_iter().zip(points::of_each(&args.build)?) {
         sides.push(match point {
-            Point::Image(name) => Some(image(name, &args.build, &stages).await?),
+            Point::Image(name) => {
+                let called = points::called(&name, &of, &args.build);
+                let mut side = image(name, &of, &stages).await?;
+                side.name = called;
+                Some(side)
+            }
             Point::Directory(path) => Some(side::of_directory(path).await?),
             Point::Place { stage, line } => {
+                let build: &mut BuildArgs = build.get_or_insert_with(|| of.clone());
+                if build.platforms != of.platforms {
+                    let message = "--platform: both places are in one build, which is for one platform";
+                    return Err(Failure::Usage(message.to_owned()));
+                }
                 places.push((stage, line));
                 None
             }
         });
     }
-    let reached = match places.is_empty() {
-        true => Vec::new(),
-        false => reached::reach(&args.build, &places).await?,
+    let reached = match build {
+        None => Vec::new(),
+        Some(build) => reached::reach(&build, &places).await?,
     };
     let engine = reached.first().map(|it| it.engine.clone());
     let differs = compare_points(&args, sides, reached).await;

@@ -65,6 +65,28 @@ pub fn point(text: &str, stages: &[String]) -> Result<Point, Failure> {
     Ok(Point::Image(text.to_owned()))
 }
 
+/// The arguments for each of two things that are compared: of two platforms the first is A's, and the second B's.
+pub fn of_each(args: &BuildArgs) -> Result<[BuildArgs; 2], Failure> {
+    let text = args.platform().unwrap_or_default();
+    let with = |platforms: &[&str]| BuildArgs {
+        platforms: platforms.iter().map(|it| it.trim().to_owned()).collect(),
+        ..args.clone()
+    };
+    match text.split(',').collect::<Vec<_>>()[..] {
+        [a, b] => Ok([with(&[a]), with(&[b])]),
+        [_] => Ok([args.clone(), args.clone()]),
+        _ => Err(Failure::Usage(format!("--platform {text}: one for both sides, or one for each"))),
+    }
+}
+
+/// How an image is called beside another: with its platform, if each has one of its own.
+pub fn called(name: &str, of: &BuildArgs, both: &BuildArgs) -> String {
+    match of.platforms == both.platforms {
+        true => name.to_owned(),
+        false => format!("{name} ({})", of.platforms.join(",")),
+    }
+}
+
 /// The arguments that find an image, for one beside another.
 pub fn image_args(name: &str, args: &BuildArgs) -> BuildArgs {
     BuildArgs { context: name.to_owned(), file: None, ..args.clone() }
@@ -72,7 +94,25 @@ pub fn image_args(name: &str, args: &BuildArgs) -> BuildArgs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::args::{Cli, Command};
     use super::*;
+
+    #[test]
+    fn a_platform_for_each() {
+        let check = |platforms: &[&str], expected: Option<[&str; 2]>| {
+            let options = platforms.iter().flat_map(|it| ["--platform", it]);
+            let words = ["stagedive", "diff", "app:1", "app:1"].into_iter().chain(options);
+            let Some(Command::Diff(args)) = <Cli as clap::Parser>::parse_from(words).command else { panic!("no diff") };
+            let each = of_each(&args.build).ok();
+            let called = each.map(|each| each.map(|of| called("app:1", &of, &args.build)));
+            assert_eq!(called, expected.map(|it| it.map(str::to_owned)), "{platforms:?}");
+        };
+        check(&[], Some(["app:1", "app:1"]));
+        check(&["linux/amd64"], Some(["app:1", "app:1"]));
+        check(&["linux/amd64, linux/arm64"], Some(["app:1 (linux/amd64)", "app:1 (linux/arm64)"]));
+        check(&["linux/arm64", "linux/amd64"], Some(["app:1 (linux/arm64)", "app:1 (linux/amd64)"]));
+        check(&["linux/arm64,linux/amd64", "linux/386"], None);
+    }
 
     #[test]
     fn what_a_word_stands_for() {

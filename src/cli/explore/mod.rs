@@ -14,7 +14,7 @@ use crate::tui::views::origins::Traced;
 use crate::tui::{self, explore};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
+pub async fn run(mut args: ExploreArgs) -> Result<(), Failure> {
     if args.json {
         if args.against.is_some() {
             let message =
@@ -29,7 +29,11 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(message.to_owned()));
     }
     let other = match &args.against {
-        Some(other) => Some(find_other(other, &args.build).await?),
+        Some(other) => {
+            let [image, of_other] = points::of_each(&args.build)?;
+            let both = std::mem::replace(&mut args.build, image);
+            Some(find_other(other, &of_other, &both).await?)
+        }
         None => None,
     };
     let found = analyse::find(&args.build).await?;
@@ -53,12 +57,13 @@ pub async fn run(args: ExploreArgs) -> Result<(), Failure> {
 }
 
 /// What the image is to be compared with; an image is found, and not read yet.
-async fn find_other(text: &str, args: &BuildArgs) -> Result<(Against, Option<Found>), Failure> {
+async fn find_other(text: &str, args: &BuildArgs, both: &BuildArgs) -> Result<(Against, Option<Found>), Failure> {
     match points::point(text, &points::stages_of(args))? {
         Point::Directory(path) => Ok((Against::Directory(path), None)),
         Point::Image(name) => {
             let found = analyse::find(&points::image_args(&name, args)).await?;
-            Ok((Against::Image(name, Box::new(found.opened.clone())), Some(found)))
+            let called = points::called(&name, args, both);
+            Ok((Against::Image(called, Box::new(found.opened.clone())), Some(found)))
         }
         Point::Place { .. } => Err(Failure::Usage(format!(
             "--against {text}: a place in a build has to be reached first; it is compared by: stagedive diff"
