@@ -474,6 +474,8 @@ pub struct DiffArgs {
     #[arg(long)]
     pub json: bool,
     /// End with code 5 if anything differs
+    ///
+    /// With code 1 if nothing is known to differ, and not everything could be read.
     #[arg(long)]
     pub exit_code: bool,
 }

@@ -281,3 +281,40 @@ fn of_databases_that_cannot_be_read_nothing_is_said() {
     check("var/lib/dpkg/status.d/b", "var/lib/rpm/Packages", [&[], &["b"]], 1);
     check("etc/other", "var/lib/dpkg/status", [&["b"], &["a"]], 0);
 }
+
+#[test]
+fn how_it_ends_says_whether_anything_differs() {
+    use clap::Parser;
+    let dir = fixture::dir();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (name, content) in [("one", "1"), ("other", "2"), ("damaged", "1")] {
+        let path = dir.path().join(name);
+        archived(&path, 1, &[("f", 0, content)]);
+        if name == "damaged" {
+            // The name in the header of the layer's only member.
+            let mut bytes = std::fs::read(&path).unwrap();
+            assert_eq!(std::mem::replace(&mut bytes[512], b'g'), b'f');
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    let check = |sides: [&str; 2], option: &[&str], code: u8, message: &str| {
+        let root = dir.path().join("store").display().to_string();
+        let sides = sides.map(|name| format!("docker-archive:{}", dir.path().join(name).display()));
+        let words =
+            ["stagedive", "diff", "--root", &root, &sides[0], &sides[1]].into_iter().chain(option.iter().copied());
+        let command = super::super::args::Cli::parse_from(words).command;
+        let Some(super::super::args::Command::Diff(args)) = command else { panic!("another command") };
+        let (is, said) = match runtime.block_on(run(args)) {
+            Ok(()) => (0, String::new()),
+            Err(failure) => (failure.code(), failure.to_string()),
+        };
+        assert_eq!((is, said.as_str()), (code, message), "{sides:?} {option:?}");
+    };
+    let unknown = "stagedive: nothing is known to differ, but not everything could be compared";
+    check(["one", "one"], &["--exit-code"], 0, "");
+    check(["one", "other"], &[], 0, "");
+    check(["one", "other"], &["--exit-code"], 5, "");
+    check(["damaged", "damaged"], &["--exit-code"], 1, unknown);
+    check(["damaged", "damaged"], &[], 0, "");
+    check(["damaged", "one"], &["--exit-code"], 5, "");
+}
