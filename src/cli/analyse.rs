@@ -3,7 +3,7 @@
 use super::args::BuildArgs;
 use super::exit::Failure;
 use super::follow::Followed;
-use super::how_far::{Layers, Shown, taken};
+use super::how_far::{self, Shown, taken};
 use super::plain::printable;
 use super::project;
 use super::signals::Signals;
@@ -12,6 +12,7 @@ use crate::engine::embedded::Embedded;
 use crate::engine::{Engine, Output, OutputEvent, StepOutcome};
 use crate::image::base::{self, Base, Candidate, Named as BaseNamed};
 use crate::image::config::History;
+use crate::image::inventory::how_far::HowFar;
 use crate::image::inventory::{self, Inventory, Options, Progress};
 use crate::image::source::{self, Opened, Pick, Source, SourceError, SourceErrorKind, Surroundings, Told};
 use crate::names::platform::Platform;
@@ -90,11 +91,12 @@ impl Found {
     /// Reads all layers, and shows on a terminal how far that is.
     async fn read_shown(&self, args: &BuildArgs, verify: bool) -> Result<Inventory, Failure> {
         let shown = Shown::on_stderr();
-        let (tell, layers) = (shown.clone(), Mutex::new(Layers::new(&self.opened.layers)));
+        let sizes = self.opened.layers.iter().map(|layer| layer.size);
+        let (tell, layers) = (shown.clone(), Mutex::new(HowFar::new(sizes)));
         let tell = move |progress| {
             let mut layers = layers.lock().unwrap_or_else(PoisonError::into_inner);
             layers.take(&progress);
-            tell.say(|| layers.text());
+            tell.say(|| how_far::read(&layers));
         };
         let read = self.read(args, verify, tell).await;
         shown.clear();

@@ -13,6 +13,7 @@ mod cache;
 mod cases;
 mod content;
 mod hashing;
+pub mod how_far;
 mod record;
 #[cfg(test)]
 mod tests;

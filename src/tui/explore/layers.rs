@@ -4,6 +4,7 @@
 use super::image::{Layer, Reading};
 use super::other::Other;
 use super::state::{Explorer, Selected};
+use crate::image::inventory::how_far::{Doing, HowFar};
 use crate::layers::Diff;
 use crate::tui::text;
 use crate::tui::theme::Look;
@@ -132,14 +133,15 @@ fn other_line(explorer: &Explorer, other: &Other, words: &str, width: usize, loo
         0 => Span::styled(format!("{:>SIZE$}", look.signs.dash), look.muted),
         bytes => Span::styled(format!("{:>SIZE$}", format!("{sign}{}", text::size(bytes))), style),
     };
-    let right = match (&other.pair, other.layers()) {
+    let right = match (&other.pair, other.how_far.as_ref().map(HowFar::sums)) {
         (Some(pair), _) if width >= BOTH => vec![
             signed('+', pair.diff.added_bytes(Diff::ROOT), look.added),
             signed('-', pair.diff.removed_bytes(Diff::ROOT), look.removed),
         ],
         (Some(_), _) => Vec::new(),
         (None, _) if other.failure.is_some() => vec![Span::styled(" not read", look.warning)],
-        (None, (read, all)) if read < all => vec![Span::styled(format!(" read {read} of {all}"), look.muted)],
+        (None, Some((Doing::Fetching, done, total))) => bars("fetch", done, total, look),
+        (None, Some((Doing::Reading, done, total))) if done < total => bars("read", done, total, look),
         (None, _) => vec![Span::styled(look.signs.ellipsis, look.muted)],
     };
     let named = |shown: &str| vec![Span::styled(shown.to_owned(), look.text)];
@@ -181,18 +183,13 @@ pub(super) fn instruction(words: &str, style: Style, look: &Look) -> Vec<Span<'s
 
 /// The sizes, or how far the layer has been read.
 fn right(explorer: &Explorer, layer: &Layer, width: usize, look: &Look) -> Vec<Span<'static>> {
-    let bars = |done: u64, total: u64, word: &'static str| {
-        let mut spans = vec![Span::styled(format!(" {word} "), look.muted)];
-        spans.extend(bar(look, done, total, (2 * SIZE).saturating_sub(word.len() + 2)));
-        spans
-    };
     let size = |bytes: u64, style: Style| match bytes {
         0 => Span::styled(format!("{:>SIZE$}", look.signs.dash), look.muted),
         bytes => Span::styled(format!("{:>SIZE$}", text::size(bytes)), style),
     };
     match layer.reading {
-        Reading::Fetching(done, total) => bars(done, total.max(layer.facts.compressed), "fetch"),
-        Reading::Reading(done, total) => bars(done, total, "read"),
+        Reading::Fetching(done, total) => bars("fetch", done, total.max(layer.facts.compressed), look),
+        Reading::Reading(done, total) => bars("read", done, total, look),
         Reading::Waiting | Reading::Done => {
             let waits = layer.reading == Reading::Waiting && explorer.image.is_loading();
             let unpacked = match waits {
@@ -203,6 +200,13 @@ fn right(explorer: &Explorer, layer: &Layer, width: usize, look: &Look) -> Vec<S
             std::iter::once(unpacked).chain(compressed).collect()
         }
     }
+}
+
+/// How far something is, as wide as two sizes.
+fn bars(word: &'static str, done: u64, total: u64, look: &Look) -> Vec<Span<'static>> {
+    let mut spans = vec![Span::styled(format!(" {word} "), look.muted)];
+    spans.extend(bar(look, done, total, (2 * SIZE).saturating_sub(word.len() + 2)));
+    spans
 }
 
 /// Whether a layer has a large part of the image's bytes.

@@ -3,6 +3,7 @@
 use super::image::Image;
 use crate::engine::EngineError;
 use crate::engine::side::{self, Side, SideError};
+use crate::image::inventory::how_far::HowFar;
 use crate::image::inventory::{Inventory, Progress};
 use crate::image::source::Opened;
 use crate::layers::{Diff, Scope};
@@ -24,6 +25,8 @@ pub struct Other {
     pub name: String,
     /// As far as it has been read; a directory is none.
     pub image: Option<Image>,
+    /// Of an image, once something of it is on its way.
+    pub how_far: Option<HowFar>,
     /// When all of it has been read.
     pub side: Option<Side>,
     /// What differs, once that is known.
@@ -46,13 +49,14 @@ impl Other {
             Against::Image(name, opened) => (name.clone(), Some(Image::new(opened, None))),
             Against::Directory(path) => (path.display().to_string(), None),
         };
-        Other { name, image, side: None, pair: None, failure: None }
+        Other { name, image, how_far: None, side: None, pair: None, failure: None }
     }
 
     pub fn progress(&mut self, progress: Progress) {
-        if let Some(image) = &mut self.image {
-            image.progress(progress);
-        }
+        let Some(image) = &mut self.image else { return };
+        let sizes = || image.layers.iter().map(|layer| layer.facts.compressed);
+        self.how_far.get_or_insert_with(|| HowFar::new(sizes())).take(&progress);
+        image.progress(progress);
     }
 
     pub fn finish(&mut self, side: Side) {
@@ -76,7 +80,7 @@ impl Other {
         if let Some(image) = &mut self.image {
             image.begin_again();
         }
-        (self.side, self.pair, self.failure) = (None, None, None);
+        (self.how_far, self.side, self.pair, self.failure) = (None, None, None, None);
     }
 
     /// Whether all of it could be read and compared.

@@ -276,7 +276,7 @@ fn beside(size: (u16, u16)) -> Explorer {
         config: older.config.clone(),
         ..image(None)
     };
-    let other = Other { name: older.name, image: Some(image), side: None, pair: None, failure: None };
+    let other = Other { name: older.name, image: Some(image), how_far: None, side: None, pair: None, failure: None };
     let mut explorer = explorer(None, size);
     explorer.selected = Selected::Other;
     explorer.other = Some(other);
