@@ -291,8 +291,12 @@ impl Arena {
         }
     }
 
-    /// Empties a directory of what lower layers have in it.
+    /// Empties a directory of what lower layers have in it. Where the layer itself has put something else, that stays, as
+    /// unpacking a layer leaves it.
     pub(super) fn opaque(&mut self, path: &BStr, layer: u32) {
+        if self.is_barred(path, layer) {
+            return;
+        }
         let Some(node) = self.reach(path, layer) else { return self.refuse(path) };
         let is_directory = |version: &u32| self.versions[*version as usize].kind == Kind::Directory;
         let here = self.version_at(node, NONE).filter(is_directory);
@@ -307,6 +311,20 @@ impl Arena {
             self.push_version(node, Version { layer, state: State::Implied, ..properties });
         }
         self.clear(node, layer, Sweep::Lower, Cause::Opaque);
+    }
+
+    /// Whether the layer has put something that is no directory at a path, or where a directory above it would be.
+    fn is_barred(&self, path: &BStr, layer: u32) -> bool {
+        let mut at = 0;
+        for name in components(path) {
+            let Some(node) = self.find(at, name) else { return false };
+            let here = self.version_at(node, NONE).map(|version| &self.versions[version as usize]);
+            if here.is_some_and(|version| version.layer == layer && version.kind != Kind::Directory) {
+                return true;
+            }
+            at = node;
+        }
+        false
     }
 
     /// Gives a file one more name. The target is looked for in this layer first, then in all below, whatever

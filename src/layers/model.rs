@@ -32,9 +32,12 @@ pub(super) fn apply(model: &mut Model, layer: &Layer, number: u32) {
             _ => {}
         }
     }
+    let own = |it: &Found| it.layer == number && it.meta.kind != Kind::Directory;
+    let is_below_own = |model: &Model, path| parents(path).any(|parent| model.get(&parent).is_some_and(own));
     for entry in &layer.entries {
         match entry {
             Entry::Put { path, meta, .. } => put(model, path, meta, number),
+            Entry::Opaque { path } if model.get(path).is_some_and(own) || is_below_own(model, path) => {}
             Entry::Opaque { path } => {
                 make_parents(model, path, number);
                 if model.get(path).is_none_or(|it| it.layer != number || !it.said || it.meta.kind != Kind::Directory) {
@@ -51,8 +54,7 @@ pub(super) fn apply(model: &mut Model, layer: &Layer, number: u32) {
                 }
             }
             Entry::Whiteout { path } => {
-                let own = |it: &Found| it.layer == number && it.meta.kind != Kind::Directory;
-                if !path.is_empty() && !parents(path).any(|parent| model.get(&parent).is_some_and(own)) {
+                if !path.is_empty() && !is_below_own(model, path) {
                     make_parents(model, path, number);
                 }
             }

@@ -474,6 +474,11 @@ mod tests {
         check([&base, &[file("d/new", 2), unsaid.clone()]], &["d d 1 2", "f d/new 1 2"]);
         check([&base, &[file("d/sub/new", 2), unsaid]], &["d d 1 2", "d d/sub 1 2", "f d/sub/new 1 2"]);
         check([&[opaque("d"), file("d/x", 1)]], &["d d 0 1", "f d/x 0 1"]);
+        // A file of the same layer stays.
+        let unsaid = |path: &str| Entry::Opaque { path: path.into() };
+        check([&base, &[file("d", 2), unsaid("d")]], &["f d 1 2"]);
+        check([&base, &[file("d", 2), unsaid("d/sub")]], &["f d 1 2"]);
+        check([&base, &[unsaid("d"), file("d", 2)]], &["f d 1 2"]);
     }
 
     #[test]

@@ -36,6 +36,7 @@ CASES = {
     "opaque over what is below it": (BASE, [opq("d"), f("d/sub/new")]),
     "opaque, then filled again": (BASE, [d("d"), opq("d")], [f("d/old", "again")]),
     "opaque over a lower file": (BASE, [d("e"), opq("e"), f("e/x")]),
+    "opaque at a file of its own layer": (BASE, [f("d"), opq("d"), f("k"), opq("k/a")]),
     "opaque by other paths": (BASE, [opq("./d"), opq("/k"), f("./d/new")]),
     "opaque at a link of its own layer": ([d("real"), f("real/x")], [l("alias", "real"), opq("alias")]),
     "opaque with content": (BASE, [f("d/.wh..wh..opq", "what should be empty")]),
