@@ -164,8 +164,8 @@ fn layer(explorer: &Explorer, at: usize, page: &mut Page<'_>) {
     page.fact("digest", &shown(&facts.digest).unwrap_or_default());
     page.fact("diff_id", &shown(&facts.diff_id).unwrap_or_default());
     if layer.reading == Reading::Done && facts.broken.is_none() {
-        let checked = if facts.checked { "its bytes are those that it names" } else { "not held against its bytes" };
-        page.fact("digest is", checked);
+        let checked = if facts.checked { "are those that the digest names" } else { "not held against the digest" };
+        page.fact("bytes", checked);
     }
     for (path, packages) in &facts.databases {
         page.fact("packages", &format!("{} in /{path}", packages.len()));

@@ -21,6 +21,9 @@ const SIZE: usize = 10;
 /// Columns from which on both sizes are shown.
 const BOTH: usize = 52;
 
+/// Columns that a sign and a number take at the most, with the spaces around them.
+const NUMBERED: usize = 7;
+
 /// A row of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
@@ -95,8 +98,10 @@ pub fn draw(explorer: &mut Explorer, area: Rect, buffer: &mut Buffer, focused: b
 fn base(explorer: &Explorer, look: &Look, line: Rect, buffer: &mut Buffer) {
     let name = explorer.image.base.as_ref().map(|base| text::sanitise(&base.name).into_owned()).unwrap_or_default();
     let rule = look.signs.lines.horizontal;
-    let words = format!("{rule}{rule} above: the base {name} ");
-    let words = text::clip(&words, usize::from(line.width), look.signs.ellipsis).into_owned();
+    let words = format!("{rule}{rule} above: the base ");
+    // The end of a path tells more than its beginning.
+    let room = usize::from(line.width).saturating_sub(text::width(&words) + 1);
+    let words = format!("{words}{} ", text::clip_start(&name, room, look.signs.ellipsis));
     let rest = usize::from(line.width).saturating_sub(text::width(&words));
     put_line(buffer, line, 0, &Line::styled(format!("{words}{}", rule.repeat(rest)), look.muted));
 }
@@ -133,8 +138,9 @@ fn other_line(explorer: &Explorer, other: &Other, words: &str, width: usize, loo
         0 => Span::styled(format!("{:>SIZE$}", look.signs.dash), look.muted),
         bytes => Span::styled(format!("{:>SIZE$}", format!("{sign}{}", text::size(bytes))), style),
     };
+    let fits = width >= BOTH || text::width(words) + 2 * SIZE + NUMBERED <= width;
     let right = match (&other.pair, other.how_far.as_ref().map(HowFar::sums)) {
-        (Some(pair), _) if width >= BOTH => vec![
+        (Some(pair), _) if fits => vec![
             signed('+', pair.diff.added_bytes(Diff::ROOT), look.added),
             signed('-', pair.diff.removed_bytes(Diff::ROOT), look.removed),
         ],

@@ -59,8 +59,12 @@ struct Row {
     /// `None` of a heading.
     bytes: Option<u64>,
     words: String,
+    /// What the words are about, which is seen when there is no room for all of them.
+    about: String,
     /// What became of it.
     fate: String,
+    /// The instruction that wrote it, where the row names its layer alone.
+    wrote: String,
     place: Option<Target>,
     /// What to do about it.
     mend: String,
@@ -97,8 +101,15 @@ impl Waste {
 
     fn hits(&self) -> Vec<usize> {
         let needle = self.needle.to_lowercase();
-        let holds = |row: &Row| !needle.is_empty() && row.words.to_lowercase().contains(&needle);
+        let holds = |row: &Row| !needle.is_empty() && row.text().to_lowercase().contains(&needle);
         self.rows().iter().enumerate().filter(|(_, row)| holds(row)).map(|(at, _)| at).collect()
+    }
+}
+
+impl Row {
+    fn text(&self) -> String {
+        let joint = if self.about.is_empty() { "" } else { ": " };
+        format!("{}{joint}{}", self.words, self.about)
     }
 }
 
@@ -159,8 +170,10 @@ fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
         };
         Row {
             bytes: Some(it.bytes),
-            words: format!("{}: {named}", it.what),
+            words: it.what.to_owned(),
+            about: named,
             fate: it.wrote.map(|layer| format!("layer {layer}")).unwrap_or_default(),
+            wrote: it.wrote.map(|layer| instruction(inventory, layer as usize)).unwrap_or_default(),
             place: it.wrote.map(|layer| Target { layer, path: path.cloned() }),
             mend: it.mend,
             danger: it.severity == Severity::Danger,
@@ -169,9 +182,13 @@ fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
     found.into_iter().take(MOST).map(row).collect()
 }
 
-fn layer_row(inventory: &Inventory, layer: usize, bytes: u64, fate: String) -> Row {
+fn instruction(inventory: &Inventory, layer: usize) -> String {
     let instruction = inventory.layers.get(layer).and_then(|facts| facts.instruction.as_ref());
-    let words = instruction.map_or(UNATTRIBUTED.to_owned(), |it| one_line(&it.text));
+    instruction.map_or(UNATTRIBUTED.to_owned(), |it| one_line(&it.text))
+}
+
+fn layer_row(inventory: &Inventory, layer: usize, bytes: u64, fate: String) -> Row {
+    let words = instruction(inventory, layer);
     let place = Some(Target { layer: layer as u32, path: None });
     Row { bytes: Some(bytes), words: format!("{layer} {words}"), fate, place, ..Row::default() }
 }
@@ -327,8 +344,8 @@ fn tell(row: &Row, area: Rect, buffer: &mut Buffer, look: &Look) {
     let (width, rows) = (usize::from(area.width), usize::from(area.height));
     let mend = Some(text::sanitise(&row.mend)).filter(|mend| !mend.is_empty());
     let mend = mend.map(|mend| text::wrap(&mend, width)).unwrap_or_default();
-    let parts = [&row.words, &row.fate].into_iter().filter(|part| !part.is_empty());
-    let told = parts.map(|part| text::sanitise(part)).collect::<Vec<_>>().join(", ");
+    let parts = [row.text(), row.fate.clone(), row.wrote.clone()].into_iter().filter(|part| !part.is_empty());
+    let told = parts.map(|part| text::sanitise(&part).into_owned()).collect::<Vec<_>>().join(", ");
     let mut told = text::wrap(&told, width);
     let room = rows.saturating_sub(mend.len()).max(1);
     if told.len() > room {
@@ -354,13 +371,23 @@ fn draw(row: &Row, line: Rect, buffer: &mut Buffer, look: &Look) {
     buffer.set_stringn(line.x, line.y, &size, width, look.text);
     let room = width.saturating_sub(SIZE);
     // The fate gives way first, then the beginning of a path.
-    let safe = text::sanitise(&row.words);
+    let safe = row.text();
+    let safe = text::sanitise(&safe);
     let least = text::width(&safe).min(room * 3 / 5);
     let fate = text::clip(&row.fate, room.saturating_sub(least + 2), look.signs.ellipsis);
     let left = room.saturating_sub(text::width(&fate) + if fate.is_empty() { 0 } else { 2 });
     let name = match row.words.starts_with('/') {
         true => text::clip_start(&safe, left, look.signs.ellipsis),
-        false => text::clip(&safe, left, look.signs.ellipsis),
+        false if row.about.is_empty() => text::clip(&safe, left, look.signs.ellipsis),
+        false if text::width(&safe) <= left => safe,
+        // Of two that are told in the same words, what each is about tells them apart.
+        false => {
+            let about = text::sanitise(&row.about);
+            let about = text::clip_start(&about, left / 2, look.signs.ellipsis);
+            let words = text::sanitise(&row.words);
+            let words = text::clip(&words, left.saturating_sub(text::width(&about) + 2), look.signs.ellipsis);
+            format!("{words}: {about}").into()
+        }
     };
     let style = if row.danger { look.removed } else { look.text };
     buffer.set_stringn(line.x + SIZE as u16, line.y, name, left, style);

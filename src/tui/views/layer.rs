@@ -69,6 +69,24 @@ impl Layer {
         self.packages.as_mut().map(|it| &mut it.list).filter(|_| listed)
     }
 
+    /// What is said below the tree, or the list: in one line where there is room, or else with the packages in a second.
+    fn foot(&self, area: Rect, bullet: &str) -> Vec<String> {
+        let Some(diff) = self.browser.diff() else { return Vec::new() };
+        let sums = sums(diff);
+        let installed = self.packages.as_ref().map(|it| it.sentence.clone());
+        let is_known = installed.is_some();
+        if let Some(installed) = installed.as_ref().filter(|_| self.listed) {
+            return vec![format!("{installed}{bullet}P shows the files")];
+        }
+        let more = installed.into_iter().chain(self.browser.tree.state()).collect::<Vec<_>>().join(bullet);
+        let parts: Vec<String> = [sums, more].into_iter().filter(|part| !part.is_empty()).collect();
+        let line = parts.join(bullet);
+        match is_known && area.height >= 2 * SUMS && text::width(&line) > usize::from(area.width) {
+            true => parts,
+            false => vec![line],
+        }
+    }
+
     /// Asks for packages if the layer on show writes a database of them.
     fn ask_for_packages(&self, query: &Query) -> Vec<Request> {
         let (Query::Diff { before, after }, Some(diff)) = (query, self.browser.diff()) else { return Vec::new() };
@@ -134,6 +152,10 @@ impl Pane for Layer {
             return Outcome::Consumed;
         }
         let Some(list) = self.list() else { return self.browser.key(key) };
+        if key.code == KeyCode::Esc {
+            self.listed = false;
+            return Outcome::Consumed;
+        }
         match list.key(key) {
             true => Outcome::Consumed,
             // What is about a file is about one that is not seen.
@@ -150,7 +172,8 @@ impl Pane for Layer {
             }
             return Outcome::Consumed;
         }
-        self.browser.mouse(event, split(area, &self.shown.why).tree)
+        let foot = self.foot(area, " · ").len();
+        self.browser.mouse(event, split(area, &self.shown.why, foot).tree)
     }
 
     fn loaded(&mut self, query: &Query, answer: Result<Answer, EngineError>) -> Vec<Request> {
@@ -222,7 +245,8 @@ impl Pane for Layer {
         }
         match self.browser.diff().cloned() {
             Some(diff) if !diff.is_empty() => {
-                let Split { tree, why, sums: line } = split(area, &self.shown.why);
+                let foot = self.foot(area, look.signs.bullet);
+                let Split { tree, why, sums: line } = split(area, &self.shown.why, foot.len());
                 match self.list() {
                     Some(list) => list.render(tree, buffer, look),
                     None => self.browser.tree.render(tree, buffer, look, focused),
@@ -231,11 +255,10 @@ impl Pane for Layer {
                     let text = text::sanitise(&not_cached(&self.shown.why)).into_owned();
                     buffer.set_stringn(why.x, why.y, text, usize::from(why.width), look.muted);
                 }
-                let installed = self.packages.as_ref().map(|it| it.sentence.clone());
-                let parts = std::iter::once(sums(&diff)).chain(installed).chain(self.browser.tree.state());
-                let sums = parts.collect::<Vec<_>>().join(look.signs.bullet);
-                let sums = text::clip(&sums, usize::from(line.width), look.signs.ellipsis);
-                buffer.set_stringn(line.x, line.y, sums, usize::from(line.width), look.muted);
+                for (sums, y) in foot.iter().zip(line.y..line.bottom()) {
+                    let sums = text::clip(sums, usize::from(line.width), look.signs.ellipsis);
+                    buffer.set_stringn(line.x, y, sums, usize::from(line.width), look.muted);
+                }
             }
             Some(_) if self.shown.compared => words(&[NO_DIFFERENCE.to_owned()], area, buffer, look),
             Some(_) => words(&with_why(nothing_changed(&self.shown.text), &self.shown.why), area, buffer, look),
@@ -255,13 +278,13 @@ struct Split {
     sums: Rect,
 }
 
-/// The tree, the line that says why the instruction was not cached, and the one with the sums. The lines are empty if
+/// The tree, the line that says why the instruction was not cached, and those with the sums. The lines are empty if
 /// there is no room, or nothing to say.
-fn split(area: Rect, why: &[String]) -> Split {
-    let sums = u16::from(area.height >= SUMS);
+fn split(area: Rect, why: &[String], sums: usize) -> Split {
+    let sums = if area.height >= SUMS { sums as u16 } else { 0 };
     let why = u16::from(area.height > SUMS && !why.is_empty());
     let tree = Rect { height: area.height - sums - why, ..area };
-    let line = |y, height| Rect { y, height, width: area.width * height, ..area };
+    let line = |y, height| Rect { y, height, width: if height > 0 { area.width } else { 0 }, ..area };
     Split { tree, why: line(tree.bottom(), why), sums: line(tree.bottom() + why, sums) }
 }
 
@@ -379,6 +402,7 @@ fn names(arguments: &str, needs_value: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::packages::{Manager, Package, changes};
     use crate::plan::{StageId, StepId};
     use crate::snapshot::SnapshotId;
     use crate::tui::theme::{Depth, Theme};
@@ -437,6 +461,30 @@ mod tests {
         check(&mut pane, "which packages were installed here is being read");
         pane.loaded(query, Ok(Answer::Diff(Arc::new(sample::diff()))));
         check(&mut pane, "no package");
+    }
+
+    #[test]
+    fn packages_are_told_in_full() {
+        let mut pane = Layer::default();
+        let [Request::Load(Slot::Layer, query)] = &pane.show(&place(6, "RUN apk add x"))[..] else { panic!() };
+        pane.loaded(query, Ok(Answer::Diff(Arc::new(sample::diff()))));
+        let (name, version) = ("x".to_owned(), "1".to_owned());
+        let x = Package { manager: Manager::Apk, name, architecture: String::new(), version, size: 2_000_000 };
+        let query = Query::Packages { before: None, after: SnapshotId("6".to_owned()), databases: Vec::new() };
+        pane.loaded(&query, Ok(Answer::Packages(changes(&[], &[x]).into())));
+        let foot = |pane: &Layer, width, height| pane.foot(Rect::new(0, 0, width, height), " · ");
+        let (sums, packages) = (sums(&sample::diff()), "1 package added, 2.0 MB");
+        let in_one = vec![format!("{sums} · {packages}")];
+        assert_eq!(foot(&pane, 200, 20), in_one);
+        assert_eq!(foot(&pane, 60, 20), [sums, packages.to_owned()]);
+        // Of few rows the tree has more need.
+        assert_eq!(foot(&pane, 60, 7), in_one);
+        let press = |pane: &mut Layer, code| pane.key(KeyEvent::new(code, KeyModifiers::NONE));
+        assert_eq!(press(&mut pane, KeyCode::Char('P')), Outcome::Consumed);
+        assert_eq!(foot(&pane, 60, 20), [format!("{packages} · P shows the files")]);
+        assert_eq!(press(&mut pane, KeyCode::Esc), Outcome::Consumed);
+        assert_eq!(foot(&pane, 200, 20), in_one);
+        assert_eq!(press(&mut pane, KeyCode::Esc), Outcome::Ignored);
     }
 
     #[test]
