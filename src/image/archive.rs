@@ -19,7 +19,7 @@ use serde::Deserialize;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ impl TarFile {
                 let message = format!("{} is not a file", path.display());
                 return Err(SourceError::new(SourceErrorKind::Missing, message));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(SourceError::new(SourceErrorKind::Missing, format!("there is no file {}", path.display())));
             }
             Err(error) => return Err(io_error(path, &error)),
@@ -165,7 +165,10 @@ impl Read for Headers {
         let got = self.file.read(buffer)?;
         self.read += got as u64;
         match self.read > MOST_OF_A_HEADER {
-            true => Err(std::io::Error::other(format!("a name or attributes of more than {MOST_OF_A_HEADER} bytes"))),
+            true => {
+                let message = format!("it has a name or attributes of more than {MOST_OF_A_HEADER} bytes");
+                Err(std::io::Error::new(ErrorKind::FileTooLarge, message))
+            }
             false => Ok(got),
         }
     }
@@ -186,14 +189,22 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
     let length = file.metadata()?.len();
     let mut archive = tar::Archive::new(Headers { file: BufReader::new(file), read: 0 });
     let mut members = HashMap::new();
-    let (mut cut, mut end) = (None, 0);
+    let (mut cut, mut end) = (None, 0_u64);
     for entry in archive.entries_with_seek()? {
         let entry = match entry {
             Ok(entry) => entry,
             // What the reader says of it quotes the file.
             Err(_) if members.is_empty() => return Err(std::io::Error::other("it is neither tar nor compressed tar")),
             Err(error) => {
-                cut = Some(error.to_string());
+                let header = end.next_multiple_of(BLOCK as u64);
+                cut = Some(match error.kind() {
+                    // Here too.
+                    ErrorKind::Other | ErrorKind::InvalidData if header.saturating_add(BLOCK as u64) > length => {
+                        format!("the archive ends in the middle of a header, at byte {length}")
+                    }
+                    ErrorKind::Other | ErrorKind::InvalidData => format!("the header at byte {header} is damaged"),
+                    _ => format!("the header at byte {header} cannot be read: {error}"),
+                });
                 break;
             }
         };
@@ -274,7 +285,7 @@ fn decompressed(path: &Path, scratch: &Path) -> Result<Option<Decompressed>, Sou
                 copy.write_all(&buffer[..got]).map_err(|error| io_error(scratch, &error))?;
                 length += got as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if length == 0 => return Err(damaged(error.to_string())),
             Err(error) => {
                 cut = Some(format!("it cannot be decompressed beyond byte {length}: {error}"));

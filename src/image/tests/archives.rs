@@ -209,24 +209,22 @@ fn compressed_as_a_whole() {
 #[test]
 fn what_is_no_archive_of_an_image() {
     let plain = archive(old_save(&manifest_of("aaa bbb ccc")));
-    check_bytes(
-        &plain[..2000],
-        "docker-archive",
-        "",
-        "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
-         archive ends in the middle of aaa/layer.tar, at byte 2000",
-    );
+    let without = |why: &str| {
+        format!(
+            "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and {why}"
+        )
+    };
+    let middle = without("the archive ends in the middle of aaa/layer.tar, at byte 2000");
+    check_bytes(&plain[..2000], "docker-archive", "", &middle);
     // Between two members.
     let at = plain.windows(12).position(|it| it == b"aaa/VERSION\0").unwrap();
-    check_bytes(
-        &plain[..at],
-        "docker-archive",
-        "",
-        &format!(
-            "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
-             archive has no end at byte {at}, as if it were cut off there"
-        ),
-    );
+    let no_end = without(&format!("the archive has no end at byte {at}, as if it were cut off there"));
+    check_bytes(&plain[..at], "docker-archive", "", &no_end);
+    let ends = format!("the archive ends in the middle of a header, at byte {}", at + 100);
+    check_bytes(&plain[..at + 100], "docker-archive", "", &without(&ends));
+    let mut damaged = plain.clone();
+    damaged[at] = b'A';
+    check_bytes(&damaged, "docker-archive", "", &without(&format!("the header at byte {at} is damaged")));
     check_bytes(
         b"",
         "docker-archive",
@@ -244,8 +242,8 @@ fn what_is_no_archive_of_an_image() {
     check(
         vec![Entry::File("first", Vec::new()), Entry::File(name, Vec::new())],
         "",
-        "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and a name or \
-         attributes of more than 1048576 bytes",
+        "Damaged: docker-archive DIR/image.tar: there is neither a manifest.json nor an index.json in it, and the \
+         header at byte 512 cannot be read: it has a name or attributes of more than 1048576 bytes",
     );
     let dir = tempfile::tempdir().unwrap();
     let text = format!("oci-archive:{}/missing", dir.path().display());
