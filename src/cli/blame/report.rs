@@ -13,6 +13,7 @@ use crate::plan::{Base, Op, Plan, StepId};
 use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
 pub const SCHEMA: u32 = 1;
@@ -89,7 +90,7 @@ pub struct Layer {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Touch {
-    pub layer: Layer,
+    pub layer: Arc<Layer>,
     pub change: &'static str,
     /// Of a modified path: what about it.
     pub differences: Vec<&'static str>,
@@ -137,7 +138,7 @@ pub struct Entry {
     pub now: Option<State>,
     /// Content bytes at and below it, in the end.
     pub bytes: u64,
-    pub layer: Layer,
+    pub layer: Arc<Layer>,
     /// What the layer did to the entry itself; `null` if it touched only what is below.
     pub change: Option<&'static str>,
     /// How many paths below the entry the layer touched.
@@ -187,11 +188,14 @@ pub fn report(
 ) -> Report {
     let tree = &inventory.tree;
     let of_base = base.as_ref().map_or(0, |base| base.layers.unwrap_or(0));
-    let names = |index: u32| {
+    let named = |index: u32| {
         let layer = layer(inventory, build, index);
         let own = base.as_ref().filter(|_| (index as usize) < of_base).map(|base| base.name.clone());
         Layer { base: layer.base.or(own), ..layer }
     };
+    // A directory may have a million entries, and what made their layers is told of each.
+    let mut known = BTreeMap::new();
+    let mut names = |index: u32| known.entry(index).or_insert_with(|| Arc::new(named(index))).clone();
     let touches = layers::blame(tree, path).unwrap_or_default();
     let node = tree.lookup(path);
     let entries = layers::last_of_each(tree, path);
@@ -240,7 +244,7 @@ pub fn layer(inventory: &Inventory, build: Option<&Build>, index: u32) -> Layer 
     }
 }
 
-fn touch(layer: Layer, touch: &layers::Touch<'_>) -> Touch {
+fn touch(layer: Arc<Layer>, touch: &layers::Touch<'_>) -> Touch {
     Touch {
         layer,
         change: word(touch.change()),
@@ -259,7 +263,7 @@ fn touch(layer: Layer, touch: &layers::Touch<'_>) -> Touch {
     }
 }
 
-fn entry(layer: Layer, last: &layers::Last<'_>) -> Entry {
+fn entry(layer: Arc<Layer>, last: &layers::Last<'_>) -> Entry {
     Entry {
         name: Path::new(last.name.as_ref()),
         now: last.now.map(state),

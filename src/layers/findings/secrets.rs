@@ -27,9 +27,10 @@ pub(super) fn files(image: &Image<'_>) -> Vec<Finding> {
         }
         let has_content =
             |it: &super::super::Version<'_>| it.meta.is_some_and(|it| it.kind == Kind::File && it.size > 0);
-        // The first layer that has it.
-        if let Some(version) = image.tree.versions(node).filter(has_content).last() {
-            add(&path, false, version.layer, removed(image.tree, path.as_ref()));
+        let mut layers: Vec<u32> = image.tree.versions(node).filter(has_content).map(|it| it.layer).collect();
+        layers.dedup();
+        for layer in layers {
+            add(&path, false, layer, removed(image.tree, path.as_ref()));
         }
     }
     let finding = |((certain, example, layer, removed), mut paths): ((bool, bool, u32, Option<u32>), Vec<BString>)| {

@@ -227,12 +227,14 @@ fn secrets_in_any_layer() {
                 &["app/.env 12", "app/tests/key.pem 1700", "key app/tests/key.pem", "app/.aws/credentials 7"],
             ),
             ("RUN rm", &["-root/.ssh/id_rsa", "app/cert.p12 9", "app/credentials 9", "app/empty/.env 0"]),
+            ("RUN chown 7 /app/.env", &["app/.env 12 1@7"]),
         ],
         &[],
         &[
             "Danger secret 0>2 0 root/.ssh/id_rsa",
             "Danger secret 1>- 0 app/.aws/credentials app/.env",
             "Danger secret 2>- 0 app/cert.p12",
+            "Danger secret 3>- 0 app/.env",
             "Hint secret 1>- 0 app/tests/key.pem",
         ],
     );
