@@ -48,7 +48,10 @@ impl Tree {
         let change = diff.change(row.id);
         let style = change_style(look, change);
         let mut pen = Pen { buffer, x: line.x, y: line.y, end: line.right() };
-        pen.write(&change.letter().to_string(), style);
+        match change == Change::Unchanged && self.leads_to_changes(diff, row.id) {
+            true => pen.write(look.signs.bullet.trim(), look.changed),
+            false => pen.write(&change.letter().to_string(), style),
+        }
         pen.write(" ", look.text);
 
         let right = self.right_side(diff, row.id, width, look);
@@ -70,6 +73,11 @@ impl Tree {
         for (text, style) in right {
             pen.write(&text, style);
         }
+    }
+
+    /// Whether something below a path changed, where not all that is on show did.
+    fn leads_to_changes(&self, diff: &Diff, id: DiffId) -> bool {
+        self.flavour == Flavour::Files && !self.only_changed && diff.touched(id)
     }
 
     fn draw_name(&self, diff: &Diff, row: &Row, pen: &mut Pen<'_>, look: &Look) {
