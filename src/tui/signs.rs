@@ -44,6 +44,8 @@ pub struct Signs {
     pub dashed: Lines,
     /// Mark of a value that the last instruction changed.
     pub fresh: &'static str,
+    /// Mark of a directory in which something changed.
+    pub within: &'static str,
 }
 
 impl Signs {
@@ -125,6 +127,7 @@ pub static UNICODE: Signs = Signs {
     lines: SOLID,
     dashed: Lines { horizontal: "┄", vertical: "┆", ..SOLID },
     fresh: "+",
+    within: "·",
 };
 
 pub static ASCII: Signs = Signs {
@@ -164,4 +167,5 @@ pub static ASCII: Signs = Signs {
     lines: PLAIN,
     dashed: Lines { horizontal: ".", vertical: ":", ..PLAIN },
     fresh: "+",
+    within: ".",
 };

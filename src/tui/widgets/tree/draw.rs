@@ -49,7 +49,7 @@ impl Tree {
         let style = change_style(look, change);
         let mut pen = Pen { buffer, x: line.x, y: line.y, end: line.right() };
         match change == Change::Unchanged && self.leads_to_changes(diff, row.id) {
-            true => pen.write(look.signs.bullet.trim(), look.changed),
+            true => pen.write(look.signs.within, look.changed),
             false => pen.write(&change.letter().to_string(), style),
         }
         pen.write(" ", look.text);
