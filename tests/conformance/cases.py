@@ -41,6 +41,7 @@ class Case:
     def __init__(self, directory, scratch, attempt="first"):
         self.directory = directory
         self.name = f"{directory.parent.name}/{directory.name}"
+        self.attempt = attempt
         self.salt = f"{self.name} {attempt}"
         self.scratch = scratch / f"cases-{attempt}" / self.name
         self.base = self.scratch / "base"
@@ -139,8 +140,7 @@ class Case:
             environment["STAGEDIVE_ROOT"] = str(self.scratch / f"store-{engine}")
             command = [os.environ["STAGEDIVE"], "build", "--progress=json"]
             if engine == "through":
-                # Caches that RUN mounts are Docker's own builds' too, by their names.
-                command += ["--engine", "docker", "--build-arg", "BUILDKIT_CACHE_MOUNT_NS=through"]
+                command += ["--engine", "docker"]
             if engine == "rootless":
                 user = os.environ["ROOTLESS"]
                 command = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", *command]
@@ -165,10 +165,11 @@ class Case:
     def run(self, engine, command, environment):
         """The build itself. What fails in Docker without having been meant to is tried again, a few times."""
         fresh = not self.has("again")
-        for attempt in itertools.count(1):
-            last = engine in ("here", "rootless") or attempt == TRIES
+        for number in itertools.count(1):
+            last = engine in ("here", "rootless") or number == TRIES
+            options = self.own_caches(engine, number if fresh else 1)
             try:
-                done = subprocess.run(command, cwd=self.scratch, env=environment, stdin=subprocess.DEVNULL,
+                done = subprocess.run(command + options, cwd=self.scratch, env=environment, stdin=subprocess.DEVNULL,
                                       capture_output=True, timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 if last:
@@ -176,6 +177,13 @@ class Case:
                 continue
             if last or done.returncode == 0 or self.has("expect") or not fresh:
                 return done
+
+    def own_caches(self, engine, number):
+        """Options that keep the caches of RUN from whoever else builds the case there, and from what a try that failed has
+        left in them."""
+        if engine in ("here", "rootless"):
+            return []
+        return ["--build-arg", f"BUILDKIT_CACHE_MOUNT_NS={engine}-{self.attempt}-{number}"]
 
     def stop_servers(self):
         try:
@@ -345,6 +353,7 @@ def main(scratch, wanted):
             if left:
                 print(f"DIFFERS  {case.name}")
                 print("".join(f"    {line}\n" for line in left[:200]), end="", flush=True)
+                print("".join(f"    at first: {line}\n" for line in once[:20] if line not in left), end="", flush=True)
             elif lines:
                 print(f"differs on purpose  {case.name}: {len(lines)} difference{'s' * (len(lines) > 1)}", flush=True)
             if not os.environ.get("KEEP"):
