@@ -60,6 +60,7 @@ pub fn read(how_far: &HowFar) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::inventory::Progress;
 
     #[test]
     fn from_a_daemon() {
@@ -69,6 +70,9 @@ mod tests {
 
     #[test]
     fn of_layers() {
-        assert_eq!(read(&HowFar::new([100, 50])), "reading 0 B of 150 B");
+        let mut how_far = HowFar::new([100, 50]);
+        assert_eq!(read(&how_far), "reading 0 B of 150 B");
+        how_far.take(&Progress::Fetched { layer: 0, done: 10, total: 100 });
+        assert_eq!(read(&how_far), "fetching 10 B of 150 B");
     }
 }

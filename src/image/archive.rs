@@ -198,7 +198,7 @@ fn scan(path: &Path) -> std::io::Result<Scanned> {
             Err(error) => {
                 let header = end.next_multiple_of(BLOCK as u64);
                 cut = Some(match error.kind() {
-                    // Here too.
+                    // What the reader says of these quotes the file, too.
                     ErrorKind::Other | ErrorKind::InvalidData if header.saturating_add(BLOCK as u64) > length => {
                         format!("the archive ends in the middle of a header, at byte {length}")
                     }

@@ -68,12 +68,9 @@ pub fn point(text: &str, stages: &[String]) -> Result<Point, Failure> {
 /// The arguments for each of two things that are compared: of two platforms the first is A's, and the second B's.
 pub fn of_each(args: &BuildArgs) -> Result<[BuildArgs; 2], Failure> {
     let text = args.platform().unwrap_or_default();
-    let with = |platforms: &[&str]| BuildArgs {
-        platforms: platforms.iter().map(|it| it.trim().to_owned()).collect(),
-        ..args.clone()
-    };
+    let with = |platform: &str| BuildArgs { platforms: vec![platform.trim().to_owned()], ..args.clone() };
     match text.split(',').collect::<Vec<_>>()[..] {
-        [a, b] => Ok([with(&[a]), with(&[b])]),
+        [a, b] => Ok([with(a), with(b)]),
         [_] => Ok([args.clone(), args.clone()]),
         _ => Err(Failure::Usage(format!("--platform {text}: one for both sides, or one for each"))),
     }

@@ -137,11 +137,7 @@ impl Image {
 
     /// An instruction on one line, as far as the image says which it was.
     pub fn instruction(&self, layer: usize) -> String {
-        let instruction = self.layers.get(layer).and_then(|layer| layer.facts.instruction.as_ref());
-        match instruction {
-            Some(instruction) => one_line(&instruction.text),
-            None => UNATTRIBUTED.to_owned(),
-        }
+        instruction_of(self.layers.get(layer).map(|layer| &layer.facts))
     }
 
     /// Bytes of the blobs, and of the archives in them as far as they are known.
@@ -168,8 +164,11 @@ impl Image {
     }
 }
 
-/// What stands for the instruction of a layer that the image's history does not explain.
-pub const UNATTRIBUTED: &str = "Layer (unattributed)";
+/// A layer's instruction on one line, or what stands for it where the image's history does not explain the layer.
+pub fn instruction_of(layer: Option<&LayerFacts>) -> String {
+    let instruction = layer.and_then(|facts| facts.instruction.as_ref());
+    instruction.map_or("Layer (unattributed)".to_owned(), |it| one_line(&it.text))
+}
 
 /// An instruction's lines in one.
 pub fn one_line(text: &str) -> String {

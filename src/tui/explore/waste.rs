@@ -1,7 +1,7 @@
 //! What is in the image and serves nobody: what stands out, with what to do about it; bytes that are dead, by the layers
 //! that wrote and killed them; contents that are there more than once.
 
-use super::image::{UNATTRIBUTED, one_line};
+use super::image::instruction_of;
 use crate::engine::EngineError;
 use crate::image::base::Base;
 use crate::image::history;
@@ -173,7 +173,7 @@ fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
             words: it.what.to_owned(),
             about: named,
             fate: it.wrote.map(|layer| format!("layer {layer}")).unwrap_or_default(),
-            wrote: it.wrote.map(|layer| instruction(inventory, layer as usize)).unwrap_or_default(),
+            wrote: it.wrote.map(|layer| instruction_of(inventory.layers.get(layer as usize))).unwrap_or_default(),
             place: it.wrote.map(|layer| Target { layer, path: path.cloned() }),
             mend: it.mend,
             danger: it.severity == Severity::Danger,
@@ -182,13 +182,8 @@ fn found(inventory: &Inventory, base: usize, account: &Account) -> Vec<Row> {
     found.into_iter().take(MOST).map(row).collect()
 }
 
-fn instruction(inventory: &Inventory, layer: usize) -> String {
-    let instruction = inventory.layers.get(layer).and_then(|facts| facts.instruction.as_ref());
-    instruction.map_or(UNATTRIBUTED.to_owned(), |it| one_line(&it.text))
-}
-
 fn layer_row(inventory: &Inventory, layer: usize, bytes: u64, fate: String) -> Row {
-    let words = instruction(inventory, layer);
+    let words = instruction_of(inventory.layers.get(layer));
     let place = Some(Target { layer: layer as u32, path: None });
     Row { bytes: Some(bytes), words: format!("{layer} {words}"), fate, place, ..Row::default() }
 }
@@ -378,8 +373,7 @@ fn draw(row: &Row, line: Rect, buffer: &mut Buffer, look: &Look) {
     let left = room.saturating_sub(text::width(&fate) + if fate.is_empty() { 0 } else { 2 });
     let name = match row.words.starts_with('/') {
         true => text::clip_start(&safe, left, look.signs.ellipsis),
-        false if row.about.is_empty() => text::clip(&safe, left, look.signs.ellipsis),
-        false if text::width(&safe) <= left => safe,
+        false if row.about.is_empty() || text::width(&safe) <= left => text::clip(&safe, left, look.signs.ellipsis),
         // Of two that are told in the same words, what each is about tells them apart.
         false => {
             let about = text::sanitise(&row.about);

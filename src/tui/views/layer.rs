@@ -74,14 +74,14 @@ impl Layer {
         let Some(diff) = self.browser.diff() else { return Vec::new() };
         let sums = sums(diff);
         let installed = self.packages.as_ref().map(|it| it.sentence.clone());
-        let is_known = installed.is_some();
         if let Some(installed) = installed.as_ref().filter(|_| self.listed) {
             return vec![format!("{installed}{bullet}P shows the files")];
         }
+        let may_be_two = installed.is_some() && area.height >= 2 * SUMS;
         let more = installed.into_iter().chain(self.browser.tree.state()).collect::<Vec<_>>().join(bullet);
         let parts: Vec<String> = [sums, more].into_iter().filter(|part| !part.is_empty()).collect();
         let line = parts.join(bullet);
-        match is_known && area.height >= 2 * SUMS && text::width(&line) > usize::from(area.width) {
+        match may_be_two && text::width(&line) > usize::from(area.width) {
             true => parts,
             false => vec![line],
         }

@@ -7,7 +7,7 @@ use crate::image::inventory::Inventory;
 use crate::layers::waste::Waste;
 use crate::layers::{FileTree, Kind, Meta, NodeId};
 use crate::plan::{Base, FileOrigin, Op, Plan, Step, StepId};
-use crate::tui::explore::image::{UNATTRIBUTED, one_line};
+use crate::tui::explore::image::{instruction_of, one_line};
 use crate::tui::theme::Look;
 use crate::tui::views::origins::{self, Traced};
 use bstr::{BString, ByteSlice};
@@ -190,8 +190,9 @@ impl Picture {
         let mut origins: Vec<Origin> = Vec::new();
         for (layer, mut ships) in shipped.into_iter().enumerate() {
             ships.retain(|_, bytes| *bytes > 0);
-            let instruction = inventory.layers.get(layer).and_then(|facts| facts.instruction.as_ref());
-            let words = instruction.map_or(UNATTRIBUTED.to_owned(), |it| one_line(&it.text));
+            let facts = inventory.layers.get(layer);
+            let instruction = facts.and_then(|facts| facts.instruction.as_ref());
+            let words = instruction_of(facts);
             let live = ships.values().copied().fold(0, u64::saturating_add);
             let built = waste.layers.get(layer).map_or(0, |it| it.bytes).max(live);
             if built == 0 {
