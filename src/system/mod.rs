@@ -21,9 +21,9 @@ use windows as here;
 
 pub use here::{
     DOCKER_SOCKET, EDITOR, KeysAsBytes, ask_to_stop, canonical, connect, data_home, editor, extended_attributes,
-    file_name, http_through, is_rich_terminal, keep_alive, lock, make_special, ordinary_file, properties, set_apart,
-    set_exact_mode, set_extended_attribute, set_mode, set_usual_umask, slashed, socket_address, socket_path, stop,
-    symlink,
+    file_name, http_through, is_rich_terminal, is_terminal_gone, keep_alive, lock, make_special, ordinary_file,
+    properties, set_apart, set_exact_mode, set_extended_attribute, set_mode, set_usual_umask, slashed, socket_address,
+    socket_path, stop, symlink,
 };
 
 /// What a file is, beyond what its `std::fs::Metadata` says on every system.

@@ -2,7 +2,7 @@
 
 use super::signals::{Signal, Source};
 use super::{Properties, Special};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -36,9 +36,7 @@ pub(super) fn sources(wanted: Signal) -> Option<Source> {
 pub(super) fn terminal_gone() -> Option<Source> {
     let (gone, mut told) = tokio::sync::mpsc::channel(1);
     let wait = move || {
-        let stdin = io::stdin();
-        let mut polled = [PollFd::new(&stdin, PollFlags::empty())];
-        while matches!(poll(&mut polled, None), Ok(0) | Err(Errno::INTR)) {}
+        while !is_gone_within(None) {}
         let _ = gone.blocking_send(());
     };
     std::thread::Builder::new().name("terminal".to_owned()).spawn(wait).ok()?;
@@ -50,6 +48,17 @@ pub(super) fn terminal_gone() -> Option<Source> {
         }),
         false => Poll::Pending,
     }))
+}
+
+/// Whether it is gone, whoever has been told.
+pub fn is_terminal_gone() -> bool {
+    is_gone_within(Some(Timespec::default()))
+}
+
+fn is_gone_within(time: Option<Timespec>) -> bool {
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::empty())];
+    !matches!(poll(&mut polled, time.as_ref()), Ok(0) | Err(Errno::INTR))
 }
 
 /// Asks the program and those it was started with to stop, as Ctrl-Z does.

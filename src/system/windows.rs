@@ -50,6 +50,11 @@ pub(super) fn terminal_gone() -> Option<Source> {
     None
 }
 
+/// Nothing tells that here.
+pub fn is_terminal_gone() -> bool {
+    false
+}
+
 /// There is no such thing here.
 pub fn ask_to_stop() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "Windows stops no program in a terminal"))

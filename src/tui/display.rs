@@ -44,6 +44,8 @@ impl Input {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         match &mut self.0 {
+            // The stream would read such a terminal's end again and again, and never return.
+            Some(_) if system::is_terminal_gone() => Poll::Ready(None),
             Some(stream) => stream.poll_next_unpin(context).map(|event| event.and_then(Result::ok)),
             None => Poll::Pending,
         }

@@ -4,6 +4,7 @@ use super::display::Display;
 use super::summary::Summary;
 use super::theme::Look;
 use super::{editor, terminal, views};
+use crate::system;
 use crate::system::signals::Signal;
 use crossterm::event::{Event, KeyEvent, KeyEventKind, MouseEvent};
 use ratatui::buffer::Buffer;
@@ -92,6 +93,18 @@ struct Front<F> {
 
 impl<F: Face> Front<F> {
     async fn run(mut self) -> io::Result<Summary> {
+        match self.show().await {
+            // What fails as the terminal is gone ends it as the signal does, which may be on its way.
+            Err(_) if system::is_terminal_gone() => self.end(Signal::Hangup),
+            shown => shown?,
+        }
+        let mut summary = self.face.summary();
+        summary.lines.append(&mut self.mishaps);
+        summary.signal = self.signal;
+        Ok(summary)
+    }
+
+    async fn show(&mut self) -> io::Result<()> {
         // The first frame waits for nothing.
         self.draw().await?;
         while !self.ended {
@@ -112,10 +125,7 @@ impl<F: Face> Front<F> {
             };
             self.drain().await?;
         }
-        let mut summary = self.face.summary();
-        summary.lines.append(&mut self.mishaps);
-        summary.signal = self.signal;
-        Ok(summary)
+        Ok(())
     }
 
     /// Takes in what is there already, so that it costs one frame.
